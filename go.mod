@@ -1,0 +1,3 @@
+module github.com/hakone-gateway/hakone
+
+go 1.26.0
