@@ -1,0 +1,59 @@
+package ir
+
+import (
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/secret"
+)
+
+// SecretRef names a credential: "namespace/name" of a Secret, or "file:PATH|PATH" for certificate
+// files named in a manifest.
+type SecretRef string
+
+// TrustRef names a trust bundle: "namespace/name" of the Secret or ConfigMap that holds it (or the
+// names of several, joined by "+"), or "file:PATH".
+type TrustRef string
+
+// Secrets holds the credentials that Config refers to. A reference without an entry, or whose entry
+// has no Pair, refuses its hosts.
+type Secrets struct {
+	Revision Revision
+	ByRef    map[SecretRef]*Credential
+}
+
+// Credential is a certificate with its key, or the reason why there is none.
+type Credential struct {
+	Origin Origin
+	Pair   *secret.KeyPair // nil if there is none
+	Code   diag.Code       // why Pair is nil: CredentialMissing or CredentialWithdrawn
+	Detail string          // one sentence for the log
+
+	// Withdrawn is set while Pair is served only for the grace after its secret's deletion.
+	Withdrawn bool
+}
+
+// Trust holds the trust bundles that Config refers to. A reference without an entry, or whose entry
+// has no Bundle, refuses every peer: there is no grace for a CA.
+type Trust struct {
+	Revision Revision
+	ByRef    map[TrustRef]*TrustBundle
+}
+
+// TrustBundle is a set of anchors with their revocation lists.
+type TrustBundle struct {
+	Origin   Origin
+	Revision Revision // of this bundle: anchors and CRLs
+	Bundle   *secret.Bundle
+	CRLs     []*secret.CRL
+	Code     diag.Code // why Bundle is nil: TrustMissing
+	Detail   string
+}
+
+// NotAfter returns when the credential's leaf expires, and false if there is none.
+func (c *Credential) NotAfter() (time.Time, bool) {
+	if c == nil || c.Pair == nil {
+		return time.Time{}, false
+	}
+	return c.Pair.Leaf.NotAfter, true
+}

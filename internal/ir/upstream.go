@@ -1,0 +1,85 @@
+package ir
+
+import (
+	"crypto/tls"
+	"time"
+)
+
+// Upstream is a named group of endpoints (Envoy's "cluster").
+type Upstream struct {
+	Name   string `json:"name"` // "httpbin.default:8000", with "|subset" where there is one
+	Origin Origin `json:"origin"`
+
+	Protocol  UpstreamProtocol `json:"protocol"`
+	TLS       *UpstreamTLS     `json:"tls,omitempty"`
+	Resolve   *ResolveDNS      `json:"resolve,omitempty"` // nil: addresses come from Endpoints
+	Balancing Balancing        `json:"balancing"`
+	Pool      Pool             `json:"pool"`
+	Fault     *Fault           `json:"fault,omitempty"` // refuses everything, for example for broken TLS settings
+}
+
+// UpstreamProtocol is what is spoken to the endpoints.
+type UpstreamProtocol string
+
+// Protocols.
+const (
+	UpstreamHTTP1 UpstreamProtocol = "http1"
+)
+
+// ResolveDNS asks DNS for the addresses; every address of the answer is an endpoint.
+type ResolveDNS struct {
+	Host string `json:"host"`
+	Port uint16 `json:"port"`
+}
+
+// Balancing is how an endpoint is chosen.
+type Balancing string
+
+// Ways of balancing, as in DestinationRule's simple.
+const (
+	RoundRobin   Balancing = "roundRobin"
+	LeastRequest Balancing = "leastRequest" // of two random choices
+	Random       Balancing = "random"
+)
+
+// Pool bounds connections to one upstream. Zero values mean Hakone's defaults.
+type Pool struct {
+	MaxConnections           int           `json:"maxConnections,omitempty"`
+	MaxPendingRequests       int           `json:"maxPendingRequests,omitempty"`
+	MaxRequestsPerConnection int           `json:"maxRequestsPerConnection,omitempty"`
+	ConnectTimeout           time.Duration `json:"connectTimeout,omitempty"`
+	IdleTimeout              time.Duration `json:"idleTimeout,omitempty"`
+}
+
+// UpstreamTLS is how TLS is originated. The server's certificate is verified against Trust (empty:
+// the system's roots) and, unless InsecureSkipVerify, must carry one of SANs, or VerifyName if SANs is
+// empty.
+type UpstreamTLS struct {
+	Origin             Origin        `json:"origin"`
+	SNI                string        `json:"sni,omitempty"`     // empty: none is sent, unless HostSNI
+	HostSNI            bool          `json:"hostSNI,omitempty"` // SNI (and name to verify) is the request's host
+	VerifyName         string        `json:"verifyName,omitempty"`
+	SANs               []string      `json:"sans,omitempty"`
+	Trust              TrustRef      `json:"trust,omitempty"`
+	Certificate        SecretRef     `json:"certificate,omitempty"` // client certificate (MUTUAL)
+	InsecureSkipVerify bool          `json:"insecureSkipVerify,omitempty"`
+	MinVersion         uint16        `json:"minVersion,omitempty"`
+	MaxVersion         uint16        `json:"maxVersion,omitempty"`
+	CipherSuites       []uint16      `json:"cipherSuites,omitempty"`
+	Groups             []tls.CurveID `json:"groups,omitempty"`
+}
+
+// Endpoints are the addresses behind upstreams that are not resolved by DNS.
+type Endpoints struct {
+	Revision   Revision              `json:"revision"`
+	ByUpstream map[string][]Endpoint `json:"byUpstream"` // an upstream without an entry has none
+}
+
+// Endpoint is one address. Host is an IP address or, from ServiceEntry endpoints, a DNS name.
+// Weight 0 counts as 1. Labels of the endpoint have already been used for subsets.
+type Endpoint struct {
+	Host   string `json:"host"`
+	Port   uint16 `json:"port"`
+	Weight uint32 `json:"weight,omitempty"`
+	Origin Origin `json:"origin"`
+}

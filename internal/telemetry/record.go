@@ -1,0 +1,113 @@
+// Package telemetry holds what is recorded about handshakes and requests, and the writers of it:
+// metrics, access log, handshake log and the ring from which "hakone explain" answers.
+//
+// It refuses to know how a reason was found. Begin reading at Handshake and Access.
+package telemetry
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+)
+
+// Side says which way a TLS connection goes, seen from this process.
+type Side string
+
+// Sides.
+const (
+	Downstream Side = "downstream" // a client connects to us
+	Upstream   Side = "upstream"   // we connect to an endpoint
+)
+
+// Hello is what a ClientHello says (RFC 8446 section 4.1.2).
+type Hello struct {
+	SNI      string   `json:"sni,omitempty"`
+	Versions []uint16 `json:"-"` // highest first, GREASE left out
+	Suites   []uint16 `json:"-"`
+	Groups   []uint16 `json:"-"`
+	ALPN     []string `json:"alpn,omitempty"`
+	JA4      string   `json:"ja4,omitempty"`
+	Ticket   bool     `json:"ticket,omitempty"` // a session was offered
+	Records  int      `json:"-"`                // TLS records that it came in
+}
+
+// Handshake is the one record that every TLS handshake leaves (architecture §5). It is complete and
+// frozen when handed to a sink.
+type Handshake struct {
+	Time     time.Time
+	Duration time.Duration
+	Conn     uint64 // connection number, unique within the process
+	Side     Side
+	Listener string // "*:443"; upstream name for Upstream
+	Chain    string // "namespace/gateway/section", "" if none was chosen
+	Origin   string // "Kind namespace/name field" of the deciding object
+	Class    string // TLS policy class
+	Remote   netip.AddrPort
+	Local    netip.AddrPort
+	Hello    Hello
+
+	Version uint16 // negotiated, 0 if refused before
+	Suite   uint16
+	Group   uint16
+	ALPN    string
+	Resumed bool
+	Cert    string // fingerprint of the certificate that we served, or that the upstream did
+
+	// Peer's certificate, recorded as authenticated only after the handshake completed. For a refused
+	// one only PeerOffered is filled: what was presented, proved or not.
+	PeerSubject string
+	PeerHash    string
+	PeerOffered string
+
+	Code   diag.Code // zero: it succeeded
+	Err    string    // the TLS library's words, or ours
+	Detail string    // the sentence for people: names both sides' values
+}
+
+// Access is one request and its answer. It is reused: a sink copies what it keeps.
+type Access struct {
+	ID       []byte
+	Start    time.Time
+	Duration time.Duration
+	Conn     uint64
+	Listener string
+	Chain    string
+	Route    string
+	Origin   string // of the route
+	Upstream string
+	Endpoint string
+	Remote   netip.AddrPort
+	Local    netip.AddrPort
+
+	Proto     string
+	Scheme    string
+	Method    []byte
+	Authority []byte
+	Target    []byte // as received
+	Path      []byte // normalised
+	UserAgent []byte
+	Referer   []byte
+	XFF       []byte
+
+	Status        int
+	Code          diag.Code     // reason when Hakone refused or the exchange failed
+	Detail        string        // for people; for 404 the nearest route and what failed to match
+	Flags         string        // Envoy's response flags: UF, URX, UH, NR, DC, UC, UT …
+	BytesReceived int64         // request body
+	BytesSent     int64         // response body
+	UpstreamTime  time.Duration // from request sent to response head
+
+	SNI         string
+	TLSVersion  uint16
+	TLSSuite    uint16
+	PeerHash    string // verified client certificate
+	PeerSubject string
+}
+
+// Sink takes records. Calls come from many goroutines and must not block; what cannot be kept is
+// counted and dropped.
+type Sink interface {
+	Handshake(*Handshake)
+	Access(*Access)
+}

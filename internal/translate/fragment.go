@@ -1,0 +1,84 @@
+// Package translate holds what the translators of all APIs have in common: the Fragment that each
+// makes of a resource.Set, and the Context that a home supplies.
+//
+// Translators (gatewayapi, istio, native) are pure: no clock, no I/O, no logger; they know their API
+// and nothing of the others. Package compile merges their fragments. Begin reading at Fragment.
+package translate
+
+import (
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
+	"github.com/hakone-gateway/hakone/internal/ir"
+)
+
+// Context is what a home and the command line supply beside the objects.
+type Context struct {
+	Labels         map[string]string   // of this process: --labels, matched by Istio selectors
+	Namespace      string              // --namespace: where credentialName is looked up first
+	EndpointFlags  map[string][]string // --endpoint: "httpbin.default:8000" → host:port addresses
+	AssumeClasses  []string            // gatewayClassNames that are ours without a GatewayClass object
+	ControllerName string              // of our GatewayClasses: "hakone.dev/gateway-controller"
+	ClusterDomain  string              // "cluster.local"
+	Files          map[string][]byte   // certificate files named in manifests, read by the home; absent: unreadable
+}
+
+// Family is the API that a listener comes from; conflict rules differ.
+type Family uint8
+
+// Families.
+const (
+	GatewayAPI Family = iota + 1
+	Istio
+)
+
+// Fragment is one translator's share of a snapshot. Upstreams, endpoints, secrets and trust of equal
+// name are equal by construction, whichever translator made them.
+type Fragment struct {
+	Listeners   []*Listener
+	Upstreams   map[string]*ir.Upstream
+	Endpoints   map[string][]ir.Endpoint
+	Secrets     map[ir.SecretRef]*ir.Credential
+	Trust       map[ir.TrustRef]*ir.TrustBundle
+	Policies    []Policy // of native alone
+	Diagnostics []diag.Diagnostic
+}
+
+// NewFragment returns an empty fragment with its maps made.
+func NewFragment() *Fragment {
+	return &Fragment{
+		Upstreams: map[string]*ir.Upstream{}, Endpoints: map[string][]ir.Endpoint{},
+		Secrets: map[ir.SecretRef]*ir.Credential{}, Trust: map[ir.TrustRef]*ir.TrustBundle{},
+	}
+}
+
+// Report adds a diagnostic of the code's own severity.
+func (f *Fragment) Report(code diag.Code, obj diag.Object, field, message, fix string) {
+	f.Diagnostics = append(f.Diagnostics, diag.New(code, obj, field, message, fix))
+}
+
+// Listener is one Gateway API listener or Istio server before merging. Chain.Name is
+// "namespace/gateway/section". TLS versions 0, nil suites and nil groups mean "not said here": a
+// TLSPolicy or the default decides, in compile.
+type Listener struct {
+	Family  Family
+	Gateway diag.Object
+	Section string // listener name or server port name; may be empty for Istio servers
+	Order   int    // age rank: the older of two conflicting listeners has the smaller one
+	Bind    string
+	Port    uint16
+	TLS     bool
+	Chain   *ir.Chain
+}
+
+// Policy is one TLSPolicy, parsed. Zero versions, nil suites and nil groups leave the wider scope's.
+type Policy struct {
+	Origin       ir.Origin
+	Order        int                // age rank: the smaller wins among equal targets
+	Gateway      *diag.Object       // nil: every gateway. Kind may be empty: either API
+	Section      string             // "" : every listener of Gateway
+	Hosts        []hostname.Pattern // empty: every host
+	MinVersion   uint16
+	MaxVersion   uint16
+	CipherSuites []uint16
+	Groups       []uint16
+}
