@@ -28,8 +28,8 @@ type KeyPair struct {
 	Digest      string // of the whole chain and the staple: equal means nothing to rotate
 	Staple      []byte // OCSP response, DER; nil without one
 
-	key   crypto.Signer
-	cert  *tls.Certificate
+	key  crypto.Signer
+	cert *tls.Certificate
 }
 
 // Signer returns the private key.
@@ -89,8 +89,8 @@ func KeyType(pub any) string {
 // order. Findings tell what was repaired. The error is an *Error with code CertUnparsable,
 // KeyUnparsable, KeyMismatch, CertWeakKey (RSA below 1024 bits, which Go does not sign with) or
 // SecretInvalid (key and certificate swapped).
-func ParseKeyPair(certPEM []byte, keyPEM Bytes) (*KeyPair, []Finding, error) {
-	return parseKeyPair(certPEM, keyPEM, tlsNames)
+func ParseKeyPair(certPEM, keyPEM []byte) (*KeyPair, []Finding, error) {
+	return parseKeyPair(certPEM, NewBytes(keyPEM), tlsNames)
 }
 
 // entryNames are the entries of a secret that messages speak of.

@@ -41,7 +41,9 @@ type Material struct {
 func (m Material) HasKeyPair() bool { return len(m.Cert) > 0 && m.Key.Len() > 0 }
 
 // LogValue tells the format only.
-func (m Material) LogValue() slog.Value { return slog.StringValue("secret of format " + string(m.Format)) }
+func (m Material) LogValue() slog.Value {
+	return slog.StringValue("secret of format " + string(m.Format))
+}
 
 // KeyPair parses certificate, key and staple, as ParseKeyPair does.
 func (m Material) KeyPair() (*KeyPair, []Finding, error) {
