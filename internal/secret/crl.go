@@ -6,7 +6,6 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/big"
 	"slices"
 	"strings"
@@ -63,48 +62,12 @@ func (c *CRL) SignedBy(ca *x509.Certificate) error {
 	return c.list.CheckSignatureFrom(ca)
 }
 
-// CRLs is a set of lists. A nil set is empty.
-type CRLs struct {
-	Lists  []*CRL // ordered by digest, without repeats
-	Digest string // of the set, whatever the order
-}
+// ParseCRLs reads one DER list or any number of PEM lists, and returns them ordered by digest and
+// without repeats. All must be usable: who asks for revocation must not get less of it than was
+// written. The error is an *Error with code CRLInvalid.
+func ParseCRLs(data []byte) ([]*CRL, error) { return parseCRLs(data, tlsNames.crl) }
 
-// NewCRLs makes a set of lists, in any order and with repeats.
-func NewCRLs(lists ...*CRL) *CRLs {
-	all := slices.Clone(lists)
-	slices.SortFunc(all, func(a, b *CRL) int { return strings.Compare(a.Digest, b.Digest) })
-	all = slices.CompactFunc(all, func(a, b *CRL) bool { return a.Digest == b.Digest })
-	var digests []string
-	for _, c := range all {
-		digests = append(digests, c.Digest)
-	}
-	return &CRLs{Lists: all, Digest: digest([]byte(strings.Join(digests, ",")))}
-}
-
-// Len returns the number of lists; 0 for nil.
-func (s *CRLs) Len() int {
-	if s == nil {
-		return 0
-	}
-	return len(s.Lists)
-}
-
-// String returns the number of lists and the beginning of the digest.
-func (s *CRLs) String() string {
-	if s == nil {
-		return "no revocation lists"
-	}
-	return fmt.Sprintf("%d revocation lists, digest %.16s", s.Len(), s.Digest)
-}
-
-// LogValue returns what String returns.
-func (s *CRLs) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// ParseCRLs reads one DER list or any number of PEM lists. All must be usable: who asks for
-// revocation must not get less of it than was written. The error is an *Error with code CRLInvalid.
-func ParseCRLs(data []byte) (*CRLs, error) { return parseCRLs(data, tlsNames.crl) }
-
-func parseCRLs(data []byte, name string) (*CRLs, error) {
+func parseCRLs(data []byte, name string) ([]*CRL, error) {
 	bs := blocks(data)
 	if len(bs) == 0 && len(data) > 0 && data[0] == 0x30 {
 		bs = []block{{label: "X509 CRL", der: data, line: 1}}
@@ -132,7 +95,8 @@ func parseCRLs(data []byte, name string) (*CRLs, error) {
 		}
 		return nil, fail(diag.CRLInvalid, name, name+" "+what, fix)
 	}
-	return NewCRLs(lists...), nil
+	slices.SortFunc(lists, func(a, b *CRL) int { return strings.Compare(a.Digest, b.Digest) })
+	return slices.CompactFunc(lists, func(a, b *CRL) bool { return a.Digest == b.Digest }), nil
 }
 
 func parseCRL(der []byte) (*CRL, error) {

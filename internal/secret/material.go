@@ -71,7 +71,7 @@ func (m Material) Bundle() (*Bundle, []Finding, error) {
 }
 
 // CRLs parses the revocation lists, as ParseCRLs does. Without any it returns nil and no error.
-func (m Material) CRLs() (*CRLs, error) {
+func (m Material) CRLs() ([]*CRL, error) {
 	if len(m.CRL) == 0 {
 		return nil, nil
 	}
