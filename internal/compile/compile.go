@@ -1,0 +1,118 @@
+// Package compile merges the fragments of all translators into one Snapshot: which listeners share a
+// socket, who wins a conflict, which TLS policy holds for which host.
+//
+// It is pure: no clock, no I/O, no logger. The same fragments, in whatever order, give a byte-equal
+// snapshot. It knows no API; what a listener's API asks for in a conflict is told by its Family.
+// Begin reading at Compile.
+package compile
+
+import (
+	"cmp"
+	"crypto/tls"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/translate"
+)
+
+// Input is what a snapshot is made from. MinVersion is the floor where nothing says otherwise
+// (TLS_MIN_VERSION of the environment, or 1.2); 0 means TLS 1.2.
+type Input struct {
+	Fragments  []*translate.Fragment
+	MinVersion uint16
+}
+
+// Compile returns the snapshot and what is wrong with its input. Faults are local: a listener that
+// loses a conflict is left out, the others serve. The result owns its memory only in part: chains and
+// routes of the fragments are taken over, so a fragment must not be compiled twice.
+func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
+	c := &compiler{minVersion: cmp.Or(in.MinVersion, tls.VersionTLS12)}
+	s := &ir.Snapshot{
+		Config:    &ir.Config{},
+		Endpoints: &ir.Endpoints{ByUpstream: map[string][]ir.Endpoint{}},
+		Secrets:   &ir.Secrets{ByRef: map[ir.SecretRef]*ir.Credential{}},
+		Trust:     &ir.Trust{ByRef: map[ir.TrustRef]*ir.TrustBundle{}},
+	}
+	upstreams := map[string]*ir.Upstream{}
+	for _, f := range in.Fragments {
+		c.listeners = append(c.listeners, f.Listeners...)
+		c.policies = append(c.policies, f.Policies...)
+		c.diagnostics = append(c.diagnostics, f.Diagnostics...)
+		maps.Copy(upstreams, f.Upstreams)
+		maps.Copy(s.Endpoints.ByUpstream, f.Endpoints)
+		maps.Copy(s.Secrets.ByRef, f.Secrets)
+		maps.Copy(s.Trust.ByRef, f.Trust)
+	}
+	c.orderInput()
+	s.Config.Listeners = c.merge()
+	c.applyPolicies(s.Config.Listeners)
+	keepReferenced(s, upstreams)
+	s.Seal()
+	return s, diag.Compact(c.diagnostics)
+}
+
+// compiler holds the state of one Compile.
+type compiler struct {
+	minVersion  uint16
+	listeners   []*translate.Listener
+	policies    []translate.Policy
+	diagnostics []diag.Diagnostic
+}
+
+func (c *compiler) report(code diag.Code, obj diag.Object, field, message, fix string) {
+	c.diagnostics = append(c.diagnostics, diag.New(code, obj, field, message, fix))
+}
+
+// orderInput makes the result independent of the order of fragments: the older first, then by name.
+func (c *compiler) orderInput() {
+	slices.SortStableFunc(c.listeners, func(a, b *translate.Listener) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.Bind, b.Bind), cmp.Compare(a.Order, b.Order),
+			strings.Compare(a.Chain.Name, b.Chain.Name), cmp.Compare(a.Family, b.Family), strings.Compare(a.Chain.Origin.Field, b.Chain.Origin.Field))
+	})
+	slices.SortStableFunc(c.policies, func(a, b translate.Policy) int {
+		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Origin.String(), b.Origin.String()))
+	})
+	seen := map[string]int{}
+	for _, l := range c.listeners {
+		name := l.Chain.Name
+		seen[name]++
+		if n := seen[name]; n > 1 {
+			l.Chain.Name = name + "#" + strconv.Itoa(n)
+		}
+	}
+}
+
+// socketName returns the name of the socket that a listener belongs to.
+func socketName(bind string, port uint16) string {
+	host := bind
+	switch {
+	case host == "" || host == "0.0.0.0" || host == "::":
+		host = "*"
+	case strings.ContainsRune(host, ':'):
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(port))
+}
+
+// keepReferenced drops upstreams that no route uses, and orders the rest by name.
+func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
+	used := map[string]bool{}
+	for _, l := range s.Config.Listeners {
+		for _, chain := range l.Chains {
+			for _, vh := range chain.VirtualHosts {
+				for _, r := range vh.Routes {
+					for i := range r.Forward {
+						used[r.Forward[i].Upstream] = true
+					}
+				}
+			}
+		}
+	}
+	maps.DeleteFunc(upstreams, func(name string, _ *ir.Upstream) bool { return !used[name] })
+	maps.DeleteFunc(s.Endpoints.ByUpstream, func(name string, _ []ir.Endpoint) bool { return !used[name] })
+	s.Config.Upstreams = slices.SortedFunc(maps.Values(upstreams), func(a, b *ir.Upstream) int { return strings.Compare(a.Name, b.Name) })
+}

@@ -1,0 +1,222 @@
+package compile
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/translate"
+)
+
+// scope is how narrow a policy's target is; the narrower one wins, field by field.
+type scope int
+
+const (
+	global scope = iota
+	gateway
+	listener // stands above what the listener's own manifest says
+	host
+)
+
+func scopeOf(p *translate.Policy) scope {
+	switch {
+	case len(p.Hosts) > 0:
+		return host
+	case p.Gateway == nil:
+		return global
+	case p.Section == "":
+		return gateway
+	}
+	return listener
+}
+
+// applyPolicies completes the TLS settings of every chain: the default floor, then TLSPolicies from
+// the widest to the narrowest, with the manifest's own words between gateway and listener.
+func (c *compiler) applyPolicies(listeners []*ir.Listener) {
+	c.dropRivals()
+	used := make([]bool, len(c.policies))
+	owner := make(map[*ir.Chain]*translate.Listener, len(c.listeners))
+	for _, l := range c.listeners {
+		owner[l.Chain] = l
+	}
+	for _, l := range listeners {
+		if !l.TLS {
+			continue
+		}
+		for _, chain := range l.Chains {
+			c.completeChain(chain, owner[chain], used)
+		}
+	}
+	for i, ok := range used {
+		if p := &c.policies[i]; !ok {
+			c.report(diag.TLSPolicyTarget, p.Origin.Object, "spec", "no TLS listener or host matches this policy's target, so it changes nothing",
+				"Correct spec.targetRef or spec.hosts; hakone dump listeners shows what is served.")
+		}
+	}
+}
+
+// dropRivals keeps the oldest of policies with one target.
+func (c *compiler) dropRivals() {
+	first := map[ir.Revision]translate.Policy{}
+	c.policies = slices.DeleteFunc(c.policies, func(p translate.Policy) bool {
+		key := ir.HashOf([]any{p.Gateway, p.Section, p.Hosts})
+		winner, taken := first[key]
+		if !taken {
+			first[key] = p
+			return false
+		}
+		c.report(diag.TLSPolicyConflict, p.Origin.Object, "spec", fmt.Sprintf("has the same target as %s, which is older and wins", winner.Origin.Object),
+			"Remove one of the two.")
+		return true
+	})
+}
+
+// settings are the parts of TLS that a policy may set.
+type settings struct {
+	min, max uint16
+	suites   []uint16
+	groups   []uint16
+}
+
+func (s *settings) apply(p settings) {
+	if p.min != 0 {
+		s.min = p.min
+	}
+	if p.max != 0 {
+		s.max = p.max
+	}
+	if p.suites != nil {
+		s.suites = p.suites
+	}
+	if p.groups != nil {
+		s.groups = p.groups
+	}
+}
+
+func (c *compiler) completeChain(chain *ir.Chain, from *translate.Listener, used []bool) {
+	own := settings{chain.TLS.MinVersion, chain.TLS.MaxVersion, chain.TLS.CipherSuites, groupNumbers(chain.TLS.Groups)}
+	base := settings{min: c.minVersion, max: tls.VersionTLS13}
+	for want := global; want <= listener; want++ {
+		if want == listener {
+			base.apply(own)
+		}
+		for i := range c.policies {
+			p := &c.policies[i]
+			if scopeOf(p) == want && targets(p, from) {
+				base.apply(settings{p.MinVersion, p.MaxVersion, p.CipherSuites, p.Groups})
+				used[i] = true
+			}
+		}
+	}
+	original := *chain.TLS
+	c.set(chain.TLS, base, from)
+	for _, h := range c.policyHosts(chain, from) {
+		narrow := base
+		// From the widest pattern to the narrowest, so that the narrowest has the last word.
+		for _, i := range c.hostPolicies(h, from) {
+			p := &c.policies[i]
+			narrow.apply(settings{p.MinVersion, p.MaxVersion, p.CipherSuites, p.Groups})
+			used[i] = true
+		}
+		t := original
+		c.set(&t, narrow, from)
+		chain.HostTLS = append(chain.HostTLS, ir.HostTLS{Host: h, TLS: &t})
+	}
+}
+
+// set writes settings into t and computes its class. A ceiling below the floor is raised to it: the
+// floor is the promise.
+func (c *compiler) set(t *ir.TLS, s settings, from *translate.Listener) {
+	if s.max < s.min {
+		c.report(diag.TLSFloorInvalid, from.Gateway, t.Origin.Field,
+			fmt.Sprintf("the TLS floor %s is above the ceiling %s; the ceiling was raised to the floor", tls.VersionName(s.min), tls.VersionName(s.max)),
+			"Raise maxVersion (maxProtocolVersion), or lower the floor.")
+		s.max = s.min
+	}
+	t.MinVersion, t.MaxVersion, t.CipherSuites = s.min, s.max, s.suites
+	t.Groups = nil
+	for _, g := range s.groups {
+		t.Groups = append(t.Groups, tls.CurveID(g))
+	}
+	if len(t.ALPN) == 0 {
+		t.ALPN = []string{"http/1.1"}
+	}
+	t.Class = ir.HashOf([]any{t.ClientAuth.Mode, t.ClientAuth.Trust, t.ClientAuth.SANs, t.ClientAuth.SPKI, t.ClientAuth.Hashes, t.ClientAuth.Forward,
+		t.MinVersion, t.MaxVersion, t.CipherSuites, t.Groups})
+}
+
+// policyHosts returns the parts of a chain's hosts that host policies single out, most specific first.
+func (c *compiler) policyHosts(chain *ir.Chain, from *translate.Listener) []hostname.Pattern {
+	var out []hostname.Pattern
+	for i := range c.policies {
+		p := &c.policies[i]
+		if scopeOf(p) != host || !targets(p, from) {
+			continue
+		}
+		for _, ph := range p.Hosts {
+			for _, ch := range chain.Hosts {
+				if h, ok := hostname.Intersect(ph, ch); ok {
+					out = append(out, h)
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, hostname.Compare)
+	return slices.Compact(out)
+}
+
+// hostPolicies returns the policies that cover h, the widest pattern first and the older last among
+// equals, so that applying them in order leaves the right one on top.
+func (c *compiler) hostPolicies(h hostname.Pattern, from *translate.Listener) []int {
+	type hit struct {
+		index   int
+		pattern hostname.Pattern
+	}
+	var hits []hit
+	for i := range c.policies {
+		p := &c.policies[i]
+		if scopeOf(p) != host || !targets(p, from) {
+			continue
+		}
+		var best hostname.Pattern
+		for _, ph := range p.Hosts {
+			if ph.Covers(h) && (!best.IsValid() || hostname.Compare(ph, best) < 0) {
+				best = ph
+			}
+		}
+		if best.IsValid() {
+			hits = append(hits, hit{i, best})
+		}
+	}
+	slices.SortStableFunc(hits, func(a, b hit) int {
+		if byHost := hostname.Compare(b.pattern, a.pattern); byHost != 0 {
+			return byHost
+		}
+		return b.index - a.index
+	})
+	out := make([]int, len(hits))
+	for i, h := range hits {
+		out[i] = h.index
+	}
+	return out
+}
+
+// targets reports whether a policy's gateway and section admit a listener.
+func targets(p *translate.Policy, l *translate.Listener) bool {
+	if p.Gateway == nil {
+		return true
+	}
+	g := *p.Gateway
+	return g.Namespace == l.Gateway.Namespace && g.Name == l.Gateway.Name && (p.Section == "" || p.Section == l.Section)
+}
+
+func groupNumbers(ids []tls.CurveID) []uint16 {
+	var out []uint16
+	for _, id := range ids {
+		out = append(out, uint16(id))
+	}
+	return out
+}
