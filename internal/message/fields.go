@@ -61,21 +61,49 @@ type Field struct {
 // Fields is the ordered list of a message's field lines. The zero value is empty and ready. It keeps
 // its memory over Reset, so a steady stream of messages allocates nothing. Not safe for concurrent use.
 type Fields struct {
-	list []Field
-	own  []byte // bytes of fields that Hakone wrote, appended to, never moved while list refers to them
+	list  []Field
+	names NameSet // every known name in list, perhaps more
+	own   []byte  // bytes of fields that Hakone wrote, appended to, never moved while list refers to them
 }
 
-// Reset empties the list and keeps its memory.
-func (f *Fields) Reset() { f.list, f.own = f.list[:0], f.own[:0] }
+// Memory kept over Reset; what grew beyond is given back, so that one large message does not burden
+// its connection for good.
+const (
+	keptLines = 256
+	keptBytes = 16 << 10
+)
+
+// Reset empties the list and keeps its memory, up to a bound.
+func (f *Fields) Reset() {
+	f.list, f.own, f.names = f.list[:0], f.own[:0], 0
+	if cap(f.list) > keptLines {
+		f.list = nil
+	}
+	if cap(f.own) > keptBytes {
+		f.own = nil
+	}
+}
 
 // Len returns the number of field lines.
 func (f *Fields) Len() int { return len(f.list) }
 
-// At returns line i. The pointer is valid until the list changes.
+// At returns line i. The pointer is valid until the list changes. Its value may be changed, its name
+// may not.
 func (f *Fields) At(i int) *Field { return &f.list[i] }
+
+// Names returns a set that holds every known name in the list, and perhaps more: a name that is not
+// in it has no line.
+func (f *Fields) Names() NameSet { return f.names }
+
+// Has reports whether there is a line of a known name.
+func (f *Fields) Has(id Name) bool {
+	_, ok := f.Get(id)
+	return ok
+}
 
 // Append adds a line whose bytes the caller keeps alive; it copies nothing.
 func (f *Fields) Append(id Name, name, value []byte) {
+	f.names |= 1 << id
 	f.list = append(f.list, Field{id, name, value})
 }
 
@@ -92,23 +120,35 @@ func (f *Fields) AddString(name, value string) {
 	f.Append(id, n, f.keepString(value))
 }
 
+// Reserve returns an empty slice with capacity n for bytes that shall live as long as the fields, such
+// as a rewritten path. Appending more than n moves the slice elsewhere.
+func (f *Fields) Reserve(n int) []byte {
+	f.grow(n)
+	at := len(f.own)
+	f.own = f.own[:at+n]
+	return f.own[at : at : at+n]
+}
+
 // SetID replaces all lines of a known name by one, at the place of the first, copying value.
-func (f *Fields) SetID(id Name, value []byte) {
-	for i := range f.list {
-		if f.list[i].ID == id {
-			v := f.keep(value)
-			f.removeAfter(id, i+1)
-			f.list[i].Value = v
-			return
+func (f *Fields) SetID(id Name, value []byte) { f.set(id, f.keep(value)) }
+
+func (f *Fields) set(id Name, kept []byte) {
+	if f.names.Has(id) {
+		for i := range f.list {
+			if f.list[i].ID == id {
+				f.removeAfter(id, i+1)
+				f.list[i].Value = kept
+				return
+			}
 		}
 	}
-	f.AddID(id, value)
+	f.Append(id, canonical[id], kept)
 }
 
 // SetString replaces all lines of name by one, copying both.
 func (f *Fields) SetString(name, value string) {
 	if id := Identify([]byte(name)); id != Other {
-		f.SetID(id, []byte(value))
+		f.set(id, f.keepString(value))
 		return
 	}
 	f.Del([]byte(name))
@@ -117,6 +157,9 @@ func (f *Fields) SetString(name, value string) {
 
 // Get returns the value of the first line of a known name, and whether there is one.
 func (f *Fields) Get(id Name) ([]byte, bool) {
+	if !f.names.Has(id) {
+		return nil, false
+	}
 	for i := range f.list {
 		if f.list[i].ID == id {
 			return f.list[i].Value, true
@@ -141,6 +184,9 @@ func (f *Fields) Lookup(name []byte) ([]byte, bool) {
 // Count returns how many lines of a known name there are.
 func (f *Fields) Count(id Name) int {
 	n := 0
+	if !f.names.Has(id) {
+		return n
+	}
 	for i := range f.list {
 		if f.list[i].ID == id {
 			n++
@@ -150,7 +196,36 @@ func (f *Fields) Count(id Name) int {
 }
 
 // DelID removes all lines of a known name and says whether there were any.
-func (f *Fields) DelID(id Name) bool { return f.removeAfter(id, 0) }
+func (f *Fields) DelID(id Name) bool {
+	if !f.names.Has(id) {
+		return false
+	}
+	f.names &^= 1 << id
+	return f.removeAfter(id, 0)
+}
+
+// DelSet removes all lines of the known names in set.
+func (f *Fields) DelSet(set NameSet) {
+	if f.names&set != 0 {
+		f.names &^= set
+		f.DelFunc(func(l *Field) bool { return set.Has(l.ID) })
+	}
+}
+
+// Pop removes the first line of a known name and returns its value, and whether there was one.
+func (f *Fields) Pop(id Name) ([]byte, bool) {
+	if !f.names.Has(id) {
+		return nil, false
+	}
+	for i := range f.list {
+		if f.list[i].ID == id {
+			v := f.list[i].Value
+			f.list = append(f.list[:i], f.list[i+1:]...)
+			return v, true
+		}
+	}
+	return nil, false
+}
 
 // Del removes all lines called name (ASCII case ignored).
 func (f *Fields) Del(name []byte) {

@@ -36,17 +36,22 @@ type BodyKind uint8
 
 // Body kinds.
 const (
-	NoBody     BodyKind = iota // no body follows the head
+	NoBody     BodyKind = iota // no body follows the head: none sent, or none allowed (HEAD, 1xx, 204, 304)
 	Sized                      // Length bytes follow
 	Chunked                    // chunked transfer coding
 	UntilClose                 // responses only: until the connection closes
 )
 
-// Body describes the framing of a message's body. Length is in bytes and valid for Sized.
+// Body describes the framing of a message's body. Length is in bytes and valid for Sized; with NoBody
+// it is what the head declares all the same if Declared is set (answers to HEAD, and 304).
 type Body struct {
-	Kind   BodyKind
-	Length int64
+	Kind     BodyKind
+	Declared bool
+	Length   int64
 }
+
+// IsEmpty reports whether no byte of body can follow the head.
+func (b Body) IsEmpty() bool { return b.Kind == NoBody || b.Kind == Sized && b.Length == 0 }
 
 // Request is the head of one request. All byte slices are valid until Reset or until the buffer that
 // the head was parsed from is reused, whichever is first.
@@ -55,6 +60,7 @@ type Request struct {
 	Method    []byte
 	Target    []byte // request target as received, for logs
 	Scheme    string // "http" or "https": of the connection the request came by
+	Absolute  string // "http" or "https" where the target was in absolute form, else ""
 	Authority []byte // host[:port] as received, from the target or Host
 	Host      []byte // Authority in lower case without port, brackets and trailing dot
 	Path      []byte // normalised absolute path: what is matched is what is sent on; "*" for OPTIONS *

@@ -1,5 +1,7 @@
 package message
 
+import "encoding/binary"
+
 // canonical holds the spelling that Hakone writes for the names it knows.
 var canonical = [numNames][]byte{
 	Host:                    []byte("Host"),
@@ -42,27 +44,87 @@ var canonical = [numNames][]byte{
 	Traceparent:             []byte("Traceparent"),
 }
 
-// byLength lists the known names by their length, so that Identify compares few candidates.
-var byLength = func() (t [32][]Name) {
-	for id := Host; id < numNames; id++ {
-		n := len(canonical[id])
-		t[n] = append(t[n], id)
+// maxName is the room for a known name in folded, and so the longest that Identify looks at.
+const maxName = 32
+
+// A set of names is one word.
+const _ = uint(64 - numNames)
+
+// folded holds the known names in lower case, padded with zeros.
+var folded = func() (t [numNames][maxName]byte) {
+	for id, name := range canonical {
+		for i, c := range name {
+			t[id][i] = lower(c)
+		}
 	}
 	return t
 }()
 
+// known is an open-addressed table of the known names.
+var known = func() (t [256]Name) {
+	for id := Host; id < numNames; id++ {
+		h := hash(canonical[id])
+		for t[h] != Other {
+			h++
+		}
+		t[h] = id
+	}
+	return t
+}()
+
+// hash mixes length and three bytes of a name of at least two bytes, without regard to ASCII case.
+func hash(name []byte) uint8 {
+	n := len(name)
+	x := uint32(name[0]|0x20) | uint32(name[n*3/4]|0x20)<<8 | uint32(name[n-1]|0x20)<<16 | uint32(n)<<24
+	return uint8(x * 0x9e3779b1 >> 24)
+}
+
 // Identify returns the Name of a field name (ASCII case ignored), or Other.
 func Identify(name []byte) Name {
-	if len(name) >= len(byLength) {
+	if len(name) < 2 || len(name) > maxName {
 		return Other
 	}
-	for _, id := range byLength[len(name)] {
-		if EqualFold(canonical[id], name) {
+	for h := hash(name); ; h++ {
+		id := known[h]
+		if id == Other || len(canonical[id]) == len(name) && foldedEqual(&folded[id], name) {
 			return id
 		}
 	}
-	return Other
 }
 
-// String returns the spelling that Hakone writes.
+// foldedEqual compares name with a known name of the same length, eight bytes at a time. Setting bit
+// 0x20 folds letters and would also take control bytes for digits and hyphens, so those are excluded.
+func foldedEqual(want *[maxName]byte, name []byte) bool {
+	const caseBits, bit6 = 0x2020202020202020, 0x4040404040404040
+	i := 0
+	for ; i+8 <= len(name); i += 8 {
+		x := binary.LittleEndian.Uint64(name[i:])
+		if x|caseBits != binary.LittleEndian.Uint64(want[i:]) || (x|x<<1)&bit6 != bit6 {
+			return false
+		}
+	}
+	for ; i < len(name); i++ {
+		if lower(name[i]) != want[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// String returns the spelling that Hakone writes; "" for Other.
 func (n Name) String() string { return string(canonical[n]) }
+
+// NameSet is a set of known names.
+type NameSet uint64
+
+// Names returns the set of ids.
+func Names(ids ...Name) NameSet {
+	var s NameSet
+	for _, id := range ids {
+		s |= 1 << id
+	}
+	return s
+}
+
+// Has reports whether id is in the set. Other is in no set made of known names.
+func (s NameSet) Has(id Name) bool { return s>>id&1 != 0 }

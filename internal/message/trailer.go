@@ -1,0 +1,33 @@
+package message
+
+// trailerNames are the known names that may stand in trailers.
+const trailerNames = NameSet(1<<Other | 1<<ProxyStatus | 1<<Server)
+
+// TrailerAllowed reports whether a field may be passed on as trailer: framing, routing, authentication,
+// request modifiers, response controls and content description may not, since a receiver that merges
+// trailers into the head would act on them unchecked (RFC 9110 section 6.5.1).
+func TrailerAllowed(id Name, name []byte) bool {
+	if id != Other {
+		return trailerNames.Has(id)
+	}
+	switch len(name) {
+	case 3:
+		return !EqualFold(name, []byte("age"))
+	case 4:
+		return !EqualFold(name, []byte("vary"))
+	case 5:
+		return !EqualFold(name, []byte("range"))
+	case 6:
+		return !EqualFold(name, []byte("pragma"))
+	case 7:
+		return !EqualFold(name, []byte("expires")) && !EqualFold(name, []byte("warning"))
+	}
+	for _, prefix := range [...]string{"content-", "if-", "x-forwarded-", "client-cert", "accept-",
+		"cache-control", "max-forwards", "set-cookie", "www-authenticate", "authentication-info", "x-envoy-",
+		"access-control-", "retry-after", "sec-"} {
+		if len(name) >= len(prefix) && EqualFold(name[:len(prefix)], []byte(prefix)) {
+			return false
+		}
+	}
+	return true
+}
