@@ -11,8 +11,9 @@ import (
 // files named in a manifest.
 type SecretRef string
 
-// TrustRef names a trust bundle: "namespace/name" of the Secret or ConfigMap that holds it (or the
-// names of several, joined by "+"), or "file:PATH".
+// TrustRef names a trust bundle: "namespace/name" of the Secret or "configmap:namespace/name" of the
+// ConfigMap that holds it (or the names of several, joined by "+"), or "file:PATH" ("file:PATH|CRL"
+// with a revocation list).
 type TrustRef string
 
 // Secrets holds the credentials that Config refers to. A reference without an entry, or whose entry
@@ -28,6 +29,10 @@ type Credential struct {
 	Pair   *secret.KeyPair // nil if there is none
 	Code   diag.Code       // why Pair is nil: CredentialMissing or CredentialWithdrawn
 	Detail string          // one sentence for the log
+
+	// Sought are other references under which a missing credential would be found if its secret
+	// existed: the grace after a deletion looks there too.
+	Sought []SecretRef
 
 	// Withdrawn is set while Pair is served only for the grace after its secret's deletion.
 	Withdrawn bool

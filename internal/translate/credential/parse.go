@@ -1,0 +1,142 @@
+package credential
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/secret"
+)
+
+// pairEntries and trustEntries are the entries of a Secret or ConfigMap that are read.
+var (
+	pairEntries  = [...]string{"tls.crt", "tls.key", "cert", "key", "tls.ocsp-staple"}
+	trustEntries = [...]string{"ca.crt", "cacert", "ca.crl", "crl"}
+)
+
+// secretContent reads a Secret of any of the formats, once.
+func (f *Finder) secretContent(s *resource.Secret) *parsed {
+	return f.once(s.Key, func() *parsed {
+		data := make(map[string][]byte, len(s.Data))
+		for k, v := range s.Data {
+			data[k] = v
+		}
+		return f.cache.get(contentKey(&s.Meta, data), func() *parsed { return parseData(data) })
+	})
+}
+
+// configMapContent reads the CA entries of a ConfigMap, once.
+func (f *Finder) configMapContent(m *resource.ConfigMap) *parsed {
+	return f.once(m.Key, func() *parsed {
+		data := map[string][]byte{}
+		for _, k := range trustEntries {
+			if v, ok := m.Data[k]; ok {
+				data[k] = []byte(v)
+			} else if v, ok := m.BinaryData[k]; ok {
+				data[k] = v
+			}
+		}
+		return f.cache.get(contentKey(&m.Meta, data), func() *parsed { return parseData(data) })
+	})
+}
+
+func (f *Finder) once(key resource.Key, parse func() *parsed) *parsed {
+	p := f.parsed[key]
+	if p == nil {
+		p = parse()
+		f.parsed[key] = p
+	}
+	return p
+}
+
+func parseData(data map[string][]byte) *parsed {
+	p := &parsed{}
+	m, found, err := secret.FromData(data)
+	if err == nil {
+		p.findings = found
+		p.pair, found, err = m.KeyPair()
+		p.findings = append(p.findings, found...)
+	} else {
+		// Half a key pair does not make the CA beside it unusable.
+		m = trustMaterial(data)
+	}
+	p.pairErr = asError(err)
+	p.parseTrust(m)
+	return p
+}
+
+// trustMaterial returns the CA part alone; empty if there is none.
+func trustMaterial(data map[string][]byte) secret.Material {
+	rest := map[string][]byte{}
+	for _, k := range trustEntries {
+		if len(data[k]) > 0 {
+			rest[k] = data[k]
+		}
+	}
+	m, _, err := secret.FromData(rest)
+	if err != nil {
+		m = secret.Material{}
+	}
+	return m
+}
+
+// parseTrust reads CA and CRLs. A list that bears the name of one of the CAs and is signed by none of
+// them is refused: whoever put it there counts on it.
+func (p *parsed) parseTrust(m secret.Material) {
+	bundle, found, err := m.Bundle()
+	p.bundle, p.trustFindings, p.trustErr = bundle, found, asError(err)
+	if p.trustErr != nil {
+		return
+	}
+	crls, err := m.CRLs()
+	if err != nil {
+		p.bundle, p.trustErr = nil, asError(err)
+		return
+	}
+	for _, crl := range crls {
+		if e := forged(crl, bundle); e != nil {
+			p.bundle, p.trustErr = nil, e
+			return
+		}
+	}
+	p.crls = crls
+}
+
+func forged(crl *secret.CRL, bundle *secret.Bundle) *secret.Error {
+	named := false
+	for i := range bundle.Len() {
+		ca := bundle.Certificates[i]
+		if !slices.Equal(ca.RawSubject, crl.RawIssuer) {
+			continue
+		}
+		if crl.SignedBy(ca) == nil {
+			return nil
+		}
+		named = true
+	}
+	if !named {
+		return nil
+	}
+	return &secret.Error{Finding: secret.Finding{Code: diag.CRLInvalid, Severity: diag.Error, Key: "ca.crl",
+		Message: fmt.Sprintf("the revocation list of %s is signed by none of the CAs of that name", crl.Issuer),
+		Fix:     "Put the list that this CA issued beside it: openssl ca -gencrl -out crl.pem."}}
+}
+
+// parseFiles reads the bytes of certificate files as a Secret of the tls format.
+func (f *Finder) parseFiles(data map[string][]byte) *parsed {
+	return f.cache.get(contentKey(nil, data), func() *parsed { return parseData(data) })
+}
+
+// asError returns err as the coded error that package secret promises; nil for nil.
+func asError(err error) *secret.Error {
+	if err == nil {
+		return nil
+	}
+	var e *secret.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return &secret.Error{Finding: secret.Finding{Code: diag.SecretInvalid, Severity: diag.Error, Message: err.Error()}}
+}
