@@ -28,15 +28,15 @@ type KeyPair struct {
 	Digest      string // of the whole chain and the staple: equal means nothing to rotate
 	Staple      []byte // OCSP response, DER; nil without one
 
-	key  crypto.Signer
-	cert *tls.Certificate
+	// The key is in here only, behind a function: see Bytes for why.
+	cert func() *tls.Certificate
 }
 
 // Signer returns the private key.
-func (k *KeyPair) Signer() crypto.Signer { return k.key }
+func (k *KeyPair) Signer() crypto.Signer { return k.cert().PrivateKey.(crypto.Signer) }
 
 // TLS returns the pair as crypto/tls takes it: always the same pointer, not to be changed.
-func (k *KeyPair) TLS() *tls.Certificate { return k.cert }
+func (k *KeyPair) TLS() *tls.Certificate { return k.cert() }
 
 // KeyType names kind and size of the key: "RSA-2048", "ECDSA-P256", "Ed25519".
 func (k *KeyPair) KeyType() string { return KeyType(k.Leaf.PublicKey) }
@@ -69,7 +69,7 @@ func (k KeyPair) LogValue() slog.Value { return slog.StringValue(k.String()) }
 
 // WithStaple returns a copy that staples the OCSP response (DER) to handshakes; empty removes it.
 func (k *KeyPair) WithStaple(staple []byte) *KeyPair {
-	return newKeyPair(append([]*x509.Certificate{k.Leaf}, k.Issuers...), k.key, staple)
+	return newKeyPair(append([]*x509.Certificate{k.Leaf}, k.Issuers...), k.Signer(), staple)
 }
 
 // KeyType names kind and size of a public key, as KeyPair.KeyType does; a Go type for others.
@@ -138,13 +138,14 @@ func parseKeyPair(certPEM []byte, keyPEM Bytes, names entryNames) (*KeyPair, []F
 }
 
 func newKeyPair(certs []*x509.Certificate, key crypto.Signer, staple []byte) *KeyPair {
-	k := &KeyPair{Leaf: certs[0], Issuers: certs[1:], Staple: staple, key: key}
+	k := &KeyPair{Leaf: certs[0], Issuers: certs[1:], Staple: staple}
 	for _, c := range certs {
 		k.Chain = append(k.Chain, c.Raw)
 	}
 	k.Fingerprint = Fingerprint(k.Leaf)
 	k.Digest = digest(append(slices.Clone(k.Chain), staple)...)
-	k.cert = &tls.Certificate{Certificate: k.Chain, PrivateKey: key, Leaf: k.Leaf, OCSPStaple: staple}
+	c := &tls.Certificate{Certificate: k.Chain, PrivateKey: key, Leaf: k.Leaf, OCSPStaple: staple}
+	k.cert = func() *tls.Certificate { return c }
 	return k
 }
 

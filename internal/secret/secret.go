@@ -26,20 +26,20 @@ const redacted = "[redacted]"
 // Bytes is key material. No formatting verb, logger or encoder prints it; Expose is the only way
 // out. The zero value is empty.
 type Bytes struct {
-	// A pointer, because fmt reads unexported fields of structs without asking their methods, and
-	// prints an inner pointer as an address.
-	p *[]byte
+	// A function, because fmt and other printers read unexported fields of structs without asking
+	// their methods, and follow pointers; nothing can look into a function.
+	get func() []byte
 }
 
 // NewBytes wraps b, which it does not copy: the caller gives it away.
-func NewBytes(b []byte) Bytes { return Bytes{&b} }
+func NewBytes(b []byte) Bytes { return Bytes{func() []byte { return b }} }
 
 // Expose returns the bytes themselves. They must not be changed.
 func (b Bytes) Expose() []byte {
-	if b.p == nil {
+	if b.get == nil {
 		return nil
 	}
-	return *b.p
+	return b.get()
 }
 
 // Len returns the number of bytes.
