@@ -1,0 +1,220 @@
+package listen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Spec says which socket is wanted. Specs are frozen once handed to a Set.
+type Spec struct {
+	Name    string // the listener's name in the snapshot, "*:443"
+	Address string // what is bound, "host:port" with an IP address; port 0 lets the kernel choose
+	Port    uint16 // the port that the Gateway declares
+}
+
+// Options are a Set's settings. Zero values mean the defaults named here.
+type Options struct {
+	// Handle gets every accepted connection on a goroutine of its own, and owns it from then on:
+	// it closes it. It may return while the connection lives on.
+	Handle func(*Conn)
+
+	// Refused is told of a connection over the bound before it is closed. It must not block. It may
+	// be nil.
+	Refused func(*Conn)
+
+	MaxConnections int           // open connections per listener; default 100,000
+	KeepAlive      time.Duration // idle time before TCP keep-alive probes; default 60 s
+	Log            *slog.Logger  // default discards
+}
+
+// Set holds the listening sockets of the process and keeps them over reconfiguration: a socket whose
+// name and address stay in the next configuration is not touched.
+type Set struct {
+	// Fixed after construction.
+	opts   Options
+	nextID atomic.Uint64
+
+	mu      sync.Mutex // guards sockets
+	sockets map[socketKey]*socket
+	wg      sync.WaitGroup // accept loops
+}
+
+// socketKey identifies a socket over reconfigurations.
+type socketKey struct{ name, address string }
+
+// NewSet returns a Set without sockets.
+func NewSet(opts Options) *Set {
+	if opts.MaxConnections == 0 {
+		opts.MaxConnections = 100_000
+	}
+	if opts.KeepAlive == 0 {
+		opts.KeepAlive = time.Minute
+	}
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	return &Set{opts: opts, sockets: map[socketKey]*socket{}}
+}
+
+// Plan is a prepared change of a Set's sockets: new ones are bound but do not accept yet. Exactly one
+// of Commit and Abort must be called.
+type Plan struct {
+	Results []Bound // one for each wanted Spec, in order
+
+	set    *Set
+	fresh  []*socket
+	wanted map[socketKey]bool
+}
+
+// Bound is what became of one Spec. Addr is the bound address; Err is set if binding failed, and then
+// names the address. Kept is true for a socket that was open already.
+type Bound struct {
+	Spec Spec
+	Addr net.Addr
+	Kept bool
+	Err  error
+}
+
+// Prepare binds what is wanted and not yet open. It changes nothing that serves. A failed bind shows
+// in Results and does not fail the others.
+func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
+	p := &Plan{set: s, wanted: map[socketKey]bool{}}
+	for _, spec := range specs {
+		key := socketKey{spec.Name, spec.Address}
+		p.wanted[key] = true
+		s.mu.Lock()
+		open := s.sockets[key]
+		s.mu.Unlock()
+		if open != nil {
+			p.Results = append(p.Results, Bound{Spec: spec, Addr: open.ln.Addr(), Kept: true})
+			continue
+		}
+		sock, err := s.bind(ctx, spec)
+		if err != nil {
+			p.Results = append(p.Results, Bound{Spec: spec, Err: err})
+			continue
+		}
+		p.fresh = append(p.fresh, sock)
+		p.Results = append(p.Results, Bound{Spec: spec, Addr: sock.ln.Addr()})
+	}
+	return p
+}
+
+// bind opens one listening socket. The standard library sets SO_REUSEADDR and, on accepted
+// connections, TCP_NODELAY.
+func (s *Set) bind(ctx context.Context, spec Spec) (*socket, error) {
+	network := "tcp"
+	if host, _, err := net.SplitHostPort(spec.Address); err == nil && host == "0.0.0.0" {
+		network = "tcp4"
+	}
+	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: s.opts.KeepAlive, Interval: 15 * time.Second, Count: 4}}
+	ln, err := lc.Listen(ctx, network, spec.Address)
+	if err != nil {
+		return nil, fmt.Errorf("bind %s for listener %s: %w", spec.Address, spec.Name, err)
+	}
+	return &socket{spec: &spec, ln: ln.(*net.TCPListener), set: s}, nil
+}
+
+// Commit begins to accept on the new sockets and closes those that are no longer wanted. Accepted
+// connections of closed sockets live on.
+func (p *Plan) Commit() {
+	s := p.set
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, sock := range s.sockets {
+		if !p.wanted[key] {
+			sock.close()
+			delete(s.sockets, key)
+		}
+	}
+	for _, sock := range p.fresh {
+		s.sockets[socketKey{sock.spec.Name, sock.spec.Address}] = sock
+		s.wg.Go(sock.accept)
+	}
+}
+
+// Abort closes the sockets that Prepare bound.
+func (p *Plan) Abort() {
+	for _, sock := range p.fresh {
+		sock.close()
+	}
+}
+
+// Close closes every socket and waits for the accept loops. Accepted connections live on.
+func (s *Set) Close() {
+	s.mu.Lock()
+	for key, sock := range s.sockets {
+		sock.close()
+		delete(s.sockets, key)
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+}
+
+// Open returns the number of open connections of the named listener.
+func (s *Set) Open(name string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for key, sock := range s.sockets {
+		if key.name == name {
+			n += int(sock.open.Load())
+		}
+	}
+	return n
+}
+
+// socket is one listening socket.
+type socket struct {
+	spec *Spec
+	ln   *net.TCPListener
+	set  *Set
+	open atomic.Int64 // accepted connections not yet closed
+}
+
+func (k *socket) close() {
+	if err := k.ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		k.set.opts.Log.Warn("closing a listening socket failed", "listener", k.spec.Name, "err", err)
+	}
+}
+
+// Back-off of the accept loop when the process is out of file descriptors or memory.
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = time.Second
+)
+
+// accept takes connections until the socket is closed.
+func (k *socket) accept() {
+	pause := firstPause
+	for {
+		tcp, err := k.ln.AcceptTCP()
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			k.set.opts.Log.Warn("accepting a connection failed", "listener", k.spec.Name, "err", err, "pause", pause)
+			time.Sleep(pause)
+			pause = min(2*pause, lastPause)
+			continue
+		}
+		pause = firstPause
+		c := NewConn(tcp, k.set.nextID.Add(1), k.spec)
+		if k.open.Add(1) > int64(k.set.opts.MaxConnections) {
+			k.open.Add(-1)
+			if k.set.opts.Refused != nil {
+				k.set.opts.Refused(c)
+			}
+			c.Close()
+			continue
+		}
+		c.OnClose(func() { k.open.Add(-1) })
+		go k.set.opts.Handle(c)
+	}
+}
