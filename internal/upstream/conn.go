@@ -1,0 +1,219 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// Conn is one connection to an endpoint, lent to one request at a time. Read, Write and the deadlines
+// are those of the plain or TLS connection.
+type Conn struct {
+	net.Conn
+
+	// Fixed after construction.
+	Endpoint *Endpoint
+	TLS      *tls.Conn // nil: plain
+	up       *Upstream
+	wire     *wire
+	host     string // TLS server name, where it follows the request's host
+	material uint32 // number of the TLS material that it was made with
+
+	// Owned by whoever the connection is lent to, or by the pool.
+	Reused    bool // it has served a request before: it may have died since
+	shard     uint32
+	requests  int
+	lent      bool
+	idleSince int64 // Unix nanoseconds, coarse
+}
+
+// wire is the TCP connection under a Conn. While probing is set a Read returns at once, whatever
+// there is.
+type wire struct {
+	*net.TCPConn
+	raw     syscall.RawConn
+	probing bool
+	probe   func(fd uintptr) bool // reads into into without waiting
+	into    []byte
+	n       int
+	err     error
+
+	corked   bool
+	gathered []byte
+	written  atomic.Int64
+	received atomic.Int64
+}
+
+// errNothing is what a probing Read returns when there is nothing to read. It is a temporary net.Error,
+// so that crypto/tls can go on afterwards.
+type errNothing struct{}
+
+func (errNothing) Error() string   { return "nothing to read" }
+func (errNothing) Timeout() bool   { return true }
+func (errNothing) Temporary() bool { return true }
+
+func newWire(tcp *net.TCPConn) (*wire, error) {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	w := &wire{TCPConn: tcp, raw: raw}
+	w.probe = func(fd uintptr) bool {
+		w.n, w.err = readNow(fd, w.into)
+		return true
+	}
+	return w, nil
+}
+
+// Read reads what the peer sent.
+func (w *wire) Read(p []byte) (int, error) {
+	if w.probing {
+		return w.readProbing(p)
+	}
+	n, err := w.TCPConn.Read(p)
+	if n > 0 {
+		w.received.Add(int64(n))
+	}
+	return n, err
+}
+
+func (w *wire) readProbing(p []byte) (int, error) {
+	w.into = p
+	err := w.raw.Read(w.probe)
+	w.into = nil
+	if err != nil {
+		return 0, err
+	}
+	return w.n, w.err
+}
+
+// Write writes p, or gathers it while corked.
+func (w *wire) Write(p []byte) (int, error) {
+	if w.corked {
+		w.gathered = append(w.gathered, p...)
+		return len(p), nil
+	}
+	n, err := w.TCPConn.Write(p)
+	w.written.Add(int64(n))
+	return n, err
+}
+
+// WriteLarge makes a large write to a TLS connection leave in one system call: p is written as records into
+// buf, which is then sent. buf is returned for reuse; it is at least as long as p afterwards.
+func (c *Conn) WriteLarge(p, buf []byte) ([]byte, error) {
+	if c.TLS == nil {
+		_, err := c.Conn.Write(p)
+		return buf, err
+	}
+	w := c.wire
+	w.corked, w.gathered = true, buf[:0]
+	_, err := c.TLS.Write(p)
+	buf = w.gathered
+	w.corked, w.gathered = false, nil
+	if err == nil {
+		_, err = w.Write(buf)
+	}
+	return buf[:0], err
+}
+
+// Bytes returns what went over the wire since the connection was made.
+func (c *Conn) Bytes() (received, written int64) {
+	return c.wire.received.Load(), c.wire.written.Load()
+}
+
+// CloseWrite ends the sending direction: close_notify where there is TLS, and a FIN.
+func (c *Conn) CloseWrite() error {
+	if c.TLS != nil {
+		return c.TLS.CloseWrite()
+	}
+	return c.wire.CloseWrite()
+}
+
+// usable reports whether a kept connection may carry another request: the material is current and the
+// peer has neither closed nor sent anything. Bytes that nobody asked for must not become the answer to
+// the next request.
+func (c *Conn) usable(t *originator) bool {
+	if c.material != t.num {
+		return false
+	}
+	c.wire.probing = true
+	var one [1]byte
+	n, err := c.Conn.Read(one[:])
+	c.wire.probing = false
+	_, nothing := err.(errNothing)
+	return n == 0 && nothing
+}
+
+// lend marks the connection as in use.
+func (c *Conn) lend(shard uint32, reused bool) *Conn {
+	c.shard, c.Reused, c.lent = shard, reused, true
+	c.requests++
+	c.Endpoint.active.Add(1)
+	c.Endpoint.requests.Add(1)
+	return c
+}
+
+// Release takes the connection back for another request. The caller vouches that the answer was
+// complete, that nothing is left in its own buffers, that both sides want the connection to persist,
+// and that no deadline is set on it.
+func (c *Conn) Release() {
+	if !c.lent {
+		return
+	}
+	c.lent = false
+	c.Endpoint.active.Add(-1)
+	u := c.up
+	if c.Endpoint.gone.Load() || c.material != u.tls.Load().num ||
+		u.pool.MaxRequestsPerConnection > 0 && c.requests >= u.pool.MaxRequestsPerConnection {
+		c.discard()
+		return
+	}
+	if u.limit.hand(c) {
+		return
+	}
+	c.idleSince = u.registry.now.Load()
+	if !c.Endpoint.put(c.shard, c) {
+		c.discard()
+		return
+	}
+	if u.limit.pending.Load() > 0 {
+		// A request began to wait after we looked: let it have the room.
+		u.evict()
+	}
+}
+
+// Close closes the connection instead of keeping it. A second call does nothing.
+func (c *Conn) Close() error {
+	if !c.lent {
+		return nil
+	}
+	c.lent = false
+	c.Endpoint.active.Add(-1)
+	return c.discard()
+}
+
+// Abort closes the connection with a reset, so that the peer notices that what it was being sent is
+// not complete.
+func (c *Conn) Abort() {
+	_ = c.wire.SetLinger(0)
+	c.Close()
+}
+
+// discard closes a connection that nobody uses and gives its permit back.
+func (c *Conn) discard() error {
+	err := c.shut()
+	c.up.limit.release()
+	return err
+}
+
+// shut closes the connection and keeps its permit.
+func (c *Conn) shut() error {
+	c.Endpoint.open.Add(-1)
+	if c.TLS != nil {
+		// crypto/tls waits up to 5 s to send close_notify; a peer that does not read is not worth it.
+		_ = c.wire.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+	}
+	return c.Conn.Close()
+}

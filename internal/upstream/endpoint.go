@@ -1,0 +1,166 @@
+package upstream
+
+import (
+	"math/bits"
+	"net/netip"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Cool-down after a failed connect: the first lasts coolMin, each further one twice as long.
+const (
+	coolMin = time.Second
+	coolMax = 30 * time.Second
+)
+
+// Endpoint is one address with its idle connections and counters. It lives as long as its upstream
+// names the address.
+type Endpoint struct {
+	Address netip.AddrPort
+	Text    string // Address as text, for records
+
+	gone      atomic.Bool // no longer named: connections are not kept
+	active    atomic.Int32
+	coolUntil atomic.Int64 // Unix nanoseconds; 0: fine
+	failures  atomic.Int32 // failed connects in a row
+
+	requests      atomic.Int64
+	connects      atomic.Int64
+	connectErrors atomic.Int64
+	open          atomic.Int32
+
+	shards []shard
+}
+
+// shard is a part of the idle connections, last in first out, so that surplus ones age at the front.
+type shard struct {
+	mu   sync.Mutex
+	idle []*Conn
+	_    [32]byte // keeps neighbours off one cache line
+}
+
+func newEndpoint(addr netip.AddrPort) *Endpoint {
+	n := 1 << bits.Len(uint(min(runtime.GOMAXPROCS(0), 16)-1))
+	return &Endpoint{Address: addr, Text: addr.String(), shards: make([]shard, n)}
+}
+
+// Stats are the counters of one endpoint of one upstream.
+type Stats struct {
+	Upstream      string         `json:"upstream"`
+	Address       netip.AddrPort `json:"address"`
+	Active        int32          `json:"active"` // requests in progress
+	Open          int32          `json:"open"`   // connections
+	Idle          int            `json:"idle"`
+	Requests      int64          `json:"requests"`
+	Connects      int64          `json:"connects"`
+	ConnectErrors int64          `json:"connectErrors"`
+	Cooling       bool           `json:"cooling"`
+	Overflows     int64          `json:"overflows"` // of the whole upstream
+}
+
+func (e *Endpoint) stats(u *Upstream) Stats {
+	s := Stats{
+		Upstream: u.Name, Address: e.Address, Active: e.active.Load(), Open: e.open.Load(),
+		Requests: e.requests.Load(), Connects: e.connects.Load(), ConnectErrors: e.connectErrors.Load(),
+		Cooling: e.cooling(time.Now().UnixNano()), Overflows: u.limit.overflows.Load(),
+	}
+	for i := range e.shards {
+		sh := &e.shards[i]
+		sh.mu.Lock()
+		s.Idle += len(sh.idle)
+		sh.mu.Unlock()
+	}
+	return s
+}
+
+func (e *Endpoint) cooling(now int64) bool {
+	until := e.coolUntil.Load()
+	if until == 0 {
+		return false
+	}
+	if now < until {
+		return true
+	}
+	e.coolUntil.CompareAndSwap(until, 0)
+	return false
+}
+
+// failed starts a cool-down.
+func (e *Endpoint) failed() {
+	e.connectErrors.Add(1)
+	n := min(e.failures.Add(1)-1, 10)
+	e.coolUntil.Store(time.Now().Add(min(coolMin<<n, coolMax)).UnixNano())
+}
+
+func (e *Endpoint) connected() {
+	e.connects.Add(1)
+	if e.failures.Load() != 0 {
+		e.failures.Store(0)
+		e.coolUntil.Store(0)
+	}
+}
+
+// take returns the youngest idle connection, looking first in the shard of hint. host narrows to
+// connections made for that TLS server name; "" takes any.
+func (e *Endpoint) take(hint uint32, host string) *Conn {
+	for i := range uint32(len(e.shards)) {
+		sh := &e.shards[(hint+i)&uint32(len(e.shards)-1)]
+		sh.mu.Lock()
+		for at := len(sh.idle) - 1; at >= 0; at-- {
+			c := sh.idle[at]
+			if host != "" && c.host != host {
+				continue
+			}
+			copy(sh.idle[at:], sh.idle[at+1:])
+			sh.idle[len(sh.idle)-1] = nil
+			sh.idle = sh.idle[:len(sh.idle)-1]
+			sh.mu.Unlock()
+			return c
+		}
+		sh.mu.Unlock()
+	}
+	return nil
+}
+
+// put keeps a connection. It returns false if the endpoint is no longer in use.
+func (e *Endpoint) put(hint uint32, c *Conn) bool {
+	sh := &e.shards[hint&uint32(len(e.shards)-1)]
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if e.gone.Load() {
+		return false
+	}
+	sh.idle = append(sh.idle, c)
+	return true
+}
+
+// closeIdle closes connections that have been idle since before, in Unix nanoseconds.
+func (e *Endpoint) closeIdle(before int64) {
+	for i := range e.shards {
+		sh := &e.shards[i]
+		var old []*Conn
+		sh.mu.Lock()
+		n := 0
+		for n < len(sh.idle) && sh.idle[n].idleSince <= before {
+			n++
+		}
+		if n > 0 {
+			old = append(old, sh.idle[:n]...)
+			kept := copy(sh.idle, sh.idle[n:])
+			clear(sh.idle[kept:])
+			sh.idle = sh.idle[:kept]
+		}
+		sh.mu.Unlock()
+		for _, c := range old {
+			c.discard()
+		}
+	}
+}
+
+// retire marks the endpoint as gone and closes what is idle.
+func (e *Endpoint) retire() {
+	e.gone.Store(true)
+	e.closeIdle(1<<63 - 1)
+}

@@ -1,0 +1,197 @@
+package upstream
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
+)
+
+// Resolver looks up addresses; *net.Resolver is one.
+type Resolver interface {
+	LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error)
+}
+
+// Options are the dependencies and defaults of a Registry. The zero value works.
+type Options struct {
+	Logger   *slog.Logger   // nil: discarded
+	Sink     telemetry.Sink // takes the record of every TLS handshake; nil: none
+	Resolver Resolver       // nil: net.DefaultResolver
+
+	// Defaults apply where an upstream's Pool has zero.
+	Defaults ir.Pool
+
+	// Dial makes the TCP connection; nil: net.Dialer with TCP_NODELAY and keep-alive probes.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// defaults of Pool: connections and waiting requests per upstream, and times.
+const (
+	defaultMaxConnections     = 16384
+	defaultMaxPendingRequests = 4096
+	defaultConnectTimeout     = 10 * time.Second
+	defaultIdleTimeout        = 50 * time.Second
+)
+
+// tick is how often idle connections are looked at, and the granularity of idle timeouts.
+const tick = 500 * time.Millisecond
+
+// Registry holds every Upstream of the process. Safe for concurrent use.
+type Registry struct {
+	opt  Options
+	now  atomic.Int64 // Unix nanoseconds, at most one tick old
+	ctx  context.Context
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+
+	mu    sync.Mutex
+	byKey map[string]*Upstream
+}
+
+// NewRegistry returns an empty registry. Its background work begins with Run; DNS lookups of an
+// upstream run from its first Acquire on.
+func NewRegistry(opt Options) *Registry {
+	if opt.Logger == nil {
+		opt.Logger = slog.New(slog.DiscardHandler)
+	}
+	if opt.Resolver == nil {
+		opt.Resolver = net.DefaultResolver
+	}
+	if opt.Dial == nil {
+		d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 15 * time.Second, Count: 4}}
+		opt.Dial = d.DialContext
+	}
+	r := &Registry{opt: opt, byKey: make(map[string]*Upstream)}
+	r.ctx, r.stop = context.WithCancel(context.Background())
+	r.now.Store(time.Now().UnixNano())
+	return r
+}
+
+// Run closes idle connections when their time is over. It returns when ctx is done.
+func (r *Registry) Run(ctx context.Context) error {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-t.C:
+			r.now.Store(now.UnixNano())
+			r.sweep(now.UnixNano())
+		}
+	}
+}
+
+func (r *Registry) sweep(now int64) {
+	for _, u := range r.list() {
+		for _, e := range u.known() {
+			e.closeIdle(now - int64(u.pool.IdleTimeout))
+		}
+	}
+}
+
+// Close stops all lookups, waits for them and closes every idle connection. Connections in use are
+// closed when they are given back.
+func (r *Registry) Close() {
+	r.stop()
+	r.wg.Wait()
+	r.mu.Lock()
+	all := r.byKey
+	r.byKey = make(map[string]*Upstream)
+	r.mu.Unlock()
+	for _, u := range all {
+		u.shut()
+	}
+}
+
+// Acquire returns the upstream for settings, making it or counting one more user of it. Two settings
+// of one name and equal content but for their origins share connections. Each Acquire is answered by
+// one Release. Endpoints and TLS material are given separately: see SetEndpoints and SetTLS.
+func (r *Registry) Acquire(settings *ir.Upstream) *Upstream {
+	key := settings.Name + "\x00" + fingerprint(settings)
+	r.mu.Lock()
+	u := r.byKey[key]
+	fresh := u == nil
+	if fresh {
+		u = newUpstream(r, key, settings)
+		r.byKey[key] = u
+	}
+	u.users++
+	r.mu.Unlock()
+	if d := settings.Resolve; fresh && d != nil {
+		u.SetEndpoints([]ir.Endpoint{{Host: d.Host, Port: d.Port}})
+	}
+	return u
+}
+
+// Release gives up one use. With the last, idle connections are closed and lookups end; connections
+// in use finish what they are doing.
+func (r *Registry) Release(u *Upstream) {
+	r.mu.Lock()
+	u.users--
+	last := u.users == 0
+	if last && r.byKey[u.key] == u {
+		delete(r.byKey, u.key)
+	}
+	r.mu.Unlock()
+	if last {
+		u.shut()
+	}
+}
+
+func (r *Registry) list() []*Upstream {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	all := make([]*Upstream, 0, len(r.byKey))
+	for _, u := range r.byKey {
+		all = append(all, u)
+	}
+	return all
+}
+
+// Stats returns the counters of every endpoint, ordered by upstream and address, for metrics and
+// dumps.
+func (r *Registry) Stats() []Stats {
+	var out []Stats
+	for _, u := range r.list() {
+		for _, e := range u.known() {
+			out = append(out, e.stats(u))
+		}
+	}
+	slices.SortFunc(out, func(a, b Stats) int {
+		if c := strings.Compare(a.Upstream, b.Upstream); c != 0 {
+			return c
+		}
+		return a.Address.Compare(b.Address)
+	})
+	return out
+}
+
+// fingerprint covers what connections depend on: everything but origins and the fault.
+func fingerprint(settings *ir.Upstream) string {
+	s := *settings
+	s.Origin, s.Fault = ir.Origin{}, nil
+	if s.TLS != nil {
+		t := *s.TLS
+		t.Origin = ir.Origin{}
+		s.TLS = &t
+	}
+	b, err := json.Marshal(s)
+	if err != nil { // no field can fail to marshal; a distinct key is the safe answer all the same
+		b = fmt.Appendf(nil, "%p", settings)
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}

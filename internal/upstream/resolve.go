@@ -1,0 +1,252 @@
+package upstream
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+)
+
+// Times of DNS lookups: the interval after an answer (±20 %), the first interval after a failure,
+// which doubles up to the former, and the bound of one lookup.
+const (
+	refreshEvery  = 30 * time.Second
+	retryFirst    = time.Second
+	lookupTimeout = 5 * time.Second
+)
+
+// maxEndpoints bounds one upstream's endpoints.
+const maxEndpoints = 1 << 16
+
+// lookup is the resolution of one host name. Fields but cancel are guarded by the upstream's mu.
+type lookup struct {
+	cancel context.CancelFunc
+	addrs  []netip.Addr // last good answer, in order
+	done   bool         // answered at least once, well or badly
+	err    error        // of the last try
+}
+
+// SetEndpoints replaces the addresses. Endpoints that stay keep their connections and counters; those
+// that went are closed when idle. Hosts that are names are resolved by DNS, and again every 30 s or
+// so; the last good answer stays while lookups fail. For an upstream with Resolve set the registry
+// has already called it.
+func (u *Upstream) SetEndpoints(list []ir.Endpoint) {
+	gone := u.setTargets(list)
+	for _, e := range gone {
+		e.retire()
+	}
+}
+
+// setTargets returns the endpoints that are no longer named.
+func (u *Upstream) setTargets(list []ir.Endpoint) (gone []*Endpoint) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.closed {
+		return nil
+	}
+	u.targets = list
+	named := make(map[string]bool)
+	for _, t := range list {
+		if _, err := netip.ParseAddr(t.Host); err != nil {
+			named[t.Host] = true
+		}
+	}
+	for host, l := range u.lookups {
+		if !named[host] {
+			l.cancel()
+			delete(u.lookups, host)
+		}
+	}
+	for host := range named {
+		if u.lookups[host] == nil {
+			u.startLookup(host)
+		}
+	}
+	return u.rebuild()
+}
+
+// startLookup begins the resolution of host; mu is held.
+func (u *Upstream) startLookup(host string) {
+	ctx, cancel := context.WithCancel(u.registry.ctx)
+	l := &lookup{cancel: cancel}
+	u.lookups[host] = l
+	select {
+	case <-u.resolved: // closed for an earlier set of targets
+		u.resolved = make(chan struct{})
+	default:
+	}
+	u.registry.wg.Go(func() { u.keepResolving(ctx, host, l) })
+}
+
+// keepResolving looks host up until ctx ends.
+func (u *Upstream) keepResolving(ctx context.Context, host string, l *lookup) {
+	retry := retryFirst
+	for {
+		addrs, err := u.registry.resolve(ctx, host)
+		if ctx.Err() != nil {
+			return
+		}
+		kept, failing := u.answer(l, addrs, err)
+		wait := refreshEvery - refreshEvery/5 + rand.N(refreshEvery*2/5)
+		if err != nil {
+			if !failing {
+				u.registry.opt.Logger.Warn("upstream name does not resolve", "upstream", u.Name, "host", host,
+					"code", diag.UpstreamDNS, "kept", kept, "err", err)
+			}
+			wait, retry = retry, min(2*retry, refreshEvery)
+		} else {
+			retry = retryFirst
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// answer takes the result of a lookup. It returns how many addresses there are now, and whether the
+// lookup before had failed.
+func (u *Upstream) answer(l *lookup, addrs []netip.Addr, err error) (kept int, failing bool) {
+	u.mu.Lock()
+	var gone []*Endpoint
+	changed := !l.done
+	if err == nil {
+		changed = changed || !slices.Equal(addrs, l.addrs)
+		l.addrs = addrs
+	}
+	failing = l.err != nil
+	l.err, l.done = err, true
+	if changed && !u.closed {
+		gone = u.rebuild()
+	}
+	kept = len(l.addrs)
+	u.mu.Unlock()
+	for _, e := range gone {
+		e.retire()
+	}
+	return kept, failing
+}
+
+// resolve looks host up as an absolute name, then as given, which lets search domains apply. The
+// answer is sorted and without repeats.
+func (r *Registry) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
+	defer cancel()
+	names := []string{host}
+	if !strings.HasSuffix(host, ".") {
+		names = []string{host + ".", host}
+	}
+	var firstErr error
+	for _, name := range names {
+		addrs, err := r.opt.Resolver.LookupNetIP(ctx, "ip", name)
+		if err == nil && len(addrs) > 0 {
+			for i := range addrs {
+				addrs[i] = addrs[i].Unmap()
+			}
+			slices.SortFunc(addrs, netip.Addr.Compare)
+			return slices.Compact(addrs), nil
+		}
+		if firstErr == nil {
+			firstErr = err
+		}
+	}
+	if firstErr == nil {
+		firstErr = fmt.Errorf("look up %q: the answer has no address", host)
+	}
+	return nil, firstErr
+}
+
+// rebuild publishes the endpoints of targets and answers and returns those that went; mu is held.
+func (u *Upstream) rebuild() (gone []*Endpoint) {
+	var endpoints []*Endpoint
+	var weights []uint32
+	at := make(map[netip.AddrPort]int)
+	pending := false
+	add := func(addr netip.AddrPort, weight uint32) {
+		if i, ok := at[addr]; ok {
+			weights[i] += weight
+			return
+		}
+		if len(endpoints) == maxEndpoints {
+			return
+		}
+		key := addr.String()
+		e := u.byAddr[key]
+		if e == nil {
+			e = newEndpoint(addr)
+			u.byAddr[key] = e
+		}
+		at[addr] = len(endpoints)
+		endpoints, weights = append(endpoints, e), append(weights, weight)
+	}
+	for _, t := range u.targets {
+		weight := max(t.Weight, 1)
+		if ip, err := netip.ParseAddr(t.Host); err == nil {
+			add(netip.AddrPortFrom(ip.Unmap(), t.Port), weight)
+			continue
+		}
+		l := u.lookups[t.Host]
+		if l == nil {
+			continue
+		}
+		pending = pending || !l.done
+		for _, ip := range l.addrs {
+			add(netip.AddrPortFrom(ip, t.Port), weight)
+		}
+	}
+	u.set.Store(newSet(endpoints, weights))
+	for key, e := range u.byAddr {
+		if _, ok := at[e.Address]; !ok {
+			delete(u.byAddr, key)
+			gone = append(gone, e)
+		}
+	}
+	if !pending {
+		select {
+		case <-u.resolved:
+		default:
+			close(u.resolved)
+		}
+	}
+	return gone
+}
+
+// awaitEndpoints waits until there is an endpoint, at most for the first answer of DNS.
+func (u *Upstream) awaitEndpoints(ctx context.Context) error {
+	u.mu.Lock()
+	resolved := u.resolved
+	u.mu.Unlock()
+	t := time.NewTimer(u.pool.ConnectTimeout)
+	defer t.Stop()
+	var late error
+	select {
+	case <-resolved:
+	case <-ctx.Done():
+		late = ctx.Err()
+	case <-t.C:
+		late = context.DeadlineExceeded
+	}
+	if len(u.set.Load().endpoints) > 0 {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for host, l := range u.lookups {
+		if err := l.err; err != nil || !l.done {
+			if err == nil {
+				err = late
+			}
+			return &Error{Code: diag.UpstreamDNS, Detail: fmt.Sprintf("the name %q of upstream %s does not resolve", host, u.Name), Err: err}
+		}
+	}
+	return &Error{Code: diag.UpstreamNoEndpoints, Detail: "upstream " + u.Name + " has no endpoint"}
+}
