@@ -55,11 +55,11 @@ func routeCodes() []Entry {
 	return []Entry{
 		{RouteNotAttached, "route_not_attached", Error, "route is bound to no listener", "None of the listeners named accepts the route, so it serves nothing.", "Correct gateways / parentRefs.", 0},
 		{RouteHostMismatch, "route_host_mismatch", Error, "route's hosts are not among the listener's", "Host names of route and listener do not intersect.", "Make them overlap.", 0},
-		{RouteMatchInvalid, "route_match_invalid", Error, "match cannot be used", "A match is malformed, for example a regular expression that does not compile; the rule fails closed.", "Correct the match.", 0},
+		{RouteMatchInvalid, "route_match_invalid", Error, "match cannot be used", "A match is malformed, for example a regular expression that does not compile; the rule fails closed.", "Correct the match.", 500},
 		{RouteShadowed, "route_shadowed", Warning, "rule can never match", "An earlier rule matches everything that this one would.", "Put the narrower rule first.", 0},
-		{RouteActionInvalid, "route_action_invalid", Error, "rule has no usable action", "The rule neither forwards nor redirects nor answers.", "Add a route, redirect or directResponse.", 0},
-		{RouteFilterInvalid, "route_filter_invalid", Error, "filter cannot be used", "A filter is malformed or contradicts another; the rule fails closed.", "Correct the filter.", 0},
-		{RouteWeights, "route_weights", Warning, "weights leave nothing to send to", "All weights are zero, or the sum cannot be used.", "Set the weights.", 0},
+		{RouteActionInvalid, "route_action_invalid", Error, "rule has no usable action", "The rule neither forwards nor redirects nor answers.", "Add a route, redirect or directResponse.", 500},
+		{RouteFilterInvalid, "route_filter_invalid", Error, "filter cannot be used", "A filter is malformed or contradicts another; the rule fails closed.", "Correct the filter.", 500},
+		{RouteWeights, "route_weights", Warning, "weights leave nothing to send to", "All weights are zero, or the sum cannot be used.", "Set the weights.", 503},
 		{RouteHostInvalid, "route_host_invalid", Error, "route's host name is invalid", "A host must be a DNS name, \"*.\" and a DNS name, or \"*\".", "Correct the name.", 0},
 		{RouteNotAllowed, "route_not_allowed", Error, "listener does not allow the route", "allowedRoutes (or the namespace part of a server's hosts) does not admit the route's namespace or kind.", "Widen allowedRoutes, or move the route.", 0},
 		{RouteTimeout, "route_timeout_invalid", Error, "timeout cannot be used", "A timeout is malformed or contradicts another.", "Write a duration such as 10s; backendRequest must not exceed request.", 0},
@@ -158,20 +158,24 @@ const (
 	EndpointFlagUnused  Code = 5608
 	ResolvedByDNS       Code = 5609
 	ProtocolIneffective Code = 5610
+	DestinationHidden   Code = 5611
+	PlaintextToTLSPort  Code = 5612
 )
 
 func serviceCodes() []Entry {
 	return []Entry{
 		{LoopbackEndpoint, "loopback_endpoint", Info, "endpoint on loopback", "Works here; a Kubernetes cluster refuses loopback addresses in EndpointSlices.", "Nothing to do for a folder.", 0},
-		{DestinationInvalid, "destination_invalid", Error, "destination is invalid", "The destination's host or port cannot be used.", "Correct it.", 0},
-		{SubsetNotFound, "subset_not_found", Error, "subset does not exist", "No DestinationRule of the host defines this subset; the route fails closed.", "Define the subset, or remove it from the route.", 0},
+		{DestinationInvalid, "destination_invalid", Error, "destination is invalid", "The destination's host or port cannot be used.", "Correct it.", 500},
+		{SubsetNotFound, "subset_not_found", Error, "subset does not exist", "No DestinationRule of the host defines this subset; the route fails closed.", "Define the subset, or remove it from the route.", 503},
 		{EndpointInvalid, "endpoint_invalid", Error, "endpoint is invalid", "An endpoint's address or port cannot be used.", "Correct it.", 0},
-		{UpstreamTLSInvalid, "upstream_tls_invalid", Error, "TLS settings towards the upstream are invalid", "Nothing is sent unverified instead: requests to it get 503.", "Mend the field named.", 0},
+		{UpstreamTLSInvalid, "upstream_tls_invalid", Error, "TLS settings towards the upstream are invalid", "Nothing is sent unverified instead: requests to it get 503.", "Mend the field named.", 503},
 		{ExternalNameIP, "external_name_ip", Warning, "ExternalName holds an IP address", "Kubernetes treats it as a DNS name made of digits.", "Use an EndpointSlice or ServiceEntry with resolution STATIC.", 0},
 		{NoEndpoints, "no_endpoints", Warning, "service has no endpoints", "Requests to it get 503 until it has some.", "Add an EndpointSlice, or --endpoint NAME.NAMESPACE:PORT=HOST:PORT.", 0},
 		{EndpointFlagUnused, "endpoint_flag_unused", Warning, "--endpoint names nothing", "No route leads to the name given by --endpoint.", "Correct the flag.", 0},
 		{ResolvedByDNS, "resolved_by_dns", Info, "destination is resolved by DNS", "Nothing in the folder gives addresses for the name, so DNS is asked.", "Nothing to do if that is meant.", 0},
-		{ProtocolIneffective, "protocol_ineffective", Warning, "protocol is not spoken to upstreams yet", "The port's protocol is not spoken by this version; HTTP/1.1 is used, or the route fails closed if that cannot work.", "Use HTTP/1.1 at the upstream.", 0},
+		{DestinationHidden, "destination_hidden", Warning, "rule is not exported to the gateway", "exportTo hides the object from the gateway's namespace (--namespace), so it has no effect here.", "Add the gateway's namespace, or \"*\", to exportTo.", 0},
+		{PlaintextToTLSPort, "plaintext_to_tls_port", Warning, "plain HTTP is sent to a TLS port", "The port's name or protocol says TLS, but nothing tells Hakone to originate it.", "Add a DestinationRule with trafficPolicy.tls.mode SIMPLE, or correct the port.", 0},
+		{ProtocolIneffective, "protocol_ineffective", Warning, "protocol is not spoken to upstreams yet", "The port's protocol is not spoken by this version; HTTP/1.1 is used, or the route fails closed if that cannot work.", "Use HTTP/1.1 at the upstream.", 503},
 	}
 }
 

@@ -70,13 +70,13 @@ const (
 
 func referenceCodes() []Entry {
 	return []Entry{
-		{RefNotFound, "ref_not_found", Error, "referenced object does not exist", "A reference names an object that is not in the configuration.", "Create the object, or correct the reference.", 0},
-		{RefNotPermitted, "ref_not_permitted", Error, "reference into another namespace is not permitted", "Gateway API asks for a ReferenceGrant in the target's namespace.", "Create the ReferenceGrant named in the message.", 0},
-		{RefKindInvalid, "ref_kind_invalid", Error, "reference to a kind that cannot be used here", "The field cannot refer to this kind.", "Refer to a kind named in the message.", 0},
+		{RefNotFound, "ref_not_found", Error, "referenced object does not exist", "A reference names an object that is not in the configuration.", "Create the object, or correct the reference.", 500},
+		{RefNotPermitted, "ref_not_permitted", Error, "reference into another namespace is not permitted", "Gateway API asks for a ReferenceGrant in the target's namespace.", "Create the ReferenceGrant named in the message.", 500},
+		{RefKindInvalid, "ref_kind_invalid", Error, "reference to a kind that cannot be used here", "The field cannot refer to this kind.", "Refer to a kind named in the message.", 500},
 		{SecretNotFound, "secret_not_found", Error, "secret does not exist", "No secret of this name is in the gateway's namespace nor in the object's own; the hosts that need it refuse handshakes (HK2302).", "Create the secret: kubectl create -n NAMESPACE secret tls NAME --key KEY --cert CERT --dry-run=client -o yaml.", 0},
 		{SecretInvalid, "secret_invalid", Error, "secret cannot be used", "The secret lacks keys, or its certificate and key do not fit; only the hosts that use it are affected.", "Mend the secret as the message says.", 0},
-		{ServiceNotFound, "service_not_found", Error, "service does not exist", "The destination is no Service, ServiceEntry or --endpoint of this configuration.", "Create it, or correct the name.", 0},
-		{ServicePortMissing, "service_port_missing", Error, "service has no such port", "The destination's port is not among the service's ports.", "Use one of the ports named in the message.", 0},
+		{ServiceNotFound, "service_not_found", Error, "service does not exist", "The destination is no Service, ServiceEntry or --endpoint of this configuration.", "Create it, or correct the name.", 500},
+		{ServicePortMissing, "service_port_missing", Error, "service has no such port", "The destination's port is not among the service's ports.", "Use one of the ports named in the message.", 500},
 		{GatewayNotFound, "gateway_not_found", Error, "gateway does not exist", "The route is bound to a Gateway that is not in the configuration.", "Create the Gateway, or correct the name.", 0},
 		{CANotFound, "ca_not_found", Error, "CA bundle does not exist", "Client certificates are demanded, but no CA is there to verify them; the host refuses every client (HK2303).", "Add ca.crt (or cacert) to the secret, or a secret NAME-cacert.", 0},
 		{CAInvalid, "ca_invalid", Error, "CA bundle cannot be used", "The bundle holds no usable certificate.", "Put PEM certificates into the bundle.", 0},

@@ -26,10 +26,12 @@ const (
 	UpstreamHTTP1 UpstreamProtocol = "http1"
 )
 
-// ResolveDNS asks DNS for the addresses; every address of the answer is an endpoint.
+// ResolveDNS asks DNS for the addresses; every address of the answer is an endpoint. The names in Also
+// are asked in turn where Host has no address.
 type ResolveDNS struct {
-	Host string `json:"host"`
-	Port uint16 `json:"port"`
+	Host string   `json:"host"`
+	Also []string `json:"also,omitempty"`
+	Port uint16   `json:"port"`
 }
 
 // Balancing is how an endpoint is chosen.

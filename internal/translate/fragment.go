@@ -20,6 +20,10 @@ type Context struct {
 	ControllerName string              // of our GatewayClasses: "hakone.dev/gateway-controller"
 	ClusterDomain  string              // "cluster.local"
 	Files          map[string][]byte   // certificate files named in manifests, read by the home; absent: unreadable
+
+	// Complete says that the Set is all there is, as in Kubernetes: a Service that is not in it does not
+	// exist, and one without EndpointSlices has no endpoints. A folder is not: DNS may know more.
+	Complete bool
 }
 
 // Family is the API that a listener comes from; conflict rules differ.
