@@ -102,6 +102,7 @@ const (
 	ClientCertNoPossession   Code = 2113
 	CRLStale                 Code = 2114
 	ClientCertInvalid        Code = 2115
+	CRLMissing               Code = 2116
 
 	PeerRejectedCert    Code = 2201
 	PeerUnknownCA       Code = 2202
@@ -154,6 +155,9 @@ func certificateReasonCodes() []Entry {
 			"The configured revocation list has not been renewed in time, so revocation cannot be judged.", "Publish a fresh CRL into the secret's ca.crl.", 403},
 		{ClientCertInvalid, "client_cert_invalid", Error, "client certificate does not verify",
 			"Verification failed for a cause outside the other 21xx codes; the log line's err has the words.", "Inspect the certificate: openssl x509 -text.", 403},
+		{CRLMissing, "crl_missing", Error, "no revocation list for an issuer of the certificate",
+			"Revocation lists are configured, but none of them was issued by the CA that issued this certificate (or one above it), so revocation cannot be judged.",
+			"Add that CA's list to ca.crl / crl: every CA of the chain needs one.", 403},
 		{PeerRejectedCert, "peer_rejected_certificate", Error, "client rejected our certificate",
 			"The client ended the handshake with alert 42 (bad_certificate) or 46 (certificate_unknown). Go clients send 42 for any cause; the log line ranks the likely ones from what Hakone sees.",
 			"Check that the client trusts the issuer, and that the certificate names the host and is not expired.", 0},

@@ -16,6 +16,8 @@ const (
 	UpstreamCertInvalid       Code = 3112
 	UpstreamTLSNoCommon       Code = 3113
 	UpstreamCredentialMissing Code = 3114
+	UpstreamPinMismatch       Code = 3115
+	UpstreamCRLUnusable       Code = 3116
 
 	UpstreamConnectRefused Code = 3201
 	UpstreamConnectTimeout Code = 3202
@@ -61,6 +63,10 @@ func upstreamReasonCodes() []Entry {
 			"The upstream answered the ClientHello with alert 40.", "Compare the cipher suites and groups of both sides.", 502},
 		{UpstreamCredentialMissing, "upstream_credential_missing", Error, "our client certificate for the upstream is missing",
 			"The secret that holds the client certificate or the CA for this upstream is missing or unusable; nothing is sent unverified.", "Create the secret; hakone check names it.", 503},
+		{UpstreamPinMismatch, "upstream_pin_mismatch", Error, "upstream certificate is not pinned",
+			"The chain is good, but neither the SPKI nor the certificate hash is among the pins.", "Add the pin, or use the pinned certificate.", 502},
+		{UpstreamCRLUnusable, "upstream_crl_unusable", Error, "revocation of the upstream's certificate cannot be judged",
+			"A configured revocation list is past its nextUpdate, or none is from the upstream's issuer.", "Publish a fresh list of every CA of the chain.", 502},
 		{UpstreamConnectRefused, "upstream_connection_refused", Error, "upstream refused the connection",
 			"Nothing listens at the endpoint's address.", "Start the workload, or correct the port.", 503},
 		{UpstreamConnectTimeout, "upstream_connect_timeout", Error, "connecting to the upstream timed out",
