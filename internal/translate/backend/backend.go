@@ -1,0 +1,135 @@
+// Package backend turns destinations into upstreams with endpoints, for the translators of both APIs:
+// Istio's destination.host and the Gateway API's backendRef to a Service lead to the same Upstream,
+// with what DestinationRules say about it.
+//
+// Addresses come from, in this order: --endpoint, EndpointSlices, the Service's externalName, a
+// ServiceEntry, DNS. The package checks no ReferenceGrant and knows no route. Begin reading at
+// Resolver.
+//
+// A subset selects endpoints by labels. ServiceEntry endpoints carry their own; endpoints of an
+// EndpointSlice have those of the slice, because nothing else in the configuration can give them any.
+package backend
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate"
+	"github.com/hakone-gateway/hakone/internal/translate/credential"
+)
+
+// Resolver resolves destinations for one translation. It is owned by one goroutine.
+type Resolver struct {
+	set     *resource.Set
+	ctx     translate.Context
+	out     *translate.Fragment
+	creds   *credential.Finder
+	entries *entryIndex
+	rules   *ruleIndex
+}
+
+// New returns a Resolver that reads set and writes upstreams and endpoints into out; creds writes
+// there too.
+func New(set *resource.Set, ctx translate.Context, out *translate.Fragment, creds *credential.Finder) *Resolver {
+	if ctx.ClusterDomain == "" {
+		ctx.ClusterDomain = "cluster.local"
+	}
+	r := &Resolver{set: set, ctx: ctx, out: out, creds: creds}
+	r.entries = indexEntries(r)
+	r.rules = indexRules(r)
+	return r
+}
+
+// Result is where a destination leads. Exactly one of Upstream and Fault is set; a Fault has been
+// reported for the field that asked.
+type Result struct {
+	Upstream string // name of an upstream of the fragment
+	Fault    *ir.Fault
+}
+
+// Service resolves a Gateway API backendRef to a Service.
+func (r *Resolver) Service(namespace, name string, port uint16, from ir.Origin) Result {
+	return r.resolve(r.service(namespace, name), uint32(port), "", from)
+}
+
+// Destination is Istio's destination, as written.
+type Destination struct {
+	Host   string
+	Port   uint32 // 0: the only port of the service
+	Subset string // empty: none
+}
+
+// Destination resolves an Istio destination. namespace is that of the rule, which completes short
+// names. Diagnostics about host, port and subset are reported at those fields below from.
+func (r *Resolver) Destination(d Destination, namespace string, from ir.Origin) Result {
+	t, err := r.locate(d.Host, namespace)
+	if err != nil {
+		return r.fault(diag.DestinationInvalid, below(from, "host"), err.Error(), "Name a service (name, or name.namespace.svc."+r.ctx.ClusterDomain+") or a host of a ServiceEntry.")
+	}
+	return r.resolve(t, d.Port, d.Subset, from)
+}
+
+// resolve makes the upstream of a target, unless it is there already.
+func (r *Resolver) resolve(t target, port uint32, subset string, from ir.Origin) Result {
+	p, fault := r.port(t, port, from)
+	if fault != nil {
+		return Result{Fault: fault}
+	}
+	name := r.name(t, p.number, subset)
+	if p.grpc {
+		return r.fault(diag.ProtocolIneffective, from, fmt.Sprintf("port %d of %s speaks gRPC, which needs HTTP/2 to the upstream; this version speaks HTTP/1.1 only", p.number, t),
+			"Route only HTTP/1.1 services.")
+	}
+	rule, fault := r.ruleFor(t, p.number, subset, from)
+	if fault != nil {
+		return Result{Fault: fault}
+	}
+	if r.out.Upstreams[name] != nil {
+		return Result{Upstream: name}
+	}
+	up := &ir.Upstream{Name: name, Origin: ir.Origin{Object: t.object()}, Protocol: ir.UpstreamHTTP1, Balancing: ir.LeastRequest}
+	r.out.Upstreams[name] = up
+	rule.apply(r, up, t)
+	r.addresses(up, t, p, subset, rule.labels, from)
+	r.reportProtocol(t, p, up, from)
+	return Result{Upstream: name}
+}
+
+// name returns the upstream's name: "httpbin.default:8000", "example.com:443", with "|subset". An
+// external host whose name reads like that of an existing Service gets its final dot.
+func (r *Resolver) name(t target, port uint32, subset string) string {
+	host := t.host
+	if t.internal() {
+		host = t.name + "." + t.namespace
+	} else if name, ns, ok := twoLabels(host); ok && r.set.Service(ns, name) != nil {
+		host += "."
+	}
+	name := net.JoinHostPort(host, strconv.FormatUint(uint64(port), 10))
+	if subset != "" {
+		name += "|" + subset
+	}
+	return name
+}
+
+func (r *Resolver) fault(code diag.Code, from ir.Origin, message, fix string) Result {
+	d := diag.New(code, from.Object, from.Field, message, fix)
+	d.Severity = diag.Error
+	r.out.Diagnostics = append(r.out.Diagnostics, d)
+	return Result{Fault: &ir.Fault{Code: code, Detail: message}}
+}
+
+func (r *Resolver) report(code diag.Code, from ir.Origin, message, fix string) {
+	r.out.Report(code, from.Object, from.Field, message, fix)
+}
+
+// below returns a field of the thing that from names.
+func below(from ir.Origin, field string) ir.Origin {
+	if from.Field == "" {
+		return ir.Origin{Object: from.Object, Field: field}
+	}
+	return ir.Origin{Object: from.Object, Field: from.Field + "." + field}
+}
