@@ -1,0 +1,53 @@
+# Hakone's work, one verb each. `make help` lists them.
+SHELL := /bin/bash
+GO ?= go
+export GOTOOLCHAIN ?= local
+# A binary as it ships: static, stripped, reproducible.
+BUILDFLAGS := -trimpath -ldflags "-s -w"
+FUZZTIME ?= 5s
+
+.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick demo clean
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: ## build bin/hakone
+	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -o bin/hakone ./cmd/hakone
+
+setup: ## install what tests need (idempotent; apt and Go modules)
+	@tools/setup.sh
+
+lint: ## gofmt, go vet, staticcheck, architecture
+	@out=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$out" || { echo "gofmt -w these files:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+unit: ## unit and golden tests
+	$(GO) test ./... -count=1 -timeout 15m
+
+fuzz: ## every fuzz target for FUZZTIME
+	@tools/fuzz.sh $(FUZZTIME)
+
+check: lint unit ## daily use: vet, unit, golden, short fuzz (≤ 5 min warm)
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
+
+e2e: build setup ## the built binary with curl, openssl and other real clients
+	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/e2e/... -tags e2e -count=1 -timeout 25m -v
+
+test: ## everything: what CI runs
+	@tools/test.sh
+
+soak: build setup ## long: 10,000 hosts, rotation under load, bounds
+	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/soak/... -tags soak -count=1 -timeout 60m -v
+
+bench: build setup ## beside nginx and HAProxy; writes dist/bench.md
+	$(GO) run ./test/bench -bin bin/hakone -out dist/bench.md
+
+bench-quick: build setup ## W1 and W4 only, ≤ 3 minutes
+	$(GO) run ./test/bench -bin bin/hakone -quick
+
+demo: ## run the demo
+	$(GO) run ./cmd/hakone demo
+
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands. Prints how long each part took.
+set -eu
+cd "$(dirname "$0")/.."
+begin=$SECONDS
+part() {
+  local name=$1 start=$SECONDS
+  shift
+  echo "== $name"
+  "$@" || { echo "== $name FAILED after $((SECONDS - start)) s"; exit 1; }
+  echo "== $name: $((SECONDS - start)) s"
+}
+part "modules" go mod download
+part "setup" tools/setup.sh
+part "build" make --no-print-directory build
+part "lint" make --no-print-directory lint
+part "unit and golden" make --no-print-directory unit
+part "short fuzz" make --no-print-directory fuzz FUZZTIME=1s
+part "demo" bin/hakone demo --script
+part "end to end" make --no-print-directory e2e
+echo "== all: $((SECONDS - begin)) s"
