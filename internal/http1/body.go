@@ -86,7 +86,7 @@ func (b *BodyReader) Next(buf []byte) (payload []byte, n int, done bool, err err
 		b.done = true
 	}
 	b.left -= uint64(n)
-	return buf[:n], n, b.done, nil
+	return buf[:n:n], n, b.done, nil
 }
 
 // End is told that the peer closed its side. It returns nil if the body may end there: it is complete,

@@ -101,7 +101,7 @@ func (w *headWait) ready(buf []byte, bound int) bool {
 		if buf[i] != '\n' {
 			continue
 		}
-		if i == 0 || buf[i-1] != '\r' || i > 2 && buf[i-2] == '\n' {
+		if i < 2 || buf[i-1] != '\r' || buf[i-2] == '\n' {
 			return true
 		}
 	}
