@@ -16,6 +16,7 @@ const (
 	GatewayWithoutServer Code = 5212
 	ClassAssumed         Code = 5213
 	InsecureValidation   Code = 5214
+	AddressUnsupported   Code = 5215
 )
 
 func gatewayCodes() []Entry {
@@ -34,6 +35,7 @@ func gatewayCodes() []Entry {
 		{GatewayWithoutServer, "gateway_without_servers", Error, "gateway has no servers", "A Gateway without servers or listeners serves nothing.", "Add one.", 0},
 		{ClassAssumed, "class_assumed", Info, "gateway class assumed", "No GatewayClass object is in the folder; istio and hakone are taken as ours.", "Nothing to do.", 0},
 		{InsecureValidation, "insecure_frontend_validation", Warning, "client certificates are asked for but not enforced", "The mode lets clients without a valid certificate pass.", "Use AllowValidOnly, or MUTUAL without insecureSkipVerify.", 0},
+		{AddressUnsupported, "address_unsupported", Error, "gateway asks for an address that cannot be served", "Gateway API refuses a Gateway whose spec.addresses holds a type or value that the implementation cannot serve.", "Use type IPAddress with an address of this machine, or remove spec.addresses.", 0},
 	}
 }
 
@@ -62,7 +64,7 @@ func routeCodes() []Entry {
 		{RouteWeights, "route_weights", Warning, "weights leave nothing to send to", "All weights are zero, or the sum cannot be used.", "Set the weights.", 503},
 		{RouteHostInvalid, "route_host_invalid", Error, "route's host name is invalid", "A host must be a DNS name, \"*.\" and a DNS name, or \"*\".", "Correct the name.", 0},
 		{RouteNotAllowed, "route_not_allowed", Error, "listener does not allow the route", "allowedRoutes (or the namespace part of a server's hosts) does not admit the route's namespace or kind.", "Widen allowedRoutes, or move the route.", 0},
-		{RouteTimeout, "route_timeout_invalid", Error, "timeout cannot be used", "A timeout is malformed or contradicts another.", "Write a duration such as 10s; backendRequest must not exceed request.", 0},
+		{RouteTimeout, "route_timeout_invalid", Error, "timeout cannot be used", "A timeout is malformed or contradicts another.", "Write a duration such as 10s; backendRequest must not exceed request.", 500},
 	}
 }
 
