@@ -24,6 +24,9 @@ type cached struct {
 	value *parsed
 }
 
+// NewCache returns an empty cache.
+func NewCache() *Cache { return &Cache{} }
+
 // Sweep drops what was not used since the Sweep before. The owner calls it once after each
 // compilation, when all translators are done.
 func (c *Cache) Sweep() {
