@@ -1,0 +1,104 @@
+package control
+
+import (
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
+)
+
+// keepLastGood returns next with the last good version of every object that stands in the source but
+// broke since previous, and the keys kept. A document that cannot be read at all does not tell which
+// object it was; then whatever vanished from its file is kept.
+func keepLastGood(previous, next *resource.Set) (*resource.Set, []resource.Key) {
+	if previous == nil || len(next.Broken()) == 0 {
+		return next, nil
+	}
+	b := resource.Builder{AssumeNamespaces: next.AssumesNamespaces()}
+	for _, r := range next.All() {
+		b.Add(r.Copy())
+	}
+	var kept []resource.Key
+	seen := map[resource.Key]bool{}
+	keep := func(r resource.Resource) {
+		if key := r.Info().Key; !seen[key] && next.Lookup(key) == nil {
+			seen[key] = true
+			kept = append(kept, key)
+			b.Add(r.Copy())
+		}
+	}
+	for _, broken := range next.Broken() {
+		b.Break(broken)
+		if broken.Name != "" {
+			if r := previous.Lookup(broken.Key); r != nil {
+				keep(r)
+			}
+			continue
+		}
+		for _, r := range previous.All() {
+			if r.Info().Place.File == broken.Position.File {
+				keep(r)
+			}
+		}
+	}
+	set, _ := b.Build()
+	return set, kept
+}
+
+// graces remembers when secrets that served were found deleted or broken. It is owned by the loop.
+type graces struct {
+	grace time.Duration
+	since map[ir.SecretRef]time.Time
+	last  map[ir.SecretRef]*ir.Credential // the last that had a pair
+}
+
+func newGraces(grace time.Duration) *graces {
+	return &graces{grace: grace, since: map[ir.SecretRef]time.Time{}, last: map[ir.SecretRef]*ir.Credential{}}
+}
+
+// apply replaces credentials that are gone by what served before. A secret that was deleted serves on
+// for the grace and is then withdrawn; a secret that is there but cannot be used (broken) serves its
+// last good pair until it is mended, because nothing that was serving stops for a typing error. It
+// returns references that newly began a grace, and when the next one ends (zero: none runs).
+func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now time.Time) (began []ir.SecretRef, next time.Time) {
+	for ref, c := range secrets.ByRef {
+		if c.Pair != nil {
+			g.last[ref] = c
+			delete(g.since, ref)
+			continue
+		}
+		good := g.last[ref]
+		if good == nil {
+			continue
+		}
+		kept := *good
+		kept.Detail = c.Detail
+		if !deleted(ref) {
+			secrets.ByRef[ref] = &kept
+			continue
+		}
+		start, running := g.since[ref]
+		if !running {
+			start = now
+			g.since[ref] = now
+			began = append(began, ref)
+		}
+		if end := start.Add(g.grace); now.Before(end) {
+			kept.Withdrawn = true
+			secrets.ByRef[ref] = &kept
+			if next.IsZero() || end.Before(next) {
+				next = end
+			}
+			continue
+		}
+		secrets.ByRef[ref] = &ir.Credential{Origin: c.Origin, Code: diag.CredentialWithdrawn, Detail: "the secret was deleted and its grace is over"}
+	}
+	for ref := range g.last {
+		if _, still := secrets.ByRef[ref]; !still { // no listener refers to it any more
+			delete(g.last, ref)
+			delete(g.since, ref)
+		}
+	}
+	return began, next
+}

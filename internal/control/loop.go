@@ -1,0 +1,272 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate/credential"
+	"github.com/hakone-gateway/hakone/internal/translate/istio"
+)
+
+// Source publishes sets: one at once, then one for every change, until ctx ends.
+type Source interface {
+	Run(ctx context.Context, publish func(*resource.Set, []diag.Diagnostic)) error
+}
+
+// Plane is the data side: prepare may fail and is invisible, commit is quick and cannot fail.
+type Plane interface {
+	Prepare(ctx context.Context, gen *ir.Generation) (Staged, error)
+}
+
+// Staged is a prepared generation. Exactly one of Commit and Discard is called.
+type Staged interface {
+	Commit() *ir.Applied
+	Discard()
+}
+
+// ErrNoListener says that the first configuration yields nothing that can serve.
+var ErrNoListener = errors.New("no usable listener")
+
+// Options configures a Loop.
+type Options struct {
+	Settings    Settings
+	SecretGrace time.Duration
+	Wait        bool // stay without a usable listener
+	Logger      *slog.Logger
+	// Lint adds findings that depend on the clock, such as expiring certificates. It may be nil.
+	Lint func(*ir.Snapshot, time.Time) []diag.Diagnostic
+	// OnApplied is called after every commit, before the next one. It may be nil.
+	OnApplied func(State)
+}
+
+// State is what the loop last did. Its parts are frozen.
+type State struct {
+	Generation  *ir.Generation
+	Applied     *ir.Applied
+	Result      Result
+	Diagnostics []diag.Diagnostic // of source, translation and lint
+	Kept        []resource.Key    // objects that serve in their last good version
+	Time        time.Time
+}
+
+// Usable reports whether at least one listener serves.
+func (s *State) Usable() bool {
+	return s.Applied != nil && slices.ContainsFunc(s.Applied.Listeners, func(l ir.ListenerResult) bool { return l.Code == 0 })
+}
+
+// Loop runs evaluations and applies their results. Create it with New.
+type Loop struct {
+	source Source
+	plane  Plane
+	opts   Options
+	cache  *credential.Cache
+
+	mu    sync.Mutex
+	state State
+
+	// owned by Run
+	epoch    uint64
+	graces   *graces
+	good     *resource.Set // last set, with last good versions of broken objects
+	sourced  []diag.Diagnostic
+	known    map[string]bool // diagnostics that have been logged
+	snapshot *ir.Snapshot
+	hash     ir.Revision
+	wake     time.Time // when a grace ends or a refused port is tried again
+}
+
+// New returns a Loop that reads source and drives plane.
+func New(source Source, plane Plane, opts Options) *Loop {
+	return &Loop{source: source, plane: plane, opts: opts, cache: credential.NewCache(), graces: newGraces(opts.SecretGrace), known: map[string]bool{}}
+}
+
+// State returns what was last applied.
+func (l *Loop) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state
+}
+
+type published struct {
+	set *resource.Set
+	ds  []diag.Diagnostic
+}
+
+// Run applies what the source publishes until ctx ends, and returns nil then. It returns ErrNoListener
+// when the first set yields no usable listener and Options.Wait is not set.
+func (l *Loop) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	sets := make(chan published)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- l.source.Run(ctx, func(set *resource.Set, ds []diag.Diagnostic) {
+			select {
+			case sets <- published{set, ds}:
+			case <-ctx.Done():
+			}
+		})
+	}()
+	defer func() { cancel(); <-ended }()
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-ended:
+			ended <- nil
+			return err
+		case p := <-sets:
+			first := l.good == nil
+			l.take(ctx, p)
+			if st := l.State(); first && !st.Usable() && !l.opts.Wait {
+				return ErrNoListener
+			}
+		case <-timer.C:
+			if l.good != nil {
+				l.apply(ctx)
+			}
+		}
+		timer.Reset(l.untilWake())
+	}
+}
+
+// untilWake is how long to sleep; certificates age, so the lint is renewed every hour at least.
+func (l *Loop) untilWake() time.Duration {
+	if l.wake.IsZero() {
+		return time.Hour
+	}
+	return max(time.Until(l.wake), time.Millisecond)
+}
+
+// take keeps what broke and applies a new set.
+func (l *Loop) take(ctx context.Context, p published) {
+	set, kept := keepLastGood(l.good, p.set)
+	for _, key := range kept {
+		l.opts.Logger.Warn("object is broken, its last good version goes on serving", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name)
+	}
+	l.good, l.sourced = set, p.ds
+	l.mu.Lock()
+	l.state.Kept = kept
+	l.mu.Unlock()
+	l.apply(ctx)
+}
+
+// apply evaluates the current set and, if that changes the snapshot, prepares and commits it.
+func (l *Loop) apply(ctx context.Context) {
+	now := time.Now()
+	settings := l.opts.Settings
+	settings.Files = readFiles(istio.FilePaths(l.good))
+	result := Evaluate(l.good, settings, l.cache)
+	began, next := l.graces.apply(result.Snapshot.Secrets, func(ref ir.SecretRef) bool { return !l.exists(ref) }, now)
+	result.Snapshot.Seal()
+	l.wake = next
+	for _, ref := range began {
+		l.opts.Logger.Warn("secret was deleted; its certificate serves new handshakes until the grace ends",
+			"secret", ref, "grace", l.opts.SecretGrace, "code", diag.SecretDeleted)
+	}
+	ds := slices.Concat(l.sourced, result.Diagnostics)
+	if l.opts.Lint != nil {
+		ds = append(ds, l.good.Place(l.opts.Lint(result.Snapshot, now))...)
+	}
+	ds = diag.Compact(ds)
+	l.logNew(ds)
+	l.mu.Lock()
+	l.state.Result, l.state.Diagnostics, l.state.Time = result, ds, now
+	l.mu.Unlock()
+
+	hash := result.Snapshot.Hash()
+	if hash == l.hash && !l.refused() {
+		return // equal snapshot: nothing to apply
+	}
+	share(l.snapshot, result.Snapshot)
+	l.logSecrets(l.snapshot, result.Snapshot)
+	l.epoch++
+	gen := &ir.Generation{Epoch: l.epoch, Hash: hash, Objects: l.good.ObjectVersions(), Security: withdraws(l.snapshot, result.Snapshot), Snapshot: result.Snapshot}
+	staged, err := l.plane.Prepare(ctx, gen)
+	if err != nil {
+		l.opts.Logger.Error("generation was not applied, the last one goes on serving", "revision", hash, "err", err)
+		return
+	}
+	applied := staged.Commit()
+	l.snapshot, l.hash = result.Snapshot, hash
+	l.mu.Lock()
+	l.state.Generation, l.state.Applied = gen, applied
+	state := l.state
+	l.mu.Unlock()
+	l.opts.Logger.Info("applied", "revision", hash, "epoch", gen.Epoch, "listeners", len(applied.Listeners), "dur", time.Since(now).Round(time.Microsecond))
+	for _, r := range applied.Listeners {
+		if r.Code != 0 {
+			l.opts.Logger.Error("listener does not serve", "listener", r.Name, "address", r.Address, "code", r.Code, "err", r.Detail, "fix", r.Fix)
+		}
+	}
+	if l.refused() {
+		l.wake = earliest(l.wake, now.Add(5*time.Second))
+	}
+	if l.opts.OnApplied != nil {
+		l.opts.OnApplied(state)
+	}
+}
+
+// exists reports whether the object behind a reference is in the current set; files count as there.
+func (l *Loop) exists(ref ir.SecretRef) bool {
+	namespace, name, ok := strings.Cut(string(ref), "/")
+	if !ok || strings.HasPrefix(string(ref), "file:") {
+		return true
+	}
+	return l.good.Secret(namespace, name) != nil
+}
+
+// refused reports whether a listener of the last generation could not be bound; it is tried again.
+func (l *Loop) refused() bool {
+	st := l.State()
+	return st.Applied != nil && slices.ContainsFunc(st.Applied.Listeners, func(r ir.ListenerResult) bool { return r.Code == diag.BindRefused })
+}
+
+// logNew logs diagnostics that were not there at the last evaluation, and forgets those that went.
+func (l *Loop) logNew(ds []diag.Diagnostic) {
+	now := make(map[string]bool, len(ds))
+	for _, d := range ds {
+		key := d.String()
+		now[key] = true
+		if l.known[key] || d.Severity == diag.Info {
+			continue
+		}
+		level := slog.LevelWarn
+		if d.Severity == diag.Error {
+			level = slog.LevelError
+		}
+		l.opts.Logger.Log(context.Background(), level, d.Message, "code", d.Code, "kind", d.Object.Kind, "namespace", d.Object.Namespace,
+			"name", d.Object.Name, "at", d.Position.String(), "field", d.Field, "fix", d.Fix)
+	}
+	l.known = now
+}
+
+// readFiles reads the certificate files that manifests name. What cannot be read is left out; the
+// translator says so at the field.
+func readFiles(paths []string) map[string][]byte {
+	files := make(map[string][]byte, len(paths))
+	for _, p := range paths {
+		if b, err := os.ReadFile(p); err == nil {
+			files[p] = b
+		}
+	}
+	return files
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
