@@ -1,0 +1,122 @@
+package gatewayapi
+
+import (
+	"fmt"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
+)
+
+// backends translates backendRefs. An invalid one keeps its share of the weight and refuses it. If
+// there is nothing to send to and no redirect, noAction says what is answered instead.
+func (b *ruleBuilder) backends(spec *gatewayv1.HTTPRouteRule, redirects bool) []ir.Backend {
+	field := b.field + ".backendRefs"
+	switch {
+	case redirects && len(spec.BackendRefs) > 0:
+		b.fail(diag.RouteFilterInvalid, gatewayv1.RouteReasonIncompatibleFilters, field, "a rule with RequestRedirect cannot have backendRefs", "Remove one of the two.")
+		return nil
+	case redirects:
+		return nil
+	case len(spec.BackendRefs) == 0:
+		const message = "the rule has neither backendRefs nor a redirect, so it answers 500"
+		b.reportAs(diag.Warning, &b.route.Meta, diag.RouteActionInvalid, field, message, "Add backendRefs, or a RequestRedirect filter.")
+		b.noAction = &ir.Fault{Code: diag.RouteActionInvalid, Detail: message}
+		return nil
+	}
+	var out []ir.Backend
+	var total uint64
+	for i := range spec.BackendRefs {
+		backend := b.backend(&spec.BackendRefs[i], fmt.Sprintf("%s[%d]", field, i))
+		total += uint64(backend.Weight)
+		out = append(out, backend)
+	}
+	if total == 0 {
+		const message = "all weights are 0, so there is nothing to send requests to"
+		b.report(&b.route.Meta, diag.RouteWeights, field, message, "Give a backend a weight.")
+		b.noAction = &ir.Fault{Code: diag.RouteWeights, Detail: message}
+	}
+	return out
+}
+
+// backend translates one backendRef.
+func (b *ruleBuilder) backend(ref *gatewayv1.HTTPBackendRef, field string) ir.Backend {
+	at := ir.Origin{Object: b.route.Object(), Field: field}
+	out := ir.Backend{Weight: 1, Origin: at}
+	if ref.Weight != nil {
+		if *ref.Weight < 0 || *ref.Weight > 1_000_000 {
+			out.Fault = b.badBackend(field+".weight", diag.BadValue, gatewayv1.RouteReasonUnsupportedValue, fmt.Sprintf("weight %d is not between 0 and 1000000", *ref.Weight), "Correct the weight.")
+			return out
+		}
+		out.Weight = uint32(*ref.Weight)
+	}
+	upstream, fault := b.upstream(&ref.BackendObjectReference, at)
+	if fault != nil {
+		out.Fault = fault
+		return out
+	}
+	f := translateFilters(ref.Filters, field+".filters", filterContext{object: at.Object, backend: true})
+	for _, x := range f.noEffect {
+		b.withoutEffect(&b.route.Meta, x.field, x.message)
+	}
+	for _, x := range f.faults {
+		b.report(&b.route.Meta, diag.RouteFilterInvalid, x.field, x.message+"; the backend refuses its share of requests", "Correct or remove the filter; a filter is never skipped.")
+	}
+	if len(f.faults) > 0 {
+		out.Fault = &ir.Fault{Code: diag.RouteFilterInvalid, Detail: f.faults[0].message}
+		b.partialFault(f.faults[0].message)
+		return out
+	}
+	out.Upstream, out.Filters = upstream, f.filters
+	return out
+}
+
+// upstream resolves the object of a backendRef.
+func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Origin) (string, *ir.Fault) {
+	to := grantTo{string(deref(ref.Group)), resource.KindService, b.route.Namespace, string(ref.Name)}
+	if ref.Kind != nil && *ref.Kind != "" {
+		to.kind = string(*ref.Kind)
+	}
+	if ref.Namespace != nil && *ref.Namespace != "" {
+		to.namespace = string(*ref.Namespace)
+	}
+	from := grantFrom{gatewayv1.GroupName, resource.KindHTTPRoute, b.route.Namespace}
+	switch {
+	case to.group != "" || to.kind != resource.KindService:
+		return "", b.badBackend(at.Field, diag.RefKindInvalid, gatewayv1.RouteReasonInvalidKind,
+			fmt.Sprintf("kind %s (group %q) cannot be a backend", to.kind, to.group), `Refer to a Service (group "").`)
+	case !b.grants.permits(from, to):
+		message, fix := refusal(from, to)
+		return "", b.badBackend(at.Field, diag.RefNotPermitted, gatewayv1.RouteReasonRefNotPermitted, message, fix)
+	case ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535:
+		return "", b.badBackend(at.Field+".port", diag.ServicePortMissing, gatewayv1.RouteReasonBackendNotFound,
+			fmt.Sprintf("a backendRef to a Service needs a port between 1 and 65535, and this one has %d", deref(ref.Port)), "Add the Service's port.")
+	}
+	result := b.resolver.Service(to.namespace, to.name, uint16(*ref.Port), at)
+	if result.Fault != nil {
+		reason := gatewayv1.RouteReasonBackendNotFound
+		if result.Fault.Code == diag.ProtocolIneffective {
+			reason = gatewayv1.RouteReasonUnsupportedProtocol
+		}
+		b.route.unresolved(reason, result.Fault.Code, result.Fault.Detail)
+	}
+	return result.Upstream, result.Fault
+}
+
+// badBackend reports a backendRef that cannot be resolved and returns its fault.
+func (b *ruleBuilder) badBackend(field string, code diag.Code, reason gatewayv1.RouteConditionReason, message, fix string) *ir.Fault {
+	b.report(&b.route.Meta, code, field, message+"; the backend's share of requests is answered 500", fix)
+	b.route.unresolved(reason, code, message)
+	return &ir.Fault{Code: code, Detail: message}
+}
+
+// partialFault notes that a backend refuses although its reference is good.
+func (b *ruleBuilder) partialFault(message string) {
+	if b.route.partial == nil {
+		c := good(gatewayv1.RouteConditionPartiallyInvalid, gatewayv1.RouteReasonUnsupportedValue, "Dropped Rule: a backend refuses its share: "+message)
+		c.Code = diag.RouteFilterInvalid
+		b.route.partial = &c
+	}
+}

@@ -1,0 +1,80 @@
+package gatewayapi
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/resource"
+)
+
+// class notes the status of a GatewayClass of ours.
+func (t *translator) class(c *resource.GatewayClass) {
+	if string(c.Spec.ControllerName) != t.ctx.ControllerName {
+		return
+	}
+	if c.Spec.ParametersRef != nil {
+		t.withoutEffect(&c.Meta, "spec.parametersRef", "a GatewayClass of Hakone takes no parameters")
+	}
+	t.status.Classes = append(t.status.Classes, ClassStatus{
+		Object: c.Object(), Generation: c.Generation,
+		Accepted: good(gatewayv1.GatewayClassConditionStatusAccepted, gatewayv1.GatewayClassReasonAccepted, "the class is served by "+t.ctx.ControllerName),
+	})
+}
+
+// isOurs reports whether a Gateway is to be served here: its class names our controller, or no such
+// class exists and the name is one of those that are taken as ours without an object.
+func (t *translator) isOurs(g *resource.Gateway) bool {
+	const field = "spec.gatewayClassName"
+	name := string(g.Spec.GatewayClassName)
+	class := t.set.GatewayClass(name)
+	switch {
+	case class != nil && string(class.Spec.ControllerName) == t.ctx.ControllerName:
+		return true
+	case class != nil:
+		t.report(&g.Meta, diag.ForeignClass, field, fmt.Sprintf("class %q belongs to controller %s, so this Gateway is left to it", name, class.Spec.ControllerName),
+			"Use a class whose controllerName is "+t.ctx.ControllerName+".")
+		return false
+	case slices.Contains(t.ctx.AssumeClasses, name):
+		t.report(&g.Meta, diag.ClassAssumed, field, fmt.Sprintf("no GatewayClass %q exists; the name is taken as ours", name), "Nothing to do.")
+		return true
+	case len(t.ctx.AssumeClasses) > 0:
+		t.reportAs(diag.Warning, &g.Meta, diag.ForeignClass, field, fmt.Sprintf("no GatewayClass %q exists, so nobody serves this Gateway", name),
+			fmt.Sprintf("Create the GatewayClass, or use one of %s, which need none.", strings.Join(t.ctx.AssumeClasses, ", ")))
+	}
+	return false
+}
+
+// nearest returns the candidate most like name, or "" if none is close.
+func nearest(name string, candidates []string) string {
+	best, limit := "", len(name)/3+1
+	for _, c := range candidates {
+		if d := distance(name, c); d <= limit && (d < limit || best == "") {
+			best, limit = c, d
+		}
+	}
+	return best
+}
+
+// distance is the number of single-byte changes between two strings.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
+		}
+	}
+	return row[len(b)]
+}
