@@ -1,0 +1,50 @@
+package manifest
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+)
+
+// stranger says what is to be thought of a kind that is not read.
+func (p *Parser) stranger(group, kind string, root *yaml.Node) fault {
+	f := fault{line: lineOf(root, "kind"), field: "kind"}
+	switch {
+	case slices.Contains(p.idle[group], kind):
+		f.code = diag.KindWithoutEffect
+		f.message = fmt.Sprintf("%s has no effect in this version of Hakone.", kind)
+		f.fix = "Do not rely on it."
+		switch {
+		case group == "" && kind == "Endpoints":
+			f.fix = "Write an EndpointSlice of discovery.k8s.io/v1."
+		case kind == "Ingress":
+			f.fix = "Write a Gateway and an HTTPRoute of gateway.networking.k8s.io/v1."
+		}
+		return f
+	case group == "" && slices.Contains(ignoredCore(), kind), ignoredGroup(group) && p.homes(kind) == nil:
+		f.code = diag.IgnoredKind
+		f.message = fmt.Sprintf("%s is read over; it has nothing to do with a gateway.", kind)
+		return f
+	}
+	f.code = diag.UnknownKind
+	in := "the core group"
+	if group != "" {
+		in = "group " + group
+	}
+	f.message = fmt.Sprintf("The kind %s is not known in %s.", quote(kind), in)
+	if homes := p.homes(kind); homes != nil {
+		f.field, f.line = "apiVersion", lineOf(root, "apiVersion")
+		f.fix = fmt.Sprintf("%s is a kind of %s.", kind, strings.Join(homes, " and of "))
+		return f
+	}
+	if near := nearest(kind, p.kindNames(group)); near != "" {
+		f.fix = "Did you mean " + quote(near) + "?"
+		return f
+	}
+	f.fix = "Remove it, or correct apiVersion and kind."
+	return f
+}

@@ -1,0 +1,82 @@
+package manifest
+
+import (
+	"slices"
+	"strings"
+)
+
+// nearest returns the candidate that word was most likely meant to be, or "". Case, underscores and
+// hyphens count for nothing; else at most one slip per three letters is forgiven. Of equals the first
+// in alphabetical order is taken.
+func nearest(word string, candidates []string) string {
+	plain := func(s string) string {
+		return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(s))
+	}
+	w := plain(word)
+	best, bestCost := "", max(1, len(w)/3)+1
+	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		if cost := distance(w, plain(c), bestCost); cost < bestCost && cost < max(len(w), len(c)) {
+			best, bestCost = c, cost
+		}
+	}
+	return best
+}
+
+// distance counts the insertions, deletions, substitutions and swaps of neighbours between a and b
+// (optimal string alignment). It returns at least bound if their lengths alone differ by that.
+func distance(a, b string, bound int) int {
+	if d := len(a) - len(b); d >= bound || -d >= bound {
+		return bound
+	}
+	before, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], before[j-2]+1)
+			}
+		}
+		before, prev, cur = prev, cur, before
+	}
+	return prev[len(b)]
+}
+
+// alternatives says what could have stood in place of word, as a fix.
+func alternatives(word string, allowed []string, what string) string {
+	fix := ""
+	if n := nearest(word, allowed); n != "" {
+		fix = "Did you mean " + quote(n) + "? "
+	}
+	return fix + what + ": " + enumerate(allowed) + "."
+}
+
+// enumerate joins words for a sentence; a long list is cut.
+func enumerate(words []string) string {
+	const most = 16
+	if len(words) > most {
+		return strings.Join(words[:most], ", ") + " …"
+	}
+	return strings.Join(words, ", ")
+}
+
+// quote puts a word between quotes; what is long or strange is cut short.
+func quote(s string) string {
+	const longest = 60
+	if r := []rune(s); len(r) > longest {
+		s = string(r[:longest]) + "…"
+	}
+	return `"` + strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s) + `"`
+}

@@ -1,0 +1,123 @@
+package manifest
+
+import (
+	"fmt"
+	"regexp"
+
+	"go.yaml.in/yaml/v3"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/resource"
+)
+
+// checkMetadata checks what is common to all kinds beyond the shape: name and namespace.
+func checkMetadata(root *yaml.Node, spec *kindSpec) []fault {
+	md := child(root, "metadata")
+	name := child(md, "name")
+	if textOf(name) == "" {
+		line := lineOf(root, "metadata")
+		return []fault{{diag.MissingField, line, "metadata.name", "The object has no name.", "Add metadata.name."}}
+	}
+	var faults []fault
+	bad := func(n *yaml.Node, field, want string) {
+		faults = append(faults, fault{diag.BadValue, n.Line, field, fmt.Sprintf("%s must be %s, not %s.", field, want, quote(n.Value)), "Write " + want + "."})
+	}
+	if !validName(name.Value) {
+		bad(name, "metadata.name", "lower-case letters, digits, hyphens and dots")
+	}
+	if ns := child(md, "namespace"); textOf(ns) != "" && !spec.cluster && !validNamespace(ns.Value) {
+		bad(ns, "metadata.namespace", "lower-case letters, digits and hyphens")
+	}
+	return faults
+}
+
+// nameExpression is RFC 1123 as Kubernetes reads it: a subdomain of lower-case labels.
+const nameExpression = `^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+
+var nameRegexp = regexp.MustCompile(nameExpression) // fixed
+
+func validName(s string) bool { return len(s) <= 253 && nameRegexp.MatchString(s) }
+
+func validNamespace(s string) bool {
+	if len(s) > 63 {
+		return false
+	}
+	for _, r := range s {
+		if r == '.' {
+			return false
+		}
+	}
+	return nameRegexp.MatchString(s)
+}
+
+// verify checks the rules between fields that the Gateway API's CRDs enforce and translators rely on.
+// Lines are left 0.
+func verify(r resource.Resource) []fault {
+	switch r := r.(type) {
+	case *resource.Gateway:
+		return verifyGateway(r.Spec)
+	case *resource.HTTPRoute:
+		return verifyHTTPRoute(r.Spec)
+	}
+	return nil
+}
+
+func verifyGateway(g *gatewayv1.GatewaySpec) []fault {
+	var faults []fault
+	first := map[gatewayv1.SectionName]int{}
+	for i, l := range g.Listeners {
+		if j, twice := first[l.Name]; twice {
+			field := fmt.Sprintf("spec.listeners[%d].name", i)
+			faults = append(faults, fault{diag.BadValue, 0, field,
+				fmt.Sprintf("Listener %d has the name %s of listener %d.", i, quote(string(l.Name)), j), "Give every listener its own name."})
+			continue
+		}
+		first[l.Name] = i
+	}
+	return faults
+}
+
+func verifyHTTPRoute(h *gatewayv1.HTTPRouteSpec) []fault {
+	var faults []fault
+	for i, rule := range h.Rules {
+		at := fmt.Sprintf("spec.rules[%d]", i)
+		faults = append(faults, verifyFilters(at, rule.Filters)...)
+		for j, b := range rule.BackendRefs {
+			faults = append(faults, verifyFilters(fmt.Sprintf("%s.backendRefs[%d]", at, j), b.Filters)...)
+		}
+	}
+	return faults
+}
+
+// verifyFilters checks that each filter has the body that its type names, and no other.
+func verifyFilters(at string, filters []gatewayv1.HTTPRouteFilter) []fault {
+	var faults []fault
+	for i, f := range filters {
+		field := fmt.Sprintf("%s.filters[%d]", at, i)
+		for _, body := range []struct {
+			name string
+			of   gatewayv1.HTTPRouteFilterType
+			set  bool
+		}{
+			{"requestHeaderModifier", gatewayv1.HTTPRouteFilterRequestHeaderModifier, f.RequestHeaderModifier != nil},
+			{"responseHeaderModifier", gatewayv1.HTTPRouteFilterResponseHeaderModifier, f.ResponseHeaderModifier != nil},
+			{"requestMirror", gatewayv1.HTTPRouteFilterRequestMirror, f.RequestMirror != nil},
+			{"requestRedirect", gatewayv1.HTTPRouteFilterRequestRedirect, f.RequestRedirect != nil},
+			{"urlRewrite", gatewayv1.HTTPRouteFilterURLRewrite, f.URLRewrite != nil},
+			{"cors", gatewayv1.HTTPRouteFilterCORS, f.CORS != nil},
+			{"externalAuth", gatewayv1.HTTPRouteFilterExternalAuth, f.ExternalAuth != nil},
+			{"extensionRef", gatewayv1.HTTPRouteFilterExtensionRef, f.ExtensionRef != nil},
+		} {
+			switch {
+			case body.of == f.Type && !body.set:
+				faults = append(faults, fault{diag.MissingField, 0, field + "." + body.name,
+					fmt.Sprintf("A filter of type %s needs %s.", f.Type, body.name), "Add " + body.name + "."})
+			case body.of != f.Type && body.set:
+				faults = append(faults, fault{diag.BadValue, 0, field + "." + body.name,
+					fmt.Sprintf("A filter of type %s cannot have %s.", f.Type, body.name), "Remove it, or set type: " + string(body.of) + "."})
+			}
+		}
+	}
+	return faults
+}
