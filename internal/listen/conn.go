@@ -34,6 +34,7 @@ type Conn struct {
 	// Owned by the goroutine that reads.
 	pending  []byte  // peeked bytes that Read has not yet returned
 	pooled   *[]byte // what pending lies in; given back when pending is used up
+	attached any     // see Attach
 	watching bool    // the handshake is in progress: keep the last bytes read
 	tail     [alertLen]byte
 	tailLen  int
@@ -85,6 +86,13 @@ func (c *Conn) Accepted() time.Time { return c.accepted }
 // TCP returns the raw connection, for splicing and socket options. Reading from it loses what Pending
 // counts; writing to it while corked reorders bytes.
 func (c *Conn) TCP() *net.TCPConn { return c.tcp }
+
+// Attach keeps a value of the layer above, which finds it again where crypto/tls only hands it the
+// connection. It belongs to the goroutine that reads.
+func (c *Conn) Attach(v any) { c.attached = v }
+
+// Attached returns what Attach kept.
+func (c *Conn) Attached() any { return c.attached }
 
 // Pending returns how many peeked bytes Read has not yet returned.
 func (c *Conn) Pending() int { return len(c.pending) }

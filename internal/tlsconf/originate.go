@@ -1,0 +1,211 @@
+package tlsconf
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"reflect"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/secret"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
+	"github.com/hakone-gateway/hakone/internal/trust"
+)
+
+// maxResume bounds the sessions that are kept for resumption towards one upstream.
+const maxResume = 64
+
+// Originator originates TLS towards the endpoints of one upstream. It is immutable but for its
+// resumption cache, which belongs to it alone, so that no session outlives the trust and the client
+// certificate it was made with. It is safe for concurrent use.
+type Originator struct {
+	name   string
+	up     *ir.UpstreamTLS
+	pair   *secret.KeyPair // client certificate; nil for none
+	broken *refusal        // material is missing; every handshake is refused
+	judge  *trust.Verifier
+	resume tls.ClientSessionCache
+	fixed  *tls.Config // where the server name does not follow the request
+	state  *State
+}
+
+// Originate prepares TLS towards the upstream called name. prev may be nil, or the Originator of the
+// same upstream in the former snapshot; it is returned itself if nothing that it depends on has
+// changed, so that callers can compare pointers.
+func Originate(name string, up *ir.UpstreamTLS, secrets *ir.Secrets, bundles *ir.Trust, state *State, prev *Originator) *Originator {
+	o := &Originator{name: name, up: up, state: state}
+	if up.Certificate != "" {
+		o.client(secrets.ByRef[up.Certificate])
+	}
+	var bundle *ir.TrustBundle
+	if up.Trust != "" {
+		bundle = bundles.ByRef[up.Trust]
+		if anchors(bundle).Len() == 0 && !up.InsecureSkipVerify {
+			o.broken = &refusal{diag.UpstreamCredentialMissing, fmt.Sprintf("the trust bundle %s is missing or empty", up.Trust)}
+		}
+	}
+	policy := trust.ServerPolicy(up, bundle, nil)
+	if up.Trust == "" {
+		policy.System = state.system()
+	}
+	o.judge = trust.New(policy, state.verdicts)
+	if prev != nil && prev.same(o) {
+		return prev
+	}
+	o.resume = tls.NewLRUClientSessionCache(maxResume)
+	if !up.HostSNI {
+		o.fixed = o.config(up.SNI, firstOf(up.VerifyName, up.SNI))
+	}
+	return o
+}
+
+// same reports whether o and p do the same, whatever pointers they hold.
+func (o *Originator) same(p *Originator) bool {
+	return o.name == p.name && o.state == p.state && o.judge.Revision() == p.judge.Revision() &&
+		digestOf(o.pair) == digestOf(p.pair) && (o.broken == nil) == (p.broken == nil) && reflect.DeepEqual(o.up, p.up)
+}
+
+func digestOf(p *secret.KeyPair) string {
+	if p == nil {
+		return ""
+	}
+	return p.Digest
+}
+
+// client takes the client certificate, or the reason why there is none.
+func (o *Originator) client(cred *ir.Credential) {
+	if cred != nil && cred.Pair != nil {
+		o.pair = cred.Pair
+		return
+	}
+	detail := fmt.Sprintf("the client certificate %s is missing", o.up.Certificate)
+	if cred != nil && cred.Detail != "" {
+		detail = cred.Detail
+	}
+	o.broken = &refusal{diag.UpstreamCredentialMissing, detail}
+}
+
+func firstOf(names ...string) string {
+	for _, n := range names {
+		if n != "" {
+			return n
+		}
+	}
+	return ""
+}
+
+// ClientConfig returns the configuration for one connection; host is the request's host (lower case,
+// no port) where the settings follow it. The configuration verifies chain and name by itself in
+// VerifyConnection, on resumption too: InsecureSkipVerify in it only keeps crypto/tls from doing so
+// before, with fewer reasons. It is shared and must not be changed.
+func (o *Originator) ClientConfig(host string) *tls.Config {
+	if o.fixed != nil {
+		return o.fixed
+	}
+	return o.config(host, host)
+}
+
+// config makes the configuration for a server name and the name to verify.
+func (o *Originator) config(serverName, verify string) *tls.Config {
+	return &tls.Config{
+		ServerName:           serverName, // crypto/tls sends no IP addresses as SNI
+		MinVersion:           firstVersion(o.up.MinVersion),
+		MaxVersion:           o.up.MaxVersion,
+		CipherSuites:         suites(o.up.CipherSuites, firstVersion(o.up.MinVersion)),
+		CurvePreferences:     o.up.Groups,
+		NextProtos:           []string{"http/1.1"},
+		ClientSessionCache:   o.resume,
+		Time:                 o.state.now,
+		InsecureSkipVerify:   true,
+		GetClientCertificate: o.certificate,
+		VerifyConnection: func(cs tls.ConnectionState) error {
+			verdict := o.judge.VerifyServer(cs.PeerCertificates, verify, o.state.now())
+			if verdict.Code != 0 {
+				return &refusal{verdict.Code, verdict.Detail}
+			}
+			return nil
+		},
+		DynamicRecordSizingDisabled: true,
+	}
+}
+
+// firstVersion is the floor towards upstreams: 1.2 unless configured.
+func firstVersion(v uint16) uint16 {
+	if v == 0 {
+		return tls.VersionTLS12
+	}
+	return v
+}
+
+// askedKey is the key of *asked in a handshake's context.
+type askedKey struct{}
+
+// asked notes that the upstream asked for a client certificate.
+type asked struct{ yes bool }
+
+// certificate implements tls.Config.GetClientCertificate. The certificate is sent whatever issuers the
+// upstream names, because those lists are often incomplete.
+func (o *Originator) certificate(cri *tls.CertificateRequestInfo) (*tls.Certificate, error) {
+	if a, ok := cri.Context().Value(askedKey{}).(*asked); ok {
+		a.yes = true
+	}
+	if o.pair == nil {
+		return &tls.Certificate{}, nil
+	}
+	return o.pair.TLS(), nil
+}
+
+// Handshake runs the client side over conn until ctx ends. host is the request's host where the
+// settings follow it. The record is never nil; the connection is nil exactly if its Code is not zero.
+// Handshake does not close conn.
+//
+// Under TLS 1.3 an upstream that refuses our certificate, or the lack of one, says so only after the
+// handshake: give the error of the first read to ReadError.
+func (o *Originator) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, *telemetry.Handshake) {
+	config := o.ClientConfig(host)
+	rec := &telemetry.Handshake{Time: time.Now(), Side: telemetry.Upstream, Listener: o.name, Origin: o.up.Origin.String(),
+		Remote: addrPort(conn.RemoteAddr()), Local: addrPort(conn.LocalAddr())}
+	rec.Hello = telemetry.Hello{SNI: config.ServerName, ALPN: config.NextProtos}
+	if o.broken != nil {
+		rec.Code, rec.Detail = o.broken.code, o.broken.detail
+		return nil, rec
+	}
+	a := &asked{}
+	tc := tls.Client(conn, config)
+	err := tc.HandshakeContext(context.WithValue(ctx, askedKey{}, a))
+	cs := tc.ConnectionState()
+	rec.Duration = time.Since(rec.Time)
+	rec.Version = cs.Version
+	if len(cs.PeerCertificates) > 0 {
+		rec.Cert = secret.Fingerprint(cs.PeerCertificates[0])
+	}
+	if err != nil {
+		rec.Err = err.Error()
+		rec.Code, rec.Detail = o.classify(err, a.yes)
+		if len(cs.PeerCertificates) > 0 {
+			rec.PeerOffered = describeCert(cs.PeerCertificates[0])
+		}
+		return nil, rec
+	}
+	rec.Suite, rec.Group, rec.ALPN, rec.Resumed = cs.CipherSuite, uint16(cs.CurveID), cs.NegotiatedProtocol, cs.DidResume
+	if o.up.InsecureSkipVerify {
+		rec.PeerOffered = describeCert(cs.PeerCertificates[0])
+	} else {
+		rec.PeerSubject, rec.PeerHash = secret.Subject(cs.PeerCertificates[0]), rec.Cert
+	}
+	return tc, rec
+}
+
+// addrPort returns the address of a TCP connection without the IPv4-in-IPv6 form.
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	ap := tcp.AddrPort()
+	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+}
