@@ -63,6 +63,16 @@ type Peer struct {
 	ListenPort uint16 // the port that the Gateway declares
 	ClientCert *ClientCert
 	Forward    ir.ForwardMode
+
+	// Identity holds what is sent to upstreams about ClientCert. It is made once per connection, by
+	// clientcert.Prepare; nil if there is nothing to send.
+	Identity *Identity
+}
+
+// Identity is a verified client certificate as field values: an element of X-Forwarded-Client-Cert,
+// and Client-Cert and Client-Cert-Chain (RFC 9440). Empty ones are not sent.
+type Identity struct {
+	XFCC, Cert, Chain []byte
 }
 
 // ClientCert is a client certificate whose key the client has proved to hold. Verified is false when

@@ -147,7 +147,11 @@ type Filter struct {
 }
 
 // HeaderEdit changes fields: first Remove, then Set (replace or create), then Add (append a line).
+// Format says that values are Envoy format strings ("%PROTOCOL%", "%%" for a percent sign), as Istio's
+// are; without it they are plain text.
 type HeaderEdit struct {
+	Format bool `json:"format,omitempty"`
+
 	Set    []NameValue `json:"set,omitempty"`
 	Add    []NameValue `json:"add,omitempty"`
 	Remove []string    `json:"remove,omitempty"`

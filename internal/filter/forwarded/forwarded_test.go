@@ -1,0 +1,94 @@
+package forwarded
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/message"
+)
+
+func exchange(remote string, lines ...string) *filter.Exchange {
+	x := &filter.Exchange{Peer: &filter.Peer{Remote: netip.AddrPortFrom(netip.MustParseAddr(remote), 9), ListenPort: 443},
+		Request: &message.Request{Scheme: "https", Authority: []byte("a.test")}}
+	for _, l := range lines {
+		n, v, _ := strings.Cut(l, ": ")
+		x.Request.Fields.AddString(n, v)
+	}
+	return x
+}
+
+func dump(f *message.Fields) string {
+	var b strings.Builder
+	for i := range f.Len() {
+		fmt.Fprintf(&b, "%s: %s\n", f.At(i).Name, f.At(i).Value)
+	}
+	return b.String()
+}
+
+func TestStrangersAreNotBelieved(t *testing.T) {
+	x := exchange("::ffff:192.0.2.1", "X-Forwarded-For: 1.1.1.1", "x-forwarded-proto: http", "X-FORWARDED-HOST: evil", "X-Forwarded-Port: 1",
+		"X-Real-IP: 1.1.1.1", "Forwarded: for=1.1.1.1", "Accept: */*", "X-Forwarded-For: 2.2.2.2")
+	New(Settings{RealIP: true, Forwarded: true}).Request(x)
+	want := "Accept: */*\nX-Forwarded-For: 192.0.2.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: a.test\nX-Forwarded-Port: 443\nX-Real-Ip: 192.0.2.1\nForwarded: for=192.0.2.1;host=\"a.test\";proto=https\n"
+	if got := dump(&x.Request.Fields); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestBelievedHopIsAppendedTo(t *testing.T) {
+	x := exchange("10.0.0.1", "X-Forwarded-For: 1.1.1.1", "X-Forwarded-For: 2.2.2.2", "X-Forwarded-Proto: http")
+	New(Settings{Trust: filter.Trust{Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}, RealIP: true}).Request(x)
+	want := "X-Forwarded-For: 1.1.1.1\nX-Forwarded-For: 2.2.2.2, 10.0.0.1\nX-Forwarded-Proto: http\nX-Forwarded-Host: a.test\nX-Forwarded-Port: 443\nX-Real-Ip: 2.2.2.2\n"
+	if got := dump(&x.Request.Fields); got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+func TestForwardedQuotesIPv6(t *testing.T) {
+	x := exchange("2001:db8::1")
+	New(Settings{Forwarded: true}).Request(x)
+	if v, _ := x.Request.Fields.Get(message.Forwarded); string(v) != `for="[2001:db8::1]";host="a.test";proto=https` {
+		t.Errorf("got %s", v)
+	}
+}
+
+func TestClient(t *testing.T) {
+	nets := filter.Trust{Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	for _, c := range []struct {
+		trust     filter.Trust
+		peer, xff string
+		want      string
+	}{
+		{filter.Trust{}, "10.0.0.1", "1.1.1.1", "10.0.0.1"},
+		{nets, "10.0.0.1", "9.9.9.9, 1.1.1.1, 10.0.0.2", "1.1.1.1"},
+		{nets, "10.0.0.1", "10.0.0.3,10.0.0.2", "10.0.0.3"},
+		{nets, "10.0.0.1", "1.1.1.1, junk, 10.0.0.2", "10.0.0.2"},
+		{nets, "10.0.0.1", "", "10.0.0.1"},
+		{nets, "192.0.2.1", "1.1.1.1", "192.0.2.1"},
+		{filter.Trust{Hops: 1}, "192.0.2.1", "9.9.9.9, 1.1.1.1", "1.1.1.1"},
+		{filter.Trust{Hops: 2}, "192.0.2.1", "9.9.9.9, 1.1.1.1:80", "9.9.9.9"},
+		{filter.Trust{Hops: 3}, "192.0.2.1", "9.9.9.9, 1.1.1.1", "192.0.2.1"},
+		{nets, "10.0.0.1", "[2001:db8::1]:80", "2001:db8::1"},
+	} {
+		x := exchange(c.peer)
+		if c.xff != "" {
+			x.Request.Fields.AddString("x-forwarded-for", c.xff)
+		}
+		if got := c.trust.Client(netip.MustParseAddr(c.peer), &x.Request.Fields); got.String() != c.want {
+			t.Errorf("peer %s, %q: %s, want %s", c.peer, c.xff, got, c.want)
+		}
+	}
+}
+
+func TestDoesNotAllocate(t *testing.T) {
+	f := New(Settings{})
+	x := exchange("2001:db8::1")
+	run := func() { x.Request.Fields.Reset(); f.Request(x) }
+	run()
+	if n := testing.AllocsPerRun(100, run); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
