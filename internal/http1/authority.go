@@ -85,7 +85,7 @@ func validIPv6(b []byte) bool {
 		}
 		if n < len(b) && b[n] == '.' {
 			groups += 2
-			return validIPv4(b) && (gap && groups < 8 || groups == 8)
+			return validIPv4(b) && complete(groups, gap)
 		}
 		if n == 0 || n > 4 {
 			return false
@@ -94,7 +94,7 @@ func validIPv6(b []byte) bool {
 		b = b[n:]
 		switch {
 		case len(b) == 0:
-			return gap && groups < 8 || groups == 8
+			return complete(groups, gap)
 		case b[0] != ':':
 			return false
 		case len(b) > 1 && b[1] == ':':
@@ -110,6 +110,9 @@ func validIPv6(b []byte) bool {
 		}
 	}
 }
+
+// complete reports whether groups of 16 bits make an address, where a gap stands for one or more.
+func complete(groups int, gap bool) bool { return groups == 8 && !gap || groups < 8 && gap }
 
 func validIPv4(b []byte) bool {
 	for part := 0; part < 4; part++ {
