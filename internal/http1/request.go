@@ -196,16 +196,19 @@ func (p *RequestParser) checkHost(req *message.Request, twice repeated) error {
 }
 
 // checkExpect applies RFC 9110 section 10.1.1. An expectation in HTTP/1.0 is ignored, as is one
-// without a body to wait for.
+// without a body to wait for; neither is passed on, where it might find somebody who takes it up.
 func checkExpect(req *message.Request, twice repeated) error {
 	value, _ := req.Fields.Get(message.Expect)
 	if req.Proto == message.HTTP10 {
+		req.Fields.DelID(message.Expect)
 		return nil
 	}
 	if twice.Has(message.Expect) || !message.EqualFold(value, []byte("100-continue")) {
 		return refuse(diag.RequestExpectation, "expectation other than 100-continue")
 	}
-	req.Continue = !req.Body.IsEmpty()
+	if req.Continue = !req.Body.IsEmpty(); !req.Continue {
+		req.Fields.DelID(message.Expect)
+	}
 	return nil
 }
 

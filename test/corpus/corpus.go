@@ -18,6 +18,9 @@
 //	body TEXT...                 and this payload (none if left out)
 //	expect more                  the message is incomplete: nothing is answered yet
 //
+// The connection's scheme is https. A gateway that adds fields of its own adds them to these heads.
+// Where a body is refused after its head was forwarded, the head is followed by no complete message.
+//
 // Begin reading at Read.
 package corpus
 
