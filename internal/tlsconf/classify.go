@@ -136,12 +136,12 @@ func (r *Result) AfterHandshake(err error) *telemetry.Handshake {
 	rec := *r.Record
 	rec.Err = err.Error()
 	if n, ok := receivedAlert(err); ok {
-		rec.Code, rec.Detail = clientAlert(n, rec.Hello.SNI, r.served.chosen, rec.Time)
+		rec.Code, rec.Detail = clientAlert(n, rec.Hello.SNI, r.chosen, rec.Time)
 		return &rec
 	}
 	rec.Code = diag.ClosedAfterShake
 	rec.Detail = "the client closed right after the handshake without a request"
-	if pair := r.served.chosen; pair != nil {
+	if pair := r.chosen; pair != nil {
 		rec.Detail += fmt.Sprintf("; it asked for %q, the certificate names %s", rec.Hello.SNI, namesOf(pair.Leaf))
 	}
 	return &rec

@@ -212,7 +212,7 @@ func (s *shake) complete() *Result {
 	if s.served.chosen != nil {
 		rec.Cert = s.served.chosen.Fingerprint
 	}
-	res := &Result{Record: rec, Conn: s.tls, Raw: s.conn, Chain: s.chain, TLS: s.policy.tls, served: &s.served}
+	res := &Result{Record: rec, Conn: s.tls, Raw: s.conn, Chain: s.chain, TLS: s.policy.tls, chosen: s.served.chosen}
 	if len(cs.PeerCertificates) > 0 {
 		res.ClientCert = s.policy.class.clientCert(cs)
 		if res.ClientCert.Verified {

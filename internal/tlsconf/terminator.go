@@ -15,6 +15,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
@@ -54,7 +55,7 @@ type Result struct {
 	TLS        *ir.TLS            // Chain.TLS or what a policy narrowed it to
 	ClientCert *filter.ClientCert // nil if the client presented none
 
-	served *servedPair
+	chosen *secret.KeyPair // what was served; nil on resumption
 }
 
 // Build prepares the handshakes of a TLS listener. prev may be nil, or the Terminator of the same
