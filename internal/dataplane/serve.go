@@ -1,0 +1,48 @@
+package dataplane
+
+import (
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/filter/clientcert"
+	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/proxy"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
+)
+
+// handle takes an accepted connection: handshake on this goroutine, whose stack grows by it, then the
+// requests on a fresh one.
+func (p *Plane) handle(c *listen.Conn) {
+	l := (*p.listeners.Load())[c.Spec().Name]
+	if l == nil {
+		c.Close()
+		return
+	}
+	term := l.term.Load()
+	if term == nil {
+		peer := &filter.Peer{Remote: c.Remote(), Local: c.Local(), ListenPort: c.Spec().Port}
+		p.proxy.Serve(proxy.Downstream{Raw: c, Peer: peer}, &l.state)
+		return
+	}
+	result := term.Handshake(c)
+	p.opts.Sink.Handshake(result.Record)
+	if result.Record.Code != 0 {
+		return
+	}
+	peer := result.Peer()
+	peer.Identity = clientcert.Prepare(peer.ClientCert, clientcert.Default())
+	d := proxy.Downstream{Raw: c, TLS: result.Conn, Peer: peer, Chain: result.Chain.Name, Handshake: result.Record}
+	go p.proxy.Serve(d, &l.state)
+}
+
+// refused records a connection over the listener's bound.
+func (p *Plane) refused(c *listen.Conn) {
+	p.opts.Sink.Handshake(&telemetry.Handshake{
+		Time: time.Now(), Conn: c.ID(), Side: telemetry.Downstream, Listener: c.Spec().Name, Remote: c.Remote(), Local: c.Local(),
+		Code: diag.ConnectionLimit, Detail: "the listener is at its bound of open connections",
+	})
+}
+
+// Connections returns how many connections a listener has open.
+func (p *Plane) Connections(name string) int { return p.sockets.Open(name) }

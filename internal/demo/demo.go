@@ -1,0 +1,183 @@
+// Package demo is "hakone demo": a CA, certificates, a backend and a gateway in one process, from
+// manifests that it writes into a temporary folder. It needs no root and writes nowhere else.
+//
+// The gateway is the real one, started as "hakone run" starts it. Begin reading at Run.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/admin"
+	"github.com/hakone-gateway/hakone/internal/server"
+)
+
+// Options are what the command line can tell the demo.
+type Options struct {
+	Port     int // bound for the manifests' port 443; if it is taken, the next free one
+	Script   bool
+	Out, Err io.Writer
+	Base     server.Config // limits, settings and formats as hakone run's defaults
+	Program  string        // how the user calls this program, for the lines to try
+}
+
+// ErrFailed says that a line of the script did not do what it should.
+var ErrFailed = errors.New("not every line did what it should")
+
+// stage is a running demo.
+type stage struct {
+	opts    Options
+	began   time.Time
+	dir     string
+	port    int
+	ca      string // paths
+	alice   [2]string
+	mallory [2]string
+	tap     *tap
+}
+
+// Run runs the demo until ctx ends, or the script to its end.
+func Run(ctx context.Context, opts Options) error {
+	s := &stage{opts: opts, began: time.Now()}
+	dir, err := os.MkdirTemp("", "hakone-demo-")
+	if err != nil {
+		return fmt.Errorf("make temporary folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	s.dir = dir
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("listen for the backend: %w", err)
+	}
+	srv := &http.Server{Handler: backend(), ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = srv.Serve(ln) }()
+	defer srv.Close()
+	if err := s.prepare(ln.Addr().(*net.TCPAddr).Port); err != nil {
+		return err
+	}
+	if s.port, err = freePort(opts.Port); err != nil {
+		return err
+	}
+	return s.serve(ctx, cancel)
+}
+
+// prepare makes the CA, the certificates and the manifests.
+func (s *stage) prepare(backendPort int) error {
+	ca, err := newAuthority("Hakone Demo CA")
+	if err != nil {
+		return err
+	}
+	if err := os.Mkdir(folder(s.dir), 0o700); err != nil {
+		return fmt.Errorf("make manifest folder: %w", err)
+	}
+	if err := writeManifests(folder(s.dir), ca, backendPort); err != nil {
+		return err
+	}
+	if s.ca, err = write(s.dir, "demo-ca.pem", ca.pem); err != nil {
+		return err
+	}
+	if s.alice, err = s.client(ca, "alice"); err != nil {
+		return err
+	}
+	// The same name from another CA of the same name: only signatures tell them apart.
+	other, err := newAuthority("Hakone Demo CA")
+	if err != nil {
+		return err
+	}
+	s.mallory, err = s.client(other, "mallory")
+	return err
+}
+
+func (s *stage) client(ca *authority, name string) (paths [2]string, err error) {
+	cert, key, err := ca.issue(name, true)
+	if err != nil {
+		return paths, err
+	}
+	if paths[0], err = write(s.dir, name+".pem", cert); err != nil {
+		return paths, err
+	}
+	paths[1], err = write(s.dir, name+".key", key)
+	return paths, err
+}
+
+// freePort returns want, or the next port above it that is free.
+func freePort(want int) (int, error) {
+	for port := want; port < want+50 && port < 65536; port++ {
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err == nil {
+			ln.Close()
+			return port, nil
+		}
+	}
+	return 0, fmt.Errorf("ports %d to %d are all taken: give another one with --port", want, want+49)
+}
+
+// serve runs the gateway, tells what to try, and runs the script if asked to.
+func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
+	ready := make(chan admin.Status, 1)
+	s.tap = newTap(s.opts.Out, s.opts.Script)
+	cfg := s.opts.Base
+	cfg.Folders, cfg.Address = []string{folder(s.dir)}, "127.0.0.1"
+	cfg.PortMap = map[uint16]uint16{443: uint16(s.port)}
+	cfg.Admin, cfg.AdminFallback = "unix:"+filepath.Join(s.dir, "admin.sock"), false
+	cfg.AccessLog.Format = "off"
+	cfg.DrainTimeout = time.Second
+	cfg.Logger = slog.New(slog.NewTextHandler(s.opts.Err, &slog.HandlerOptions{Level: slog.LevelError}))
+	cfg.Tap = s.tap
+	cfg.Ready = func(st admin.Status) { ready <- st }
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run(ctx, cfg) }()
+	select {
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return <-ended
+	case <-ready:
+	}
+	s.banner()
+	if !s.opts.Script {
+		return <-ended
+	}
+	ok := s.script(ctx)
+	cancel()
+	if err := <-ended; err != nil {
+		return err
+	}
+	if !ok {
+		return ErrFailed
+	}
+	return nil
+}
+
+// banner says what runs and what to try.
+func (s *stage) banner() {
+	w := s.opts.Out
+	fmt.Fprintf(w, "hakone %s demo (everything is in %s and goes when this ends; nothing is installed)\n\n", server.Version, s.dir)
+	fmt.Fprintf(w, "  ✓ CA            Hakone Demo CA, P-256, 7 days, name-constrained to .%s: %s\n", domain, s.ca)
+	fmt.Fprintf(w, "  ✓ certificates  %s, %s, %s; clients alice, and mallory from another CA of the same name\n", httpbin, helloworld, partners)
+	fmt.Fprintf(w, "  ✓ manifests     %s (Istio and Gateway API; edit them, they are read at once)\n", folder(s.dir))
+	fmt.Fprintf(w, "  ✓ gateway       https://*.%s:%d, TLS 1.2 and 1.3\n", domain, s.port)
+	fmt.Fprintf(w, "  ready in %s\n", time.Since(s.began).Round(time.Millisecond))
+	if s.opts.Script {
+		fmt.Fprintln(w)
+		return
+	}
+	fmt.Fprintf(w, "\nTry, in a second terminal:\n\n")
+	for _, step := range s.steps() {
+		fmt.Fprintf(w, "  %s\n      → %s\n", step.line(s), step.says)
+	}
+	admin := "unix:" + filepath.Join(s.dir, "admin.sock")
+	fmt.Fprintf(w, "  %s status --admin %s\n  %s tls-version set 1.3 --admin %s\n", s.opts.Program, admin, s.opts.Program, admin)
+	fmt.Fprintf(w, "\nEach request and each refused handshake shows here. Ctrl-C ends the demo.\n\n")
+}
