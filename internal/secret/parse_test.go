@@ -87,7 +87,7 @@ func TestParseKeyPairAccepts(t *testing.T) {
 					t.Errorf("certificate %d did not issue %d: %v", i, i-1, err)
 				}
 			}
-			if k.TLS() != k.TLS() || !samePublic(k.Signer().Public(), k.Leaf.PublicKey) || k.TLS().Leaf != k.Leaf {
+			if first := k.TLS(); first != k.TLS() || !samePublic(k.Signer().Public(), k.Leaf.PublicKey) || k.TLS().Leaf != k.Leaf {
 				t.Error("TLS must be cached and hold key and leaf")
 			}
 			if _, err := tls.X509KeyPair(join(pemOf(k.Chain)...), leafKey(k)); err != nil {
