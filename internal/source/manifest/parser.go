@@ -48,6 +48,15 @@ func (p *Parsed) Keys() []resource.Key {
 	return keys
 }
 
+// Lost returns the objects that were left out because of faults, as far as their names are known.
+func (p *Parsed) Lost() []resource.Key {
+	keys := make([]resource.Key, len(p.broken))
+	for i, f := range p.broken {
+		keys[i] = f.key
+	}
+	return keys
+}
+
 // Damaged reports whether anything in the text was left out because of a fault.
 func (p *Parsed) Damaged() bool { return len(p.broken) > 0 }
 

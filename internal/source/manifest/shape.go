@@ -22,17 +22,17 @@ import (
 type form uint8
 
 const (
-	formAny      form = iota // whatever there is
-	formObject               // fixed fields
-	formMap                  // any keys, equal values
-	formList                 // sequence of equal items
-	formText                 // string
-	formBool                 // true or false
-	formInt                  // whole number between min and max
-	formNumber               // any number
-	formIntOrText            // port number or name
-	formQuantity             // number or string such as 100Mi
-	formDuration             // google.protobuf.Duration, written as Go's time.ParseDuration reads
+	formAny       form = iota // whatever there is
+	formObject                // fixed fields
+	formMap                   // any keys, equal values
+	formList                  // sequence of equal items
+	formText                  // string
+	formBool                  // true or false
+	formInt                   // whole number between min and max
+	formNumber                // any number
+	formIntOrText             // port number or name
+	formQuantity              // number or string such as 100Mi
+	formDuration              // google.protobuf.Duration, written as Go's time.ParseDuration reads
 )
 
 // shape describes how a type is written down: made from Go types by reflection, or from Protocol
