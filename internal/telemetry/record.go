@@ -101,8 +101,13 @@ type Access struct {
 	SNI         string
 	TLSVersion  uint16
 	TLSSuite    uint16
+	TLSGroup    uint16
+	Resumed     bool
 	PeerHash    string // verified client certificate
 	PeerSubject string
+
+	// Metrics is what Metrics.Route returned for the route, from its slot; nil where no route matched.
+	Metrics *RouteMetrics
 }
 
 // Sink takes records. Calls come from many goroutines and must not block; what cannot be kept is

@@ -1,0 +1,120 @@
+package telemetry
+
+import (
+	"net/http"
+	"strconv"
+	"sync/atomic"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/hakone-gateway/hakone/internal/ir"
+)
+
+// Sources are what metrics are read from when they are asked for. Nil functions give nothing. They are
+// called concurrently.
+type Sources struct {
+	Version     string
+	Connections func() map[string]int // open downstream connections by listener
+	Upstreams   func() []UpstreamCounters
+}
+
+// UpstreamCounters are one endpoint's counters.
+type UpstreamCounters struct {
+	Upstream, Endpoint string
+	Active, Open, Idle float64 // requests in progress; connections
+	Requests           float64
+	Connects           float64
+	ConnectErrors      float64
+	Overflows          float64 // of the whole upstream, the same for each of its endpoints
+	Cooling            bool    // passed over after failures
+}
+
+// Metrics counts what happens and exposes it (OpenMetrics). Labels hold names of the configuration and
+// of the catalogue only, never what a client chose. Safe for concurrent use.
+type Metrics struct {
+	registry *prometheus.Registry
+	routes   *routes
+	snapshot atomic.Pointer[ir.Generation]
+
+	handshakes *prometheus.CounterVec
+	failures   *prometheus.CounterVec
+	refused    *prometheus.CounterVec
+	applies    *prometheus.CounterVec
+	dropped    atomic.Pointer[func() uint64]
+}
+
+// NewMetrics returns metrics that are registered nowhere else.
+func NewMetrics(s Sources) *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	rc := newRouteCollector()
+	m := &Metrics{
+		registry: prometheus.NewRegistry(),
+		routes:   rc.routes,
+		handshakes: counter("hakone_tls_handshakes_total", "TLS handshakes that succeeded. For side upstream, listener is the upstream's name.",
+			"listener", "side", "version", "cipher", "group", "resumed"),
+		failures: counter("hakone_tls_handshake_failures_total", "TLS handshakes and connections refused, by reason (hakone explain CODE).", "listener", "side", "code"),
+		refused:  counter("hakone_http_responses_refused_total", "Requests refused or failed, by reason (hakone explain CODE).", "listener", "code"),
+		applies:  counter("hakone_config_applies_total", "Generations applied, by whether every listener took it.", "result"),
+	}
+	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "hakone_build_info", Help: "The running release.", ConstLabels: prometheus.Labels{"version": s.Version}})
+	info.Set(1)
+	dropped := prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "hakone_access_log_dropped_total",
+		Help: "Access log lines dropped because the destination was too slow or failed."}, func() float64 {
+		if f := m.dropped.Load(); f != nil {
+			return float64((*f)())
+		}
+		return 0
+	})
+	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, info, dropped, newStateCollector(m, s),
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// Handler answers /metrics.
+func (m *Metrics) Handler() http.Handler {
+	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// Route returns the counters of a route. Equal names give the same counters, in any snapshot. It is
+// meant for compiling a snapshot, not for requests.
+func (m *Metrics) Route(listener, host, route string) *RouteMetrics {
+	return m.routes.get(listener, host, route)
+}
+
+// Applied is told of the generation that serves now: its revision and certificates are exposed, and
+// counters of routes that it has not are forgotten.
+func (m *Metrics) Applied(g *ir.Generation, results []ir.ListenerResult) {
+	result := "ok"
+	for i := range results {
+		if results[i].Code != 0 {
+			result = "partial"
+		}
+	}
+	m.applies.WithLabelValues(result).Inc()
+	if old := m.snapshot.Swap(g); old == nil || old.Snapshot.Config != g.Snapshot.Config {
+		m.routes.retain(g.Snapshot.Config)
+	}
+}
+
+func (m *Metrics) handshake(h *Handshake, n *names) {
+	if h.Code != 0 {
+		m.failures.WithLabelValues(h.Listener, string(h.Side), h.Code.String()).Inc()
+		return
+	}
+	m.handshakes.WithLabelValues(h.Listener, string(h.Side), n.version(h.Version), n.suite(h.Suite), n.group(h.Group), strconv.FormatBool(h.Resumed)).Inc()
+}
+
+func (m *Metrics) access(a *Access) {
+	r := a.Metrics
+	if r == nil {
+		r = m.routes.get(a.Listener, others, others)
+	}
+	r.observe(a.Status, a.Duration)
+	if a.Code != 0 {
+		m.refused.WithLabelValues(a.Listener, a.Code.String()).Inc()
+	}
+}
