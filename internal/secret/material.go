@@ -87,7 +87,7 @@ func FromData(data map[string][]byte) (Material, []Finding, error) {
 	names, format := tlsNames, FormatTLS
 	switch {
 	case tls.both && generic.both:
-		f := finding(diag.SecretInvalid, "", "the secret holds both tls.crt/tls.key and cert/key; tls.crt and tls.key are used", "Remove cert and key.")
+		f := finding(diag.SecretInvalid, "", "the secret holds both tls.crt/tls.key and cert/key; tls.crt and tls.key are used (Istio would use cert and key)", "Remove one of the two.")
 		f.Severity = diag.Info
 		found = append(found, f)
 	case tls.both:
