@@ -52,15 +52,20 @@ func (h Handled) add(path string) {
 // Report adds a FieldWithoutEffect diagnostic to out for every field of spec that is set and not
 // handled.
 func Report(out *translate.Fragment, obj diag.Object, spec proto.Message, handled Handled) {
-	for _, field := range unhandled(spec.ProtoReflect(), "", "spec", handled) {
+	for _, field := range Unhandled(spec, "spec", handled) {
 		out.Report(diag.FieldWithoutEffect, obj, field, fmt.Sprintf("%s is accepted but does nothing in this version", last(field)),
 			"Do not rely on it; remove it to silence this.")
 	}
 }
 
+// Unhandled returns the fields of a message, which stands at path, that are set and not handled, in
+// the order of the API.
+func Unhandled(m proto.Message, path string, handled Handled) []string {
+	return unhandled(m.ProtoReflect(), "", path, handled)
+}
+
 func last(path string) string { return path[strings.LastIndexByte(path, '.')+1:] }
 
-// unhandled returns the full paths of fields in document order of the API.
 func unhandled(m protoreflect.Message, pattern, path string, handled Handled) []string {
 	var set []protoreflect.FieldDescriptor
 	m.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
