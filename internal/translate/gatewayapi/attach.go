@@ -23,15 +23,9 @@ func (t *translator) attach(r *route, ref *gatewayv1.ParentReference, field stri
 	if len(selected) == 0 {
 		return t.noSuchListener(r, g, ref, field), true
 	}
-	var allowed, attached []*listener
-	for _, l := range selected {
-		if !l.admission.admits(r.Namespace, t.set) {
-			continue
-		}
-		allowed = append(allowed, l)
-		if l.host.IsValid() && slices.ContainsFunc(r.hosts, func(h hostname.Pattern) bool { return intersects(l.host, h) }) {
-			attached = append(attached, l)
-		}
+	allowed, attached := t.accepting(r, nearby(g, selected, r.hosts))
+	if len(attached) == 0 {
+		allowed, _ = t.accepting(r, selected) // for the reason
 	}
 	switch {
 	case len(allowed) == 0:
@@ -48,6 +42,40 @@ func (t *translator) attach(r *route, ref *gatewayv1.ParentReference, field stri
 		}
 	}
 	return r.accepted, true
+}
+
+// accepting returns the listeners that admit the route's namespace, and those of them that have a host
+// in common with it.
+func (t *translator) accepting(r *route, list []*listener) (allowed, attached []*listener) {
+	for _, l := range list {
+		if !l.admission.admits(r.Namespace, t.set) {
+			continue
+		}
+		allowed = append(allowed, l)
+		if l.host.IsValid() && slices.ContainsFunc(r.hosts, func(h hostname.Pattern) bool { return intersects(l.host, h) }) {
+			attached = append(attached, l)
+		}
+	}
+	return allowed, attached
+}
+
+// nearby narrows the listeners down to those that can have a host in common with a route, where that
+// is quick to tell: ten thousand routes on ten thousand listeners must not be compared in pairs.
+func nearby(g *gateway, selected []*listener, hosts []hostname.Pattern) []*listener {
+	if len(selected) < len(g.listeners) || slices.ContainsFunc(hosts, func(h hostname.Pattern) bool { return !h.IsExact() }) {
+		return selected
+	}
+	var out []*listener
+	for _, h := range hosts {
+		for _, p := range append([]hostname.Pattern{h}, ancestors(h)...) {
+			for _, l := range g.byHost[p] {
+				if !slices.Contains(out, l) {
+					out = append(out, l)
+				}
+			}
+		}
+	}
+	return out
 }
 
 func intersects(p, q hostname.Pattern) bool {

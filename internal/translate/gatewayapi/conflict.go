@@ -14,30 +14,33 @@ import (
 // HTTPS on one port, or one protocol, port and hostname. None of them serves. Listeners of protocols
 // that are not served take no part. Two Gateways on one address are for package compile.
 func (t *translator) conflicts(g *gateway) {
+	type portProtocol struct {
+		port int32
+		tls  bool
+	}
 	type portHost struct {
 		port int32
 		host hostname.Pattern
 	}
-	ports, hosts := map[int32][]*listener{}, map[portHost][]*listener{}
+	ports, hosts := map[portProtocol][]string{}, map[portHost][]*listener{}
 	for _, l := range g.listeners {
 		if !l.served || !l.host.IsValid() {
 			continue
 		}
-		ports[l.spec.Port] = append(ports[l.spec.Port], l)
-		key := portHost{l.spec.Port, l.host}
-		hosts[key] = append(hosts[key], l)
+		protocol, host := portProtocol{l.spec.Port, l.tls}, portHost{l.spec.Port, l.host}
+		ports[protocol] = append(ports[protocol], string(l.spec.Name))
+		hosts[host] = append(hosts[host], l)
 	}
 	for _, l := range g.listeners {
 		if !l.served || !l.host.IsValid() {
 			continue
 		}
-		same := ports[l.spec.Port]
-		if rivals := others(same, l, func(o *listener) bool { return o.tls != l.tls }); len(rivals) > 0 {
+		if rivals := ports[portProtocol{l.spec.Port, !l.tls}]; len(rivals) > 0 {
 			t.conflict(l, gatewayv1.ListenerReasonProtocolConflict, diag.ProtocolConflict,
 				fmt.Sprintf("port %d is HTTP and HTTPS at once (also listener %s)", l.spec.Port, strings.Join(rivals, ", ")), "Move one of them to another port.")
 			continue
 		}
-		rivals := others(hosts[portHost{l.spec.Port, l.host}], l, func(*listener) bool { return true })
+		rivals := others(hosts[portHost{l.spec.Port, l.host}], l)
 		if len(rivals) > 0 {
 			t.conflict(l, gatewayv1.ListenerReasonHostnameConflict, diag.ListenerConflict,
 				fmt.Sprintf("port %d and host %q are claimed by listener %s too", l.spec.Port, l.host, strings.Join(rivals, ", ")), "Give them different hosts or ports.")
@@ -46,11 +49,11 @@ func (t *translator) conflicts(g *gateway) {
 	t.guards(g)
 }
 
-// others returns the names of the listeners beside l that fulfil want.
-func others(list []*listener, l *listener, want func(*listener) bool) []string {
+// others returns the names of the listeners beside l.
+func others(list []*listener, l *listener) []string {
 	var names []string
 	for _, o := range list {
-		if o != l && want(o) {
+		if o != l {
 			names = append(names, string(o.spec.Name))
 		}
 	}

@@ -2,6 +2,7 @@ package gatewayapi
 
 import (
 	"fmt"
+	"slices"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -28,65 +29,99 @@ func frontendValidation(tls *gatewayv1.GatewayTLSConfig, port int32) (*gatewayv1
 	return tls.Frontend.Default.Validation, "spec.tls.frontend.default.validation"
 }
 
+// portTrust is what one validation of a Gateway comes to. It is worked out once, however many
+// listeners share it.
+type portTrust struct {
+	trust      ir.TrustRef
+	usable     bool       // there is a CA
+	unresolved *Condition // the first of caCertificateRefs that cannot be used
+}
+
 // frontend applies a port's client validation to an HTTPS listener. Without one usable CA the listener
 // is not accepted, and its chain refuses every client.
 func (t *translator) frontend(l *listener, v *gatewayv1.FrontendTLSValidation, field string) {
-	at := ir.Origin{Object: l.gateway.Object(), Field: field}
-	l.terminate.ClientAuth = ir.ClientAuth{Mode: ir.ClientAuthRequire, Origin: at}
-	switch v.Mode {
-	case "", gatewayv1.AllowValidOnly:
-	case gatewayv1.AllowInsecureFallback:
-		l.terminate.ClientAuth.Mode = ir.ClientAuthRequest
-		l.gateway.insecure = true
-		t.report(&l.gateway.Meta, diag.InsecureValidation, field+".mode", fmt.Sprintf("on port %d clients pass without a valid certificate", l.spec.Port), "Use AllowValidOnly.")
-	default:
+	if v.Mode != "" && v.Mode != gatewayv1.AllowValidOnly && v.Mode != gatewayv1.AllowInsecureFallback {
 		t.refuseTLS(l, field+".mode", fmt.Sprintf("mode %q is not one of AllowValidOnly, AllowInsecureFallback", v.Mode), "Use AllowValidOnly.")
 		return
 	}
+	p := l.gateway.validations[field]
+	if p == nil {
+		p = t.portTrust(l.gateway, v, field)
+		l.gateway.validations[field] = p
+	}
+	l.terminate.ClientAuth = ir.ClientAuth{Mode: ir.ClientAuthRequire, Trust: p.trust, Origin: ir.Origin{Object: l.gateway.Object(), Field: field}}
+	if p.unresolved != nil && l.unresolvedRef == nil {
+		l.unresolvedRef = p.unresolved
+	}
+	switch {
+	case !p.usable:
+		l.refuse(gatewayv1.ListenerReasonNoValidCACertificate, diag.CANotFound, noUsableCA)
+		l.usable = false
+	case v.Mode == gatewayv1.AllowInsecureFallback:
+		l.terminate.ClientAuth.Mode = ir.ClientAuthRequest
+		l.gateway.insecure = true
+		t.report(&l.gateway.Meta, diag.InsecureValidation, field+".mode", fmt.Sprintf("on port %d clients pass without a valid certificate", l.spec.Port), "Use AllowValidOnly.")
+	}
+}
+
+const noUsableCA = "none of caCertificateRefs can be used, so every client is refused"
+
+// portTrust resolves the caCertificateRefs of one validation.
+func (t *translator) portTrust(g *gateway, v *gatewayv1.FrontendTLSValidation, field string) *portTrust {
+	p := &portTrust{}
 	var sources []credential.Source
 	for i := range v.CACertificateRefs {
-		if s, ok := t.clientCA(l, &v.CACertificateRefs[i], ir.Origin{Object: at.Object, Field: fmt.Sprintf("%s.caCertificateRefs[%d]", field, i)}); ok {
-			sources = append(sources, s)
+		at := ir.Origin{Object: g.Object(), Field: fmt.Sprintf("%s.caCertificateRefs[%d]", field, i)}
+		src, problem := t.clientCA(g, &v.CACertificateRefs[i], at)
+		switch {
+		case problem == nil:
+			sources = append(sources, src)
+		case p.unresolved == nil:
+			p.unresolved = problem
 		}
 	}
 	if len(sources) > 0 {
-		l.terminate.ClientAuth.Trust, _ = t.credentials.Trust(sources)
-		return
+		p.trust, p.usable = t.credentials.Trust(sources)
+		return p
 	}
-	const message = "none of caCertificateRefs can be used, so every client is refused"
-	l.terminate.ClientAuth.Mode = ir.ClientAuthRequire
-	l.terminate.ClientAuth.Trust = t.credentials.NoTrust("none:"+l.name(), at, message)
+	at := ir.Origin{Object: g.Object(), Field: field}
 	if len(v.CACertificateRefs) == 0 {
-		l.unresolved(gatewayv1.ListenerReasonInvalidCACertificateRef, diag.CANotFound, "caCertificateRefs is empty")
+		c := bad(gatewayv1.ListenerConditionResolvedRefs, gatewayv1.ListenerReasonInvalidCACertificateRef, diag.CANotFound, "caCertificateRefs is empty")
+		p.unresolved = &c
+		t.report(&g.Meta, diag.CANotFound, field+".caCertificateRefs", "caCertificateRefs is empty, so every client is refused", "Name a ConfigMap with ca.crt.")
 	}
-	l.refuse(gatewayv1.ListenerReasonNoValidCACertificate, diag.CANotFound, message)
-	l.usable = false
+	p.trust = ir.TrustRef(fmt.Sprintf("none:%s/%s:%s", g.Namespace, g.Name, field))
+	t.fragment.Trust[p.trust] = &ir.TrustBundle{Origin: at, Code: diag.TrustMissing, Detail: noUsableCA}
+	return p
 }
 
 // clientCA checks one caCertificateRef: a ConfigMap or Secret with ca.crt that may be referred to.
-func (t *translator) clientCA(l *listener, r *gatewayv1.ObjectReference, at ir.Origin) (credential.Source, bool) {
-	to := grantTo{string(r.Group), string(r.Kind), l.gateway.Namespace, string(r.Name)}
+// What is wrong comes as ResolvedRefs condition of the listeners.
+func (t *translator) clientCA(g *gateway, r *gatewayv1.ObjectReference, at ir.Origin) (credential.Source, *Condition) {
+	to := grantTo{string(r.Group), string(r.Kind), g.Namespace, string(r.Name)}
 	if r.Namespace != nil && *r.Namespace != "" {
 		to.namespace = string(*r.Namespace)
 	}
-	from := fromGateway(l.gateway.Namespace)
+	from := fromGateway(g.Namespace)
 	src := credential.Source{Kind: to.kind, Namespace: to.namespace, Name: to.name, From: at}
+	unusable := func(reason gatewayv1.ListenerConditionReason, code diag.Code, message string) (credential.Source, *Condition) {
+		c := bad(gatewayv1.ListenerConditionResolvedRefs, reason, code, message)
+		return src, &c
+	}
 	switch {
 	case to.group != "" || to.kind != resource.KindConfigMap && to.kind != resource.KindSecret:
 		message := fmt.Sprintf("a CA cannot be read from kind %s (group %q)", to.kind, to.group)
-		t.report(&l.gateway.Meta, diag.RefKindInvalid, at.Field, message, "Refer to a ConfigMap or Secret (group \"\") with ca.crt.")
-		l.unresolved(gatewayv1.ListenerReasonInvalidCACertificateKind, diag.RefKindInvalid, message)
-		return src, false
+		t.report(&g.Meta, diag.RefKindInvalid, at.Field, message, "Refer to a ConfigMap or Secret (group \"\") with ca.crt.")
+		return unusable(gatewayv1.ListenerReasonInvalidCACertificateKind, diag.RefKindInvalid, message)
 	case !t.grants.permits(from, to):
 		message, fix := refusal(from, to)
-		t.report(&l.gateway.Meta, diag.RefNotPermitted, at.Field, message, fix)
-		l.unresolved(gatewayv1.ListenerReasonRefNotPermitted, diag.RefNotPermitted, message)
-		return src, false
+		t.report(&g.Meta, diag.RefNotPermitted, at.Field, message, fix)
+		return unusable(gatewayv1.ListenerReasonRefNotPermitted, diag.RefNotPermitted, message)
 	}
-	// Asked one by one, because every unusable reference shows in the listener's status.
+	// Asked one by one, because every unusable reference shows in the listeners' status.
 	trial := translate.NewFragment()
 	if _, ok := credential.New(t.set, t.ctx, trial, t.cache).Trust([]credential.Source{src}); ok {
-		return src, true
+		return src, nil
 	}
 	message, code := fmt.Sprintf("%s %s/%s cannot be used as CA", to.kind, to.namespace, to.name), diag.CAInvalid
 	for _, d := range trial.Diagnostics {
@@ -95,6 +130,17 @@ func (t *translator) clientCA(l *listener, r *gatewayv1.ObjectReference, at ir.O
 		}
 	}
 	t.fragment.Diagnostics = append(t.fragment.Diagnostics, trial.Diagnostics...)
-	l.unresolved(gatewayv1.ListenerReasonInvalidCACertificateRef, code, message)
-	return src, false
+	return unusable(gatewayv1.ListenerReasonInvalidCACertificateRef, code, message)
+}
+
+// unusedPorts names entries of perPort that concern no HTTPS listener.
+func (t *translator) unusedPorts(g *gateway) {
+	if g.Spec.TLS == nil || g.Spec.TLS.Frontend == nil {
+		return
+	}
+	for i, p := range g.Spec.TLS.Frontend.PerPort {
+		if !slices.ContainsFunc(g.listeners, func(l *listener) bool { return l.tls && l.spec.Port == p.Port }) {
+			t.withoutEffect(&g.Meta, fmt.Sprintf("spec.tls.frontend.perPort[%d]", i), fmt.Sprintf("no HTTPS listener is on port %d", p.Port))
+		}
+	}
 }

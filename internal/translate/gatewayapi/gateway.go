@@ -7,6 +7,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/translate"
 )
@@ -18,11 +19,14 @@ type gateway struct {
 	refused   *Condition // Accepted, if the Gateway as a whole is not
 	insecure  bool       // a port lets clients without a valid certificate pass
 	listeners []*listener
+
+	validations map[string]*portTrust // by the field of spec.tls.frontend
+	byHost      map[hostname.Pattern][]*listener
 }
 
 // gateway translates a Gateway as far as that is possible without its routes.
 func (t *translator) gateway(r *resource.Gateway) *gateway {
-	g := &gateway{Gateway: r}
+	g := &gateway{Gateway: r, validations: map[string]*portTrust{}, byHost: map[hostname.Pattern][]*listener{}}
 	t.gateways[objectName{r.Namespace, r.Name}] = g
 	t.addresses(g)
 	t.ignoredFields(g)
@@ -38,8 +42,13 @@ func (t *translator) gateway(r *resource.Gateway) *gateway {
 			continue
 		}
 		names[spec.Name] = true
-		g.listeners = append(g.listeners, t.listener(g, spec, field))
+		l := t.listener(g, spec, field)
+		g.listeners = append(g.listeners, l)
+		if l.host.IsValid() {
+			g.byHost[l.host] = append(g.byHost[l.host], l)
+		}
 	}
+	t.unusedPorts(g)
 	t.conflicts(g)
 	t.overlaps(g)
 	return g

@@ -68,9 +68,9 @@ func (t *translator) certificates(l *listener) {
 			continue
 		}
 		kind := keyKind(t.fragment.Secrets[ref].Pair)
-		if first, taken := kinds[kind]; taken {
+		if first := kinds[kind]; first != "" || len(kinds) == maxCertificates {
 			if first != ref {
-				t.withoutEffect(&l.gateway.Meta, at.Field, fmt.Sprintf("a listener serves one certificate of each kind of key; %s is used for %s", first, kind))
+				t.withoutEffect(&l.gateway.Meta, at.Field, fmt.Sprintf("a listener serves one certificate of each kind of key, and at most %d; earlier ones are used", maxCertificates))
 			}
 			continue
 		}
@@ -82,6 +82,9 @@ func (t *translator) certificates(l *listener) {
 		l.terminate.Certificates = unusable[:1]
 	}
 }
+
+// maxCertificates is how many certificates a listener can choose from.
+const maxCertificates = 2
 
 // keyKind names the kind of a certificate's key, without its size.
 func keyKind(p *secret.KeyPair) string {
