@@ -249,3 +249,12 @@ func TestPublicCertificate(t *testing.T) {
 		}
 	}
 }
+
+// certs returns the certificates of pairs.
+func certs(pairs ...*testca.Pair) []*x509.Certificate {
+	var out []*x509.Certificate
+	for _, p := range pairs {
+		out = append(out, p.Cert)
+	}
+	return out
+}
