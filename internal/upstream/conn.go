@@ -2,10 +2,14 @@ package upstream
 
 import (
 	"crypto/tls"
+	"errors"
+	"io"
 	"net"
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
 // Conn is one connection to an endpoint, lent to one request at a time. Read, Write and the deadlines
@@ -19,6 +23,7 @@ type Conn struct {
 	up       *Upstream
 	wire     *wire
 	host     string // TLS server name, where it follows the request's host
+	explain  TLS
 	material uint32 // number of the TLS material that it was made with
 
 	// Owned by whoever the connection is lent to, or by the pool.
@@ -144,6 +149,27 @@ func (c *Conn) usable(t *originator) bool {
 	c.wire.probing = false
 	_, nothing := err.(errNothing)
 	return n == 0 && nothing
+}
+
+// Explain says why reading from or writing to the connection failed. It does not know whether an
+// answer was due.
+func (c *Conn) Explain(err error) *Error {
+	e := &Error{Endpoint: c.Endpoint.Address, Err: err}
+	if c.explain != nil {
+		if code, detail, ok := c.explain.ReadError(err); ok {
+			e.Code, e.Detail = code, detail
+			return e
+		}
+	}
+	switch {
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		e.Code, e.Detail = diag.UpstreamReset, c.Endpoint.Text+" reset the connection"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		e.Code, e.Detail = diag.UpstreamClosedEarly, c.Endpoint.Text+" closed the connection"
+	default:
+		e.Code, e.Detail = diag.UpstreamReset, "the connection to "+c.Endpoint.Text+" failed"
+	}
+	return e
 }
 
 // lend marks the connection as in use.

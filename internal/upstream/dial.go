@@ -3,19 +3,25 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
-// TLS originates TLS towards one upstream. Values are compared with ==: equal ones are the same
-// material.
+// TLS originates TLS towards one upstream; *tlsconf.Originator is one. Values are compared with ==:
+// equal ones are the same material.
 type TLS interface {
 	// Handshake runs the client side over conn until ctx ends. host is the request's host where the
-	// settings follow it, else "". It leaves its record with whatever sink it was made for; a refusal
-	// has its code of 31xx or 32xx in the error's Code. It does not close conn.
-	Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, *Error)
+	// settings follow it, else "". The record is never nil; its Code is zero exactly if there is a
+	// connection. It does not close conn.
+	Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, *telemetry.Handshake)
+
+	// ReadError tells what an error of a connection after its handshake means, as TLS 1.3 servers
+	// refuse a client's certificate only then. It returns false for errors that TLS knows nothing of.
+	ReadError(err error) (diag.Code, string, bool)
 }
 
 // connect makes a connection to e within the connect timeout. A permit is held by the caller.
@@ -38,16 +44,19 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 	}
 	c := &Conn{Conn: w, Endpoint: e, up: u, wire: w, host: host, material: t.num}
 	if t.tls != nil {
-		secured, failure := t.tls.Handshake(ctx, w, host)
-		if failure != nil {
+		secured, rec := t.tls.Handshake(ctx, w, host)
+		if u.registry.opt.Sink != nil {
+			u.registry.opt.Sink.Handshake(rec)
+		}
+		if secured == nil {
 			conn.Close()
-			if failure.Code == 0 {
-				failure.Code = diag.UpstreamTLSFailed
+			failure := &Error{Code: rec.Code, Endpoint: e.Address, Detail: rec.Detail}
+			if rec.Err != "" {
+				failure.Err = errors.New(rec.Err)
 			}
-			failure.Endpoint = e.Address
 			return nil, failure
 		}
-		c.Conn, c.TLS = secured, secured
+		c.Conn, c.TLS, c.explain = secured, secured, t.tls
 	}
 	e.open.Add(1)
 	return c, nil

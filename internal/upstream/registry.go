@@ -179,10 +179,10 @@ func (r *Registry) Stats() []Stats {
 	return out
 }
 
-// fingerprint covers what connections depend on: everything but origins and the fault.
+// fingerprint covers everything but origins.
 func fingerprint(settings *ir.Upstream) string {
 	s := *settings
-	s.Origin, s.Fault = ir.Origin{}, nil
+	s.Origin = ir.Origin{}
 	if s.TLS != nil {
 		t := *s.TLS
 		t.Origin = ir.Origin{}

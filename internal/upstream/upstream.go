@@ -87,78 +87,105 @@ func (u *Upstream) SetTLS(t TLS) {
 }
 
 // Query is what a request needs to be given a connection. Shard is a number that stays the same for
-// one downstream connection. Host is the request's host in lower case, for TLS settings that follow
-// it. Fresh asks for a new connection, after a kept one has died.
+// one downstream connection. Host is the request's host in lower case; it is looked at only where
+// NeedsHost says so. Fresh asks for a new connection, after a kept one has died. Until, unless zero,
+// ends all waiting.
 type Query struct {
 	Shard uint32
 	Host  string
 	Fresh bool
+	Until time.Time
 }
+
+// NeedsHost says whether connections depend on the host of the request.
+func (u *Upstream) NeedsHost() bool { return u.Settings.TLS != nil && u.Settings.TLS.HostSNI }
 
 // Get returns a connection on which nothing is outstanding: a kept one that is still open, else a new
 // one. It waits at most for the connect timeout, for DNS, and for a free connection at the pool's
-// bound; ctx ends the waiting. An endpoint that refuses is avoided for a while and another one is
-// tried once, as nothing has been sent. The error is an *Error.
-func (u *Upstream) Get(ctx context.Context, q Query) (*Conn, error) {
+// bound. An endpoint that refuses is avoided for a while and another one is tried once, as nothing has
+// been sent. The error is an *Error.
+func (u *Upstream) Get(q Query) (*Conn, error) {
 	t := u.tls.Load()
-	var host string
-	if u.Settings.TLS != nil {
-		if t.tls == nil {
-			return nil, &Error{Code: diag.UpstreamCredentialMissing, Detail: "the TLS settings of upstream " + u.Name + " have no usable material"}
-		}
-		if u.Settings.TLS.HostSNI {
-			host = q.Host
-		}
+	if u.Settings.TLS != nil && t.tls == nil {
+		return nil, &Error{Code: diag.UpstreamCredentialMissing, Detail: "the TLS settings of upstream " + u.Name + " have no usable material"}
 	}
-	var not *Endpoint
-	var failed error
-	for {
-		e := u.set.Load().pick(u.Settings.Balancing, &u.next, not)
-		if e == nil {
-			if failed != nil {
-				return nil, failed
-			}
-			if err := u.awaitEndpoints(ctx); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		c, err := u.from(ctx, e, t, host, q)
-		if err == nil {
+	if !u.NeedsHost() {
+		q.Host = ""
+	}
+	e := u.set.Load().pick(u.Settings.Balancing, &u.next, nil)
+	if e != nil && !q.Fresh {
+		if c := u.idle(e, t, &q); c != nil {
 			return c, nil
 		}
-		if failed != nil || err.Code == diag.UpstreamPoolOverflow || ctx.Err() != nil {
-			return nil, err
+	}
+	return u.getSlowly(e, t, &q)
+}
+
+// idle returns a kept connection of e that is still open, or nil.
+func (u *Upstream) idle(e *Endpoint, t *originator, q *Query) *Conn {
+	for {
+		c := e.take(q.Shard, q.Host)
+		if c == nil {
+			return nil
 		}
-		not, failed = e, err
+		if c.usable(t) {
+			return c.lend(q.Shard, true)
+		}
+		c.discard()
 	}
 }
 
-// from returns a connection to e.
-func (u *Upstream) from(ctx context.Context, e *Endpoint, t *originator, host string, q Query) (*Conn, *Error) {
-	if !q.Fresh {
-		for {
-			c := e.take(q.Shard, host)
-			if c == nil {
-				break
-			}
-			if c.usable(t) {
-				return c.lend(q.Shard, true), nil
-			}
-			c.discard()
+// getSlowly makes a connection to e, nil for none known yet, or to another endpoint if that fails.
+func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query) (*Conn, error) {
+	ctx := u.registry.ctx
+	if !q.Until.IsZero() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, q.Until)
+		defer cancel()
+	}
+	if e == nil {
+		if err := u.awaitEndpoints(ctx); err != nil {
+			return nil, err
+		}
+		if e = u.set.Load().pick(u.Settings.Balancing, &u.next, nil); e == nil {
+			return nil, &Error{Code: diag.UpstreamNoEndpoints, Detail: "the endpoints of upstream " + u.Name + " went away"}
 		}
 	}
+	c, err := u.from(ctx, e, t, q)
+	if err == nil {
+		return c, nil
+	}
+	if err.Code == diag.UpstreamPoolOverflow || ctx.Err() != nil {
+		return nil, err
+	}
+	other := u.set.Load().pick(u.Settings.Balancing, &u.next, e)
+	if other == nil {
+		return nil, err
+	}
+	if !q.Fresh {
+		if c := u.idle(other, t, q); c != nil {
+			return c, nil
+		}
+	}
+	if c, err = u.from(ctx, other, t, q); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// from makes a connection to e, or is handed one at the pool's bound.
+func (u *Upstream) from(ctx context.Context, e *Endpoint, t *originator, q *Query) (*Conn, *Error) {
 	handed, err := u.limit.acquire(ctx, u)
 	if err != nil {
 		return nil, err
 	}
 	if handed != nil {
-		if handed.usable(t) && (host == "" || handed.host == host) {
+		if !q.Fresh && handed.usable(t) && (q.Host == "" || handed.host == q.Host) {
 			return handed.lend(q.Shard, true), nil
 		}
 		handed.shut() // its permit is ours now
 	}
-	c, err := u.connect(ctx, e, t, host)
+	c, err := u.connect(ctx, e, t, q.Host)
 	if err != nil {
 		u.limit.release()
 		if ctx.Err() == nil || err.Code != diag.UpstreamConnectTimeout {

@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/filter/requestid"
+	"github.com/hakone-gateway/hakone/internal/message"
+)
+
+// record completes the access record of an exchange and hands it over.
+func (c *conn) record(x *exchange) {
+	a := &x.access
+	a.ID = x.id(requestid.Append)
+	a.Start = c.p.base.Add(x.started)
+	a.Duration = time.Since(c.p.base) - x.started
+	a.Conn = c.d.Raw.ID()
+	a.Listener = c.d.Raw.Spec().Name
+	if a.Chain == "" {
+		a.Chain = c.d.Chain
+	}
+	a.Remote, a.Local = c.d.Peer.Remote, c.d.Peer.Local
+	a.Proto = "-"
+	if x.req.Proto != 0 {
+		a.Proto = x.req.Proto.String()
+	}
+	a.Scheme = c.parser.Scheme
+	a.Method, a.Target = x.req.Method, x.req.Target
+	f := &x.req.Fields
+	a.UserAgent, _ = f.Get(message.UserAgent)
+	a.Referer, _ = f.Get(message.Referer)
+	a.XFF, _ = f.Get(message.XForwardedFor)
+	a.Flags = flags(a.Code)
+	a.SNI = c.d.Peer.SNI
+	if h := c.d.Handshake; h != nil {
+		a.TLSVersion, a.TLSSuite, a.PeerHash, a.PeerSubject = h.Version, h.Suite, h.PeerHash, h.PeerSubject
+	}
+	c.p.sink.Access(a)
+}
+
+// flags returns Envoy's response flags for a reason.
+func flags(code diag.Code) string {
+	switch code {
+	case 0:
+		return ""
+	case diag.UpstreamConnectRefused, diag.UpstreamConnectTimeout, diag.UpstreamConnectFailed:
+		return "UF"
+	case diag.UpstreamNoEndpoints:
+		return "UH"
+	case diag.UpstreamDNS:
+		return "DF"
+	case diag.UpstreamPoolOverflow:
+		return "UO"
+	case diag.UpstreamReset, diag.UpstreamClosedEarly, diag.UpstreamBodyTruncated:
+		return "UC"
+	case diag.UpstreamProtocolError, diag.UpstreamHeadTooLarge, diag.UpstreamSpeaksTLS:
+		return "UPE"
+	case diag.UpstreamTimeout:
+		return "UT"
+	case diag.NoRoute, diag.NoHost, diag.RouteInvalid:
+		return "NR"
+	case diag.ClientClosed:
+		return "DC"
+	case diag.ClientTooSlow, diag.RequestBodyTimeout, diag.RequestHeadTimeout, diag.UpgradeIdle:
+		return "SI"
+	case diag.RequestsOverload:
+		return "OM"
+	}
+	switch {
+	case code >= 3101 && code < 3200:
+		return "UF"
+	case code >= 4001 && code < 4100:
+		return "DPE"
+	}
+	return ""
+}

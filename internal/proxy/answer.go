@@ -1,0 +1,228 @@
+package proxy
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/filter/requestid"
+	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/message"
+)
+
+// refuse answers with a code's status and the error page. detail is for the record alone.
+func (c *conn) refuse(x *exchange, code diag.Code, detail string) {
+	status := 500
+	if e, ok := diag.Lookup(code); ok && e.Status != 0 {
+		status = e.Status
+	}
+	c.respond(x, &filter.Response{Status: status, Code: code, Detail: detail})
+}
+
+// respond sends an answer of our own and decides whether the connection goes on. If a head has been
+// sent already, the answer at hand is cut instead.
+func (c *conn) respond(x *exchange, r *filter.Response) {
+	if r.Code != 0 {
+		x.fail(r.Code, r.Detail)
+	}
+	if x.headed {
+		c.cut(x)
+		return
+	}
+	x.keep = c.mayKeep(x) && c.skipBody(x)
+	resp := &x.resp
+	resp.Reset()
+	resp.Proto, resp.Status = message.HTTP11, r.Status
+	id := x.id(requestid.Append)
+	body := r.Body
+	f := &resp.Fields
+	f.AddString("Date", string(*c.p.date.Load()))
+	if r.Location != "" {
+		f.AddString("Location", r.Location)
+	}
+	if r.Code != 0 {
+		if r.Status == 405 {
+			f.AddString("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+		}
+		f.AddID(message.ProxyStatus, appendProxyStatus(nil, r.Code, r.Status))
+		f.AddID(message.XRequestID, id)
+		f.AddString("Cache-Control", "no-store")
+	}
+	switch {
+	case r.Code != 0 && body == nil:
+		var kind string
+		body, kind = errorPage(&x.req, r.Status, r.Code, id)
+		f.AddString("Content-Type", kind)
+	case len(body) > 0:
+		f.AddString("Content-Type", "text/plain; charset=utf-8")
+	}
+	framing := message.Body{Kind: message.Sized, Length: int64(len(body))}
+	if string(x.req.Method) == "HEAD" || r.Status == 304 || r.Status == 204 {
+		framing = message.Body{Kind: message.NoBody, Declared: r.Status == 200 || r.Status >= 400, Length: int64(len(body))}
+		body = nil
+	}
+	c.responseFilters(x)
+	x.access.Status = resp.Status
+	x.out = http1.AppendResponseHead(x.out[:0], resp, framing, x.keep, x.req.Proto == message.HTTP10)
+	x.out = append(x.out, body...)
+	x.headed = true
+	if err := c.write(x.out, 0); err != nil {
+		c.writeFailed(x)
+		return
+	}
+	x.access.BytesSent += int64(len(body))
+	if !x.keep {
+		c.close = closeLinger
+	}
+}
+
+// responseFilters runs the response side of the filters that have run, last first.
+func (c *conn) responseFilters(x *exchange) {
+	x.Response = &x.resp
+	for i := len(x.ran) - 1; i >= 0; i-- {
+		x.ran[i].Response(&x.Exchange)
+	}
+}
+
+// mayKeep says whether the client's connection can go on after this answer, as far as is known before
+// the body.
+func (c *conn) mayKeep(x *exchange) bool {
+	limit := c.p.limits.MaxRequests
+	return x.req.KeepAlive && !c.p.draining.Load() && (limit == 0 || c.number.Load() < uint64(limit)) && !c.orphaned()
+}
+
+// skipBody consumes a body that nobody wants, if it has arrived whole.
+func (c *conn) skipBody(x *exchange) bool {
+	if x.upload != nil {
+		return false
+	}
+	for !x.body.Done() {
+		_, n, _, err := x.body.Next(x.in[x.used:x.filled])
+		if err != nil || n == 0 {
+			return false
+		}
+		x.used += n
+	}
+	return true
+}
+
+// cut ends an answer that cannot be completed, in a way that the client can tell.
+func (c *conn) cut(x *exchange) {
+	x.keep = false
+	c.close = closeAbrupt
+	if x.replyBody.Remaining() < 0 && x.req.Proto == message.HTTP10 {
+		c.close = closeReset
+	}
+}
+
+// writeFailed notes that the client did not take the answer.
+func (c *conn) writeFailed(x *exchange) {
+	x.keep = false
+	c.close = closeAbrupt
+	if c.watch.why() == endTime {
+		if x.until != 0 && c.p.now() >= x.until {
+			x.fail(diag.UpstreamTimeout, "the route's timeout ran out while the answer was being sent")
+			return
+		}
+		x.fail(diag.ClientTooSlow, "the client took nothing of the answer for the write timeout")
+		return
+	}
+	x.fail(diag.ClientClosed, "the client closed its connection before the answer was complete")
+}
+
+// errorPage renders an answer for people or, where they prefer it, programs. It says no more than the
+// code's title.
+func errorPage(req *message.Request, status int, code diag.Code, id []byte) (body []byte, kind string) {
+	title := message.StatusText(status)
+	if title == "" {
+		title = "Error"
+	}
+	accept, _ := req.Fields.Get(message.Accept)
+	e, _ := diag.Lookup(code)
+	if bytes.Contains(accept, []byte("json")) && !bytes.Contains(accept, []byte("text/html")) {
+		b := append([]byte(`{"status":`), strconv.Itoa(status)...)
+		b = append(append(b, `,"title":`...), strconv.Quote(title)...)
+		b = append(append(append(b, `,"code":"`...), code.String()...), `","reason":"`...)
+		b = append(append(append(b, e.Slug...), `","requestId":`...), strconv.AppendQuote(nil, string(id))...)
+		return append(b, "}\n"...), "application/json"
+	}
+	b := append([]byte("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>"), strconv.Itoa(status)...)
+	b = append(append(append(b, ' '), title...), "</title>\n<h1>"...)
+	b = append(append(append(strconv.AppendInt(b, int64(status), 10), ' '), title...), "</h1>\n<p>"...)
+	b = append(append(b, code.String()...), "<br>request "...)
+	return append(appendEscaped(b, id), "</p>\n</html>\n"...), "text/html; charset=utf-8"
+}
+
+// appendEscaped escapes for HTML: the ID may be one that a believed proxy gave.
+func appendEscaped(dst, text []byte) []byte {
+	for _, c := range text {
+		switch c {
+		case '<', '>', '&', '"', '\'':
+			dst = append(dst, '_')
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
+}
+
+// appendProxyStatus writes the Proxy-Status field (RFC 9209) of our answer.
+func appendProxyStatus(dst []byte, code diag.Code, status int) []byte {
+	dst = append(dst, "hakone; error="...)
+	dst = append(dst, proxyError(code, status)...)
+	return append(append(append(dst, `; details="`...), code.String()...), '"')
+}
+
+// proxyError maps a code to the error types of RFC 9209 section 2.3.
+func proxyError(code diag.Code, status int) string {
+	switch code {
+	case diag.UpstreamConnectRefused:
+		return "connection_refused"
+	case diag.UpstreamConnectTimeout:
+		return "connection_timeout"
+	case diag.UpstreamConnectFailed, diag.UpstreamNoEndpoints:
+		return "destination_unavailable"
+	case diag.UpstreamReset, diag.UpstreamClosedEarly:
+		return "connection_terminated"
+	case diag.UpstreamProtocolError, diag.UpstreamSpeaksTLS:
+		return "http_protocol_error"
+	case diag.UpstreamHeadTooLarge:
+		return "http_response_header_section_size"
+	case diag.UpstreamDNS:
+		return "dns_error"
+	case diag.UpstreamPoolOverflow, diag.RequestsOverload:
+		return "connection_limit_reached"
+	case diag.UpstreamBodyTruncated:
+		return "http_response_incomplete"
+	case diag.UpstreamTimeout:
+		return "http_response_timeout"
+	case diag.NoRoute, diag.NoHost:
+		return "destination_not_found"
+	case diag.RouteInvalid, diag.UpstreamCredentialMissing:
+		return "proxy_configuration_error"
+	case diag.UpstreamSpeaksPlaintext, diag.UpstreamTLSVersion, diag.UpstreamTLSFailed, diag.UpstreamTLSNoCommon:
+		return "tls_protocol_error"
+	case diag.UpstreamRequiresCert, diag.UpstreamRejectedCert:
+		return "tls_alert_received"
+	}
+	switch {
+	case code >= 3101 && code < 3200:
+		return "tls_certificate_error"
+	case status == 403 || status == 405:
+		return "http_request_denied"
+	case status < 500:
+		return "http_request_error"
+	}
+	return "proxy_internal_error"
+}
+
+// setDate makes the value of Date for answers of our own.
+func (p *Proxy) setDate(t time.Time) {
+	if old := p.date.Load(); old == nil || t.Unix() != p.dated {
+		b := []byte(t.UTC().Format("Mon, 02 Jan 2006 15:04:05 GMT"))
+		p.date.Store(&b)
+		p.dated = t.Unix()
+	}
+}

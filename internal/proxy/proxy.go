@@ -1,0 +1,162 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
+)
+
+// Limits are the bounds and deadlines of downstream connections and requests. A zero field means its
+// default, a negative duration none. Deadlines are kept to about 100 ms, those of a second and more
+// to about one second.
+type Limits struct {
+	Request  http1.Limits // of request heads and trailers
+	Response http1.Limits // of response heads and trailers
+
+	HeaderTimeout time.Duration // from a head's first byte to its last; HK4201; default 10 s
+	BodyIdle      time.Duration // between bytes of a request body; HK4202; default 60 s
+	WriteTimeout  time.Duration // for the client to take a write of at most 64 KiB; HK4204; default 60 s
+	KeepAliveIdle time.Duration // between requests; HK4206; default 60 s
+	UpstreamIdle  time.Duration // between bytes of an answer; HK4203; default 5 min
+	UpgradeIdle   time.Duration // without a byte either way on a tunnel; HK4207; default 1 h
+
+	MaxRequests    int   // per connection; default 0: unbounded
+	MaxRequestBody int64 // bytes; HK4010; default 0: unbounded
+}
+
+func (l Limits) withDefaults() Limits {
+	d := func(v *time.Duration, def time.Duration) {
+		switch {
+		case *v == 0:
+			*v = def
+		case *v < 0:
+			*v = 0
+		}
+	}
+	d(&l.HeaderTimeout, 10*time.Second)
+	d(&l.BodyIdle, time.Minute)
+	d(&l.WriteTimeout, time.Minute)
+	d(&l.KeepAliveIdle, time.Minute)
+	d(&l.UpstreamIdle, 5*time.Minute)
+	d(&l.UpgradeIdle, time.Hour)
+	if l.Request.HeadBytes == 0 {
+		l.Request.HeadBytes = http1.DefaultHeadBytes
+	}
+	if l.Response.HeadBytes == 0 {
+		l.Response.HeadBytes = http1.DefaultHeadBytes
+	}
+	return l
+}
+
+// Options are the dependencies and settings of a Proxy.
+type Options struct {
+	Limits Limits
+	Sink   telemetry.Sink // nil: records are dropped
+	Logger *slog.Logger   // nil: discarded
+}
+
+// Proxy serves downstream connections of all listeners. Safe for concurrent use.
+type Proxy struct {
+	// Fixed after construction.
+	limits Limits
+	sink   telemetry.Sink
+	log    *slog.Logger
+	base   time.Time // what the clock counts from
+
+	clock    atomic.Int64 // milliseconds since base, at most one tick old
+	date     atomic.Pointer[[]byte]
+	dated    int64 // Unix seconds of date; owned by whoever sweeps
+	draining atomic.Bool
+	watches  watches
+	spare    spares
+}
+
+// New returns a Proxy. Deadlines hold once Run runs.
+func New(opt Options) *Proxy {
+	p := &Proxy{limits: opt.Limits.withDefaults(), sink: opt.Sink, log: opt.Logger, base: time.Now()}
+	if p.sink == nil {
+		p.sink = noSink{}
+	}
+	if p.log == nil {
+		p.log = slog.New(slog.DiscardHandler)
+	}
+	p.setDate(p.base)
+	p.spare.init()
+	return p
+}
+
+// Run keeps deadlines until ctx is done.
+func (p *Proxy) Run(ctx context.Context) error {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			p.sweep(time.Now())
+		}
+	}
+}
+
+// Downstream is one accepted connection after its handshake.
+type Downstream struct {
+	Raw       *listen.Conn
+	TLS       *tls.Conn            // over Raw; nil for plain HTTP
+	Peer      *filter.Peer         // complete: clientcert.Prepare has run
+	Chain     string               // name of the chain that TLS was terminated for; "" for plain HTTP
+	Handshake *telemetry.Handshake // frozen; nil for plain HTTP
+}
+
+// Serve serves a connection to its end and closes it. It blocks, also where nothing happens; run it
+// on a goroutine whose stack has not grown in a handshake.
+func (p *Proxy) Serve(d Downstream, state *atomic.Pointer[State]) {
+	c := newConn(p, d, state)
+	p.watches.add(&c.watch)
+	defer p.watches.remove(&c.watch)
+	c.serve()
+}
+
+// Connections returns how many connections are being served.
+func (p *Proxy) Connections() int { return p.watches.count() }
+
+// Drain ends all connections: idle ones at once, others after the answer at hand, which says
+// "Connection: close". When ctx is done those that remain are closed. It returns when there is none
+// left, with ctx's error if some had to be cut. Close the listening sockets before.
+func (p *Proxy) Drain(ctx context.Context) error {
+	p.draining.Store(true)
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	var cut error
+	for {
+		p.watches.each(func(w *watch) {
+			if cut != nil {
+				w.conn.kill()
+			} else {
+				w.expireIdle()
+			}
+		})
+		if p.watches.count() == 0 {
+			return cut
+		}
+		select {
+		case <-ctx.Done():
+			cut = ctx.Err()
+			time.Sleep(time.Millisecond)
+		case <-t.C:
+		}
+	}
+}
+
+// noSink drops records.
+type noSink struct{}
+
+func (noSink) Handshake(*telemetry.Handshake) {}
+func (noSink) Access(*telemetry.Access)       {}

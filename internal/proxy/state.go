@@ -1,0 +1,67 @@
+package proxy
+
+import (
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/route"
+	"github.com/hakone-gateway/hakone/internal/upstream"
+)
+
+// Wiring is what a listener's configuration is compiled with.
+type Wiring struct {
+	// Build makes the filters of a route or backend, its redirect or direct answer as the last one:
+	// build.Route.
+	Build route.Builder
+
+	// Standard are the steps before every route's filters: build.Standard.
+	Standard []filter.Filter
+
+	// Upstreams are those of the snapshot by name. The caller holds them (upstream.Registry.Acquire)
+	// for as long as the State is current, and a while longer for the requests that still run.
+	Upstreams map[string]*upstream.Upstream
+
+	// Metrics, if not nil, fills the Metrics slot of every route.
+	Metrics func(*route.Route) any
+}
+
+// State is one listener's compiled configuration of one snapshot. It is immutable.
+type State struct {
+	Index    *route.Index
+	standard []filter.Filter
+	chains   map[string]bool
+}
+
+// Compile prepares a listener. What cannot be built becomes a fault of its route or backend, which
+// then refuses; it does not stop the others.
+func (p *Proxy) Compile(l *ir.Listener, w Wiring) *State {
+	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard, chains: make(map[string]bool)}
+	for _, e := range s.Index.Entries {
+		s.chains[e.Chain.Name] = true
+		e.Table.Routes(func(r *route.Route) {
+			for i := range r.Backends {
+				link(&r.Backends[i], w.Upstreams)
+			}
+			if w.Metrics != nil {
+				r.Metrics = w.Metrics(r)
+			}
+		})
+	}
+	return s
+}
+
+// link gives a backend its upstream, or the fault that takes its place.
+func link(b *route.Backend, upstreams map[string]*upstream.Upstream) {
+	if b.Fault != nil {
+		return
+	}
+	u := upstreams[b.IR.Upstream]
+	switch {
+	case u == nil:
+		b.Fault = &ir.Fault{Code: diag.RouteInvalid, Detail: "the snapshot has no upstream " + b.IR.Upstream}
+	case u.Settings.Fault != nil:
+		b.Fault = u.Settings.Fault
+	default:
+		b.Upstream = u
+	}
+}
