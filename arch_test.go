@@ -34,7 +34,7 @@ var rooms = map[string][]string{
 	"internal/status":    {"internal/diag", "internal/ir", "internal/translate", "internal/resource"},
 	"internal/control":   {"internal/compile", "internal/diag", "internal/ir", "internal/resource", "internal/translate", "internal/status", "internal/certlint", "internal/hostname"},
 	// data side
-	"internal/telemetry": {"internal/diag", "internal/tlsname", "internal/message"},
+	"internal/telemetry": {"internal/diag", "internal/ir", "internal/message", "internal/tlsname"},
 	"internal/filter":    {"internal/diag", "internal/ir", "internal/message", "internal/tlsname"},
 	"internal/http1":     {"internal/diag", "internal/message"},
 	"internal/trust":     {"internal/diag", "internal/ir", "internal/secret"},

@@ -9,38 +9,21 @@ import (
 )
 
 // keepLastGood returns next with the last good version of every object that stands in the source but
-// broke since previous, and the keys kept. A document that cannot be read at all does not tell which
-// object it was; then whatever vanished from its file is kept.
+// broke since previous, and the keys kept.
 func keepLastGood(previous, next *resource.Set) (*resource.Set, []resource.Key) {
-	if previous == nil || len(next.Broken()) == 0 {
+	if previous == nil {
 		return next, nil
 	}
-	b := resource.Builder{AssumeNamespaces: next.AssumesNamespaces()}
-	for _, r := range next.All() {
-		b.Add(r.Copy())
-	}
 	var kept []resource.Key
-	seen := map[resource.Key]bool{}
-	keep := func(r resource.Resource) {
-		if key := r.Info().Key; !seen[key] && next.Lookup(key) == nil {
-			seen[key] = true
-			kept = append(kept, key)
+	b := next.Rebuild()
+	for _, broken := range next.Broken() {
+		if r := previous.Lookup(broken.Key); r != nil && next.Lookup(broken.Key) == nil {
+			kept = append(kept, broken.Key)
 			b.Add(r.Copy())
 		}
 	}
-	for _, broken := range next.Broken() {
-		b.Break(broken)
-		if broken.Name != "" {
-			if r := previous.Lookup(broken.Key); r != nil {
-				keep(r)
-			}
-			continue
-		}
-		for _, r := range previous.All() {
-			if r.Info().Place.File == broken.Position.File {
-				keep(r)
-			}
-		}
+	if len(kept) == 0 {
+		return next, nil
 	}
 	set, _ := b.Build()
 	return set, kept

@@ -148,3 +148,13 @@ func (s *Set) assumeNamespace(name string) {
 			Key: Key{Kind: KindNamespace, Name: name}, Labels: map[string]string{corev1.LabelMetadataName: name}}}
 	}
 }
+
+// Rebuild returns a Builder that holds everything of the set, for a set that differs in little.
+// Objects are copied, their bodies shared.
+func (s *Set) Rebuild() *Builder {
+	b := &Builder{AssumeNamespaces: s.assume, broken: slices.Clone(s.broken), objects: make([]Resource, 0, len(s.all)+1)}
+	for _, r := range s.all {
+		b.objects = append(b.objects, r.Copy())
+	}
+	return b
+}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -48,7 +50,8 @@ func (p *process) Status() admin.Status {
 	snap := st.Generation.Snapshot
 	out.Epoch, out.Revision = st.Generation.Epoch, st.Generation.Hash
 	out.Revisions = admin.Revisions{Config: snap.Config.Revision, Endpoints: snap.Endpoints.Revision, Secrets: snap.Secrets.Revision, Trust: snap.Trust.Revision}
-	out.Objects = status.Of(st.Result.Status, st.Applied)
+	out.Objects = status.Build(status.Input{Translated: st.Result.Status, Config: snap.Config, Applied: st.Applied, Controller: ControllerName,
+		Addresses: p.addresses(), Now: metav1.NewTime(st.Time)})
 	for i, l := range snap.Config.Listeners {
 		ls := admin.ListenerStatus{ListenerResult: st.Applied.Listeners[i], TLS: l.TLS, Connections: int64(p.plane.Connections(l.Name))}
 		for _, c := range l.Chains {
@@ -64,6 +67,14 @@ func (p *process) Status() admin.Status {
 		out.Upstreams = append(out.Upstreams, us)
 	}
 	return out
+}
+
+// addresses are what Gateways report as their own: the address that listeners bind, if it is one.
+func (p *process) addresses() []string {
+	if p.cfg.Address == "" {
+		return nil
+	}
+	return []string{p.cfg.Address}
 }
 
 func chainStatus(c *ir.Chain, secrets *ir.Secrets) admin.ChainStatus {

@@ -199,4 +199,3 @@ func (l Limits) proxy() proxy.Limits {
 		UpgradeIdle: l.UpgradeIdle, MaxRequests: l.RequestsPerConn, MaxRequestBody: l.MaxRequestBody,
 	}
 }
-

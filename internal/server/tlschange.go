@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
+	"path/filepath"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/yaml"
 
 	"github.com/hakone-gateway/hakone/api/v1alpha1"
 	"github.com/hakone-gateway/hakone/internal/admin"
@@ -28,18 +27,18 @@ func (p *process) SetTLSVersion(ctx context.Context, change admin.TLSChange) (ad
 	if err != nil {
 		return admin.TLSChanged{}, err
 	}
-	text, err := yaml.Marshal(policyYAML(policy))
+	text, err := file.Render(policy)
 	if err != nil {
-		return admin.TLSChanged{}, fmt.Errorf("encode TLSPolicy: %w", err)
+		return admin.TLSChanged{}, err
 	}
 	done := admin.TLSChanged{Object: string(text)}
 	epoch := p.loop.State().Generation.Epoch
-	done.File, err = file.WriteManaged(p.cfg.Folders[0], policy)
-	if err != nil {
+	done.File = filepath.Join(p.cfg.Folders[0], file.ManagedFile)
+	if err := file.WriteManaged(p.cfg.Folders[0], policy); err != nil {
 		problem := &admin.Problem{Status: http.StatusConflict, Code: diag.ReadOnlyFolder, Object: string(text),
 			Title: fmt.Sprintf("the folder %s cannot be written: %v", p.cfg.Folders[0], err),
 			Fix:   "apply the object printed by other means (kubectl, GitOps)"}
-		if !errors.Is(err, fs.ErrPermission) && !errors.Is(err, file.ErrReadOnly) {
+		if !errors.Is(err, file.ErrReadOnly) {
 			problem.Title = fmt.Sprintf("the managed file in %s was not written: %v", p.cfg.Folders[0], err)
 		}
 		return admin.TLSChanged{}, problem
@@ -90,13 +89,4 @@ func (p *process) policyOf(change admin.TLSChange) (*v1alpha1.TLSPolicy, error) 
 	}
 	policy.Name = policyName(name...)
 	return policy, nil
-}
-
-// policyYAML leaves out what a person would not write.
-func policyYAML(p *v1alpha1.TLSPolicy) map[string]any {
-	return map[string]any{
-		"apiVersion": p.APIVersion, "kind": p.Kind,
-		"metadata": map[string]any{"namespace": p.Namespace, "name": p.Name},
-		"spec":     p.Spec,
-	}
 }
