@@ -52,7 +52,6 @@ func serverCauses() []cause {
 		{prefix: "tls: invalid PSK binder", code: diag.HandshakeFailed, detail: "the client offered a session ticket without knowing its secret"},
 		{prefix: "tls: session supported extended_master_secret but client does not", code: diag.HandshakeFailed, detail: "the client resumes a session without the extended master secret that it had"},
 		{prefix: "tls: handshake message of length", code: diag.HelloTooLarge, detail: "a handshake message exceeds the bound"},
-		{prefix: "tls: unsupported SSLv2 handshake received", code: diag.TLSVersionTooLow, detail: "the client sent an SSL 2 record"},
 		{prefix: "tls: client does not support uncompressed connections", code: diag.HelloMalformed, detail: "the client insists on compression"},
 		{prefix: "tls: client used the legacy version field to negotiate TLS 1.3", code: diag.HelloMalformed, detail: "the client asks for TLS 1.3 in the wrong field"},
 		{prefix: "tls: TLS 1.3 client supports illegal compression methods", code: diag.HelloMalformed, detail: "the client offers compression with TLS 1.3"},
@@ -93,6 +92,10 @@ func (s *shake) classify(err error, cs tls.ConnectionState) (diag.Code, string) 
 			return s.fromAlert(plain)
 		}
 		return diag.HandshakeFailed, "the client broke the protocol; it was sent " + alertWords(n)
+	}
+	var head tls.RecordHeaderError
+	if errors.As(err, &head) {
+		return diag.HandshakeFailed, "the client broke the record layer: " + head.Msg
 	}
 	text := err.Error()
 	for _, c := range serverCauses() {
