@@ -10,6 +10,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/http1"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/route"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
@@ -161,6 +162,7 @@ func (c *conn) match(x *exchange) *route.Route {
 	}
 	x.route, x.Route = r, r.IR
 	x.access.Route, x.access.Origin = r.IR.Name, r.Origin
+	x.access.Metrics, _ = r.Metrics.(*telemetry.RouteMetrics)
 	if r.Fault != nil {
 		c.refuse(x, r.Fault.Code, r.Fault.Detail)
 		return nil
