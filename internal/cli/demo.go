@@ -26,7 +26,7 @@ root, writes nothing elsewhere, and shows a line for each request and each refus
 			if opts.Base.Settings, err = folder.settings(); err != nil {
 				return err
 			}
-			opts.Program = program()
+			opts.Program, opts.Color = program(), colored(s.Out)
 			err = demo.Run(cmd.Context(), opts)
 			switch {
 			case err == nil, errors.Is(err, context.Canceled):

@@ -92,3 +92,20 @@ func adminTLS() (*tls.Config, error) {
 	}
 	return config, nil
 }
+
+// colored reports whether w is a terminal that wants colours: NO_COLOR and TERM=dumb say no,
+// CLICOLOR_FORCE says yes.
+func colored(w io.Writer) bool {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	if os.Getenv("CLICOLOR_FORCE") != "" {
+		return true
+	}
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	st, err := f.Stat()
+	return err == nil && st.Mode()&os.ModeCharDevice != 0
+}

@@ -46,3 +46,12 @@ func (p *Plane) refused(c *listen.Conn) {
 
 // Connections returns how many connections a listener has open.
 func (p *Plane) Connections(name string) int { return p.sockets.Open(name) }
+
+// OpenConnections returns the open connections of every listener.
+func (p *Plane) OpenConnections() map[string]int {
+	open := map[string]int{}
+	for name := range *p.listeners.Load() {
+		open[name] = p.sockets.Open(name)
+	}
+	return open
+}

@@ -26,6 +26,7 @@ type Options struct {
 	Port     int // bound for the manifests' port 443; if it is taken, the next free one
 	Script   bool
 	Out, Err io.Writer
+	Color    bool          // colours on Out
 	Base     server.Config // limits, settings and formats as hakone run's defaults
 	Program  string        // how the user calls this program, for the lines to try
 }
@@ -126,7 +127,7 @@ func freePort(want int) (int, error) {
 // serve runs the gateway, tells what to try, and runs the script if asked to.
 func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
 	ready := make(chan admin.Status, 1)
-	s.tap = newTap(s.opts.Out, s.opts.Script)
+	s.tap = newTap(s.opts.Out, s.opts.Script, s.opts.Color)
 	cfg := s.opts.Base
 	cfg.Folders, cfg.Address = []string{folder(s.dir)}, "127.0.0.1"
 	cfg.PortMap = map[uint16]uint16{443: uint16(s.port)}

@@ -1,9 +1,7 @@
 package demo
 
 import (
-	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -13,15 +11,16 @@ import (
 // tap prints a line for each request and each refused handshake, and tells the script which reason
 // came last.
 type tap struct {
-	out   io.Writer
-	quiet bool
+	live  *telemetry.Live // nil: quiet
 	codes chan diag.Code
-
-	mu sync.Mutex // guards out
 }
 
-func newTap(out io.Writer, quiet bool) *tap {
-	return &tap{out: out, quiet: quiet, codes: make(chan diag.Code, 64)}
+func newTap(out io.Writer, quiet, color bool) *tap {
+	t := &tap{codes: make(chan diag.Code, 64)}
+	if !quiet {
+		t.live = telemetry.NewLive(out, color)
+	}
+	return t
 }
 
 // Handshake implements telemetry.Sink.
@@ -30,22 +29,17 @@ func (t *tap) Handshake(h *telemetry.Handshake) {
 		return
 	}
 	t.tell(h.Code)
-	t.print(telemetry.HandshakeLine(h))
+	if t.live != nil {
+		t.live.Handshake(h)
+	}
 }
 
 // Access implements telemetry.Sink.
 func (t *tap) Access(a *telemetry.Access) {
 	t.tell(a.Code)
-	t.print(telemetry.AccessLine(a))
-}
-
-func (t *tap) print(line string) {
-	if t.quiet {
-		return
+	if t.live != nil {
+		t.live.Access(a)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	fmt.Fprintln(t.out, line)
 }
 
 func (t *tap) tell(c diag.Code) {

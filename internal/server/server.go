@@ -47,16 +47,17 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	p := &process{cfg: cfg, started: time.Now(), source: file.New(cfg.Folders, cfg.Logger)}
-	if p.record, err = newRecorder(cfg); err != nil {
-		return err
-	}
 	trusted, err := parsePrefixes(cfg.TrustedHops)
 	if err != nil {
 		return err
 	}
+	if p.record, err = newRecorder(cfg, func() counted { return p.plane }); err != nil {
+		return err
+	}
+	defer p.record.close()
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
-		Limits: cfg.Limits.proxy(), Trust: filter.Trust{Nets: trusted}, Sink: p.record.sink(cfg.Tap), Metrics: p.record.routeMetrics, Logger: cfg.Logger,
+		Limits: cfg.Limits.proxy(), Trust: filter.Trust{Nets: trusted}, Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
 	})
 	p.loop = control.New(p.source, planeAdapter{p.plane}, control.Options{
 		Settings: cfg.Settings, SecretGrace: cfg.SecretGrace, Wait: cfg.Wait, Logger: cfg.Logger, Lint: Lint, OnApplied: p.applied,
@@ -98,7 +99,6 @@ func (p *process) run(ctx context.Context, access admin.Access) error {
 	planes.Wait()
 	stopAdmin()
 	admins.Wait()
-	p.record.close()
 	if errors.Is(err, control.ErrNoListener) {
 		return p.whyNoListener(err)
 	}
@@ -112,7 +112,9 @@ func (p *process) onSignals(ctx context.Context, signals <-chan os.Signal) {
 		case <-ctx.Done():
 			return
 		case s := <-signals:
-			p.record.reopen()
+			if err := p.record.reopen(); err != nil {
+				p.cfg.Logger.Error("reopening the access log failed, the old file goes on", "err", err)
+			}
 			if s == syscall.SIGHUP {
 				p.cfg.Logger.Info("reload asked for", "signal", "HUP")
 				p.source.Reload()

@@ -1,0 +1,92 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+
+	"github.com/hakone-gateway/hakone/internal/control"
+	"github.com/hakone-gateway/hakone/internal/route"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
+	"github.com/hakone-gateway/hakone/internal/upstream"
+)
+
+// recorder holds what records go to. It is made before the data side, which it counts, and ended
+// after it.
+type recorder struct {
+	*telemetry.Recorder
+	metrics *telemetry.Metrics
+	log     *telemetry.AccessLog // nil if the access log is off
+
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+// counted is what metrics read from the data side when they are asked.
+type counted interface {
+	OpenConnections() map[string]int
+	UpstreamStats() []upstream.Stats
+}
+
+// newRecorder opens the logs. plane is called only once something asks for metrics.
+func newRecorder(cfg Config, plane func() counted) (*recorder, error) {
+	r := &recorder{metrics: telemetry.NewMetrics(telemetry.Sources{
+		Version:     Version,
+		Connections: func() map[string]int { return plane().OpenConnections() },
+		Upstreams:   func() []telemetry.UpstreamCounters { return counters(plane().UpstreamStats()) },
+	})}
+	if cfg.AccessLog.Format != "off" {
+		opts := telemetry.LogOptions{Format: telemetry.Format(cfg.AccessLog.Format), Path: cfg.AccessLog.File, Stdout: cfg.AccessLog.Stdout, Logger: cfg.Logger}
+		log, err := telemetry.OpenLog(opts)
+		if err != nil {
+			return nil, &ConfigError{"the access log cannot be opened", err.Error(), "correct --access-log and --access-log-format (json, envoy, istio, off)"}
+		}
+		r.log = log
+	}
+	r.Recorder = telemetry.NewRecorder(telemetry.RecorderOptions{
+		Metrics: r.metrics, Log: r.log, Handshakes: telemetry.NewHandshakeLog(cfg.Logger), Tap: cfg.Tap,
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	r.stop = stop
+	r.done.Go(func() {
+		if err := r.Recorder.Run(ctx); err != nil {
+			cfg.Logger.Error("access log ended", "err", err)
+		}
+	})
+	return r, nil
+}
+
+// close writes what waits and ends the logs.
+func (r *recorder) close() {
+	r.stop()
+	r.done.Wait()
+}
+
+// reopen opens the access log's file anew, after it was rotated away.
+func (r *recorder) reopen() error {
+	if r.log == nil {
+		return nil
+	}
+	return r.log.Reopen()
+}
+
+// routeMetrics returns the counters of a route; they outlive snapshots.
+func (r *recorder) routeMetrics(listener string, x *route.Route) any {
+	return r.metrics.Route(listener, x.Host, x.IR.Name)
+}
+
+func (r *recorder) applied(st control.State) { r.metrics.Applied(st.Generation, st.Applied.Listeners) }
+
+func (r *recorder) explain(id string) (json.RawMessage, bool) { return r.Recorder.Explain(id) }
+
+func counters(stats []upstream.Stats) []telemetry.UpstreamCounters {
+	out := make([]telemetry.UpstreamCounters, 0, len(stats))
+	for _, s := range stats {
+		out = append(out, telemetry.UpstreamCounters{
+			Upstream: s.Upstream, Endpoint: s.Address.String(), Active: float64(s.Active), Open: float64(s.Open), Idle: float64(s.Idle),
+			Requests: float64(s.Requests), Connects: float64(s.Connects), ConnectErrors: float64(s.ConnectErrors),
+			Overflows: float64(s.Overflows), Cooling: s.Cooling,
+		})
+	}
+	return out
+}
