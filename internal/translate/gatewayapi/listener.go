@@ -151,7 +151,7 @@ func (t *translator) chain(l *listener) *ir.Chain {
 		return nil
 	}
 	c.TLS = l.terminate
-	c.VirtualHosts = virtualHosts(l.host, l.attached)
+	c.VirtualHosts = t.virtualHosts(l.host, l.attached)
 	if l.serves() && len(l.attached) == 0 {
 		t.report(&l.gateway.Meta, diag.NoRoutesAttached, l.field, fmt.Sprintf("no HTTPRoute is attached to listener %s, so it answers 404 to everything", l.spec.Name), "Name this Gateway in the parentRefs of an HTTPRoute.")
 	}
