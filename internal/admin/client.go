@@ -19,6 +19,9 @@ import (
 // ErrUnreachable says that nothing answers at the admin address.
 var ErrUnreachable = errors.New("no running hakone answers")
 
+// ErrAnswer says that what answers is no Hakone, or another version of it.
+var ErrAnswer = errors.New("the answer is not understood")
+
 // Client asks a running process. Create it with NewClient.
 type Client struct {
 	address string
@@ -118,7 +121,7 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader, v 
 		return nil
 	}
 	if err := json.Unmarshal(b, v); err != nil {
-		return fmt.Errorf("answer of %s is not understood: %w", c.address, err)
+		return fmt.Errorf("%w: %s: %w", ErrAnswer, c.address, err)
 	}
 	return nil
 }

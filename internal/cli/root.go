@@ -97,6 +97,8 @@ func classify(err error) *Failure {
 	case errors.Is(err, admin.ErrUnreachable):
 		return &Failure{What: admin.ErrUnreachable.Error(), Code: diag.AdminUnreachable, Cause: err.Error(),
 			Fix: "start hakone run, or give its address with --admin (or $HAKONE_ADMIN)", Exit: ExitUnreachable}
+	case errors.Is(err, admin.ErrAnswer):
+		return &Failure{What: admin.ErrAnswer.Error(), Cause: err.Error(), Fix: "use the command of the same release as the running process", Exit: ExitFailed}
 	case errors.As(err, &problem):
 		exit := ExitFailed
 		if problem.Status == 401 || problem.Status == 403 {

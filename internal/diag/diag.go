@@ -37,6 +37,17 @@ func (s Severity) String() string {
 // MarshalText writes the severity as String does.
 func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
+// UnmarshalText reads what MarshalText wrote.
+func (s *Severity) UnmarshalText(b []byte) error {
+	for _, known := range []Severity{Info, Warning, Error} {
+		if known.String() == string(b) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("no severity %q; there are info, warning and error", b)
+}
+
 // Object names a configuration object. Namespace is empty for cluster-scoped kinds.
 type Object struct {
 	Kind      string `json:"kind,omitempty"`

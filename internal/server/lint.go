@@ -43,7 +43,7 @@ func Lint(s *ir.Snapshot, now time.Time) []diag.Diagnostic {
 			}
 		}
 		for _, f := range certlint.Leaf(in, now) {
-			ds = append(ds, f.Diagnostic(c.Origin.Object, c.Origin.Field))
+			ds = append(ds, f.Diagnostic(c.Origin.Object, fieldOf(f, c.Origin)))
 		}
 	}
 	for _, b := range s.Trust.ByRef {
@@ -51,7 +51,7 @@ func Lint(s *ir.Snapshot, now time.Time) []diag.Diagnostic {
 			continue
 		}
 		for _, f := range slices.Concat(certlint.Bundle(b.Bundle, now), certlint.CRLs(b.CRLs, b.Bundle, now)) {
-			ds = append(ds, f.Diagnostic(b.Origin.Object, b.Origin.Field))
+			ds = append(ds, f.Diagnostic(b.Origin.Object, fieldOf(f, b.Origin)))
 		}
 	}
 	return diag.Compact(ds)
@@ -93,4 +93,12 @@ func usesOf(s *ir.Snapshot) map[ir.SecretRef]*use {
 		}
 	}
 	return uses
+}
+
+// fieldOf names the entry of a Secret or ConfigMap that a finding is about.
+func fieldOf(f secret.Finding, origin ir.Origin) string {
+	if origin.Field == "" && f.Key != "" {
+		return "data[" + f.Key + "]"
+	}
+	return origin.Field
 }
