@@ -231,16 +231,16 @@ func (h *rawHello) parseALPN(data cursor) error {
 	if !ok || len(list) == 0 || len(data) != 0 {
 		return where
 	}
-	for first := true; len(list) > 0; first = false {
+	for len(list) > 0 {
 		name, ok := list.vec8()
 		if !ok || len(name) == 0 {
 			return where
 		}
-		if first {
-			h.firstALPN = name
-		}
 		if len(name) == 2 && isGREASE(uint16(name[0])<<8|uint16(name[1])) {
 			continue
+		}
+		if h.firstALPN == nil {
+			h.firstALPN = name
 		}
 		h.ALPN = append(h.ALPN, string(name))
 	}
