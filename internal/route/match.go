@@ -218,6 +218,9 @@ func (in *input) readHeader(h *headerName, v *value) {
 	}
 	joined := false
 	fields := &in.req.Fields
+	if h.id != message.Other && !fields.Names().Has(h.id) {
+		return
+	}
 	for i := range fields.Len() {
 		f := fields.At(i)
 		if f.ID != h.id || h.id == message.Other && !equalLower(f.Name, h.name) {
