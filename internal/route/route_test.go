@@ -245,7 +245,7 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	p := request("GET A.test/service/999/x")
 	h, in := rich.hosts[0], new(input)
 	for what, f := range map[string]func(){
-		"paths":      func() { plain.Match(p) },
+		"paths": func() { plain.Match(p) },
 		"conditions": func() { // as Match, without its pool, which loses what it holds under the race detector
 			in.begin(x, &h.names)
 			h.match(in)
