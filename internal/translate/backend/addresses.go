@@ -56,14 +56,17 @@ func (r *Resolver) addresses(up *ir.Upstream, t target, p port, subset string, l
 }
 
 func (r *Resolver) noEndpoints(t target, p port, subset string, labels map[string]string, from ir.Origin) {
-	message := fmt.Sprintf("nothing gives a ready address for port %d of %s", p.number, t)
+	message, fix := fmt.Sprintf("nothing gives a ready address for port %d of %s", p.number, t), "Add an EndpointSlice"
+	if len(t.entries) > 0 {
+		fix = "Add endpoints to the ServiceEntry"
+	}
 	if len(labels) > 0 {
 		message = fmt.Sprintf("no endpoint of port %d of %s has the labels %s of subset %q", p.number, t, labelText(labels), subset)
 	}
 	if names := slicePortNames(r.set.EndpointSlicesOf(t.namespace, t.name)); t.internal() && len(names) > 0 && !slices.Contains(names, p.name) {
 		message += fmt.Sprintf("; its EndpointSlices name their ports %q, the Service names it %q", names, p.name)
 	}
-	r.report(diag.NoEndpoints, from, message, fmt.Sprintf("Add an EndpointSlice, or --endpoint %s=HOST:PORT.", r.name(t, p.number, subset)))
+	r.report(diag.NoEndpoints, from, message, fmt.Sprintf("%s, or --endpoint %s=HOST:PORT.", fix, r.name(t, p.number, subset)))
 }
 
 // byDNS asks DNS for the target's name. A service in a folder is asked for by its full name, as in a

@@ -34,7 +34,14 @@ type server struct {
 	listener *translate.Listener
 	redirect bool // httpsRedirect: every request is sent to https
 	attached bool // some VirtualService has routes here
-	routes   map[hostname.Pattern][]*ir.Route
+	routes   map[hostname.Pattern]*hostRoutes
+}
+
+// hostRoutes are the routes of one host of a server, from all VirtualServices that name it by the
+// pattern source. One that names it less specifically has no part in it.
+type hostRoutes struct {
+	source hostname.Pattern
+	routes []*ir.Route
 }
 
 // serverHost is one of a server's hosts with the namespace whose VirtualServices may use it; empty
@@ -103,7 +110,7 @@ func (t *translator) server(g *gateway, index int, spec *istio.Server) *server {
 			return nil
 		}
 	}
-	s := &server{gateway: g, origin: from, hosts: t.serverHosts(g, spec, from), routes: map[hostname.Pattern][]*ir.Route{}}
+	s := &server{gateway: g, origin: from, hosts: t.serverHosts(g, spec, from), routes: map[hostname.Pattern]*hostRoutes{}}
 	if len(s.hosts) == 0 {
 		return nil
 	}
@@ -209,8 +216,9 @@ func (t *translator) finish(s *server) {
 		return
 	}
 	for _, p := range slices.SortedFunc(maps.Keys(s.routes), hostname.Compare) {
-		chain.VirtualHosts = append(chain.VirtualHosts, &ir.VirtualHost{Hosts: []hostname.Pattern{p}, Routes: s.routes[p]})
-		t.shadowed(s.routes[p])
+		routes := s.routes[p].routes
+		chain.VirtualHosts = append(chain.VirtualHosts, &ir.VirtualHost{Hosts: []hostname.Pattern{p}, Routes: routes})
+		t.shadows.add(routes)
 	}
 	if !s.attached {
 		t.report(diag.NoRoutesAttached, s.origin, fmt.Sprintf("no VirtualService has routes for the hosts %s of this server, so it answers 404", hostList(chain.Hosts)),

@@ -24,7 +24,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 	creds := credential.New(set, ctx, f, cache)
 	t := &translator{
 		set: set, ctx: ctx, out: f, creds: creds, backends: backend.New(set, ctx, f, creds),
-		gateways: map[objectName]*gateway{},
+		gateways: map[objectName]*gateway{}, shadows: newShadows(),
 	}
 	for _, g := range set.IstioGateways() {
 		t.gateway(g)
@@ -37,6 +37,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 			t.finish(s)
 		}
 	}
+	t.shadows.report(t)
 	backend.Lint(set, f)
 	f.Diagnostics = diag.Compact(f.Diagnostics)
 	return f
@@ -53,6 +54,7 @@ type translator struct {
 	creds    *credential.Finder
 	backends *backend.Resolver
 	gateways map[objectName]*gateway
+	shadows  *shadows
 }
 
 func (t *translator) report(code diag.Code, from ir.Origin, message, fix string) {

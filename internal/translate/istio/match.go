@@ -41,12 +41,14 @@ func (t *translator) match(m *istio.HTTPMatchRequest, from ir.Origin) matched {
 
 // matchReader collects one match and its first fault.
 type matchReader struct {
-	t   *translator
-	out matched
+	t     *translator
+	out   matched
+	count int // of faults
 }
 
 func (r *matchReader) refuse(from ir.Origin, message, fix string) {
 	r.t.report(diag.RouteMatchInvalid, from, message+"; the rule refuses its requests", fix)
+	r.count++
 	if r.out.fault == nil {
 		r.out.fault = &ir.Fault{Code: diag.RouteMatchInvalid, Detail: from.String() + ": " + message}
 	}
@@ -64,7 +66,7 @@ func (r *matchReader) text(s *istio.StringMatch, from ir.Origin) ir.StringMatch 
 		out = ir.StringMatch{Kind: ir.MatchRegex, Value: m.Regex}
 		if _, err := regexp.Compile(m.Regex); err != nil {
 			r.refuse(below(from, "regex"), fmt.Sprintf("regular expression does not compile: %v", err), "Write it in RE2 syntax (github.com/google/re2/wiki/Syntax).")
-			return ir.StringMatch{}
+			return literalStart(m.Regex)
 		}
 	default:
 		if s != nil {
@@ -77,6 +79,22 @@ func (r *matchReader) text(s *istio.StringMatch, from ir.Origin) ir.StringMatch 
 		return ir.StringMatch{}
 	}
 	return out
+}
+
+// literalStart returns a match for everything that a regular expression could have meant by its
+// literal beginning, so that a broken one refuses its own neighbourhood and not the whole host.
+func literalStart(re string) ir.StringMatch {
+	i := strings.IndexAny(re, `\.+*?()|[]{}^$`)
+	if i < 0 || strings.ContainsRune(re, '|') {
+		return ir.StringMatch{}
+	}
+	if strings.IndexByte("*?{", re[i]) >= 0 && i > 0 {
+		i-- // The last letter is the one that may be absent.
+	}
+	if i == 0 {
+		return ir.StringMatch{}
+	}
+	return ir.StringMatch{Kind: ir.MatchPrefix, Value: re[:i]}
 }
 
 // present is text for headers and parameters, where an empty match asks for presence and an empty
@@ -109,7 +127,12 @@ func (r *matchReader) headers(fields map[string]*istio.StringMatch, from ir.Orig
 			r.refuse(at, fmt.Sprintf("%q is no header name", name), "Write a field name; for method, path and authority there are fields of their own.")
 			continue
 		}
-		r.out.match.Headers = append(r.out.match.Headers, ir.FieldMatch{Name: lower, Match: r.present(fields[name], at), Invert: invert})
+		before := r.count
+		f := ir.FieldMatch{Name: lower, Match: r.present(fields[name], at), Invert: invert}
+		if invert && r.count > before {
+			continue // Kept, the wider comparison would match fewer requests than were meant.
+		}
+		r.out.match.Headers = append(r.out.match.Headers, f)
 	}
 }
 

@@ -1,14 +1,12 @@
 package istio
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/hostname"
-	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/translate/noeffect"
 )
@@ -147,7 +145,7 @@ func (t *translator) attach(v *resource.VirtualService, g *gateway, hosts []host
 					refused = true
 				default:
 					matched = true
-					s.add(p, v, rules)
+					s.add(p, h, rules)
 				}
 			}
 		}
@@ -167,62 +165,31 @@ func (t *translator) attach(v *resource.VirtualService, g *gateway, hosts []host
 	}
 }
 
-// add appends the rules that hold on this server to the routes of a host. An older VirtualService's
-// rules for the same host come first.
-func (s *server) add(p hostname.Pattern, v *resource.VirtualService, rules []rule) {
+// add gives the routes that hold on this server to one of its hosts, which the VirtualService names by
+// the pattern source. Of two VirtualServices with the same pattern the older one's come first; a more
+// specific one has the host for itself, as Istio does: there is no falling through to "*".
+func (s *server) add(p, source hostname.Pattern, rules []rule) {
 	s.attached = true
 	if s.redirect {
 		return
 	}
+	h := s.routes[p]
+	if h == nil || hostname.Compare(source, h.source) < 0 {
+		h = &hostRoutes{source: source}
+		s.routes[p] = h
+	}
+	if h.source != source {
+		return
+	}
 	own := objectName{s.gateway.Namespace, s.gateway.Name}
-	routes, ok := s.routes[p]
 	for _, r := range rules {
 		if r.port != 0 && r.port != uint32(s.listener.Port) || len(r.gateways) > 0 && !slices.Contains(r.gateways, own) {
 			continue
 		}
-		// The same VirtualService reaches a host twice if two of its own hosts meet the server's there.
-		if ok && slices.Contains(routes, r.route) {
+		// A server may have the same host twice, for two namespaces.
+		if len(h.routes) > 0 && h.routes[len(h.routes)-1] == r.route || slices.Contains(h.routes, r.route) {
 			continue
 		}
-		routes = append(routes, r.route)
+		h.routes = append(h.routes, r.route)
 	}
-	s.routes[p] = routes
-}
-
-// shadowed reports routes that an earlier one of the host leaves nothing to match.
-func (t *translator) shadowed(routes []*ir.Route) {
-	seen := map[string]*ir.Route{}
-	var all *ir.Route
-	for _, r := range routes {
-		key, err := json.Marshal(r.Match)
-		if err != nil {
-			continue
-		}
-		before := seen[string(key)]
-		if all != nil {
-			before = all
-		}
-		if before != nil {
-			t.report(diag.RouteShadowed, r.Origin, fmt.Sprintf("can never match: %s before it takes everything that it would", place(before.Origin, r.Origin)), "Put the narrower rule first, or remove this one.")
-			continue
-		}
-		seen[string(key)] = r
-		if matchesAll(r.Match) {
-			all = r
-		}
-	}
-}
-
-// place names an origin from the point of view of another.
-func place(o, from ir.Origin) string {
-	if o.Object == from.Object {
-		return o.Field
-	}
-	return o.String()
-}
-
-func matchesAll(m ir.Match) bool {
-	path := m.Path.Kind == ir.MatchAny || m.Path.Kind == ir.MatchPrefix && m.Path.Value == "/"
-	none := ir.StringMatch{}
-	return path && m.Method == none && m.Scheme == none && m.Authority == none && len(m.Headers) == 0 && len(m.Query) == 0
 }

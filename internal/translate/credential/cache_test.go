@@ -1,0 +1,102 @@
+package credential
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate"
+)
+
+func cert(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "istio", "testdata", "certs", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// secrets makes a set of one Secret per version; a version that changes is another content.
+func secrets(t *testing.T, versions ...string) *resource.Set {
+	t.Helper()
+	var b resource.Builder
+	for i, v := range versions {
+		b.Add(&resource.Secret{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindSecret, Namespace: "default", Name: fmt.Sprintf("s%d", i)}, Version: v},
+			Data: map[string]resource.Sensitive{"tls.crt": cert(t, "httpbin.crt"), "tls.key": cert(t, "httpbin.key"), "ca.crt": cert(t, "ca.crt")}})
+	}
+	set, _ := b.Build()
+	return set
+}
+
+func pairs(t *testing.T, set *resource.Set, cache *Cache) *translate.Fragment {
+	t.Helper()
+	f := translate.NewFragment()
+	finder := New(set, translate.Context{}, f, cache)
+	for _, s := range set.Secrets() {
+		if _, ok := finder.Pair([]string{"default"}, s.Name, ir.Origin{}); !ok {
+			t.Fatalf("%s: %v", s.Name, f.Diagnostics)
+		}
+		if _, ok := finder.TrustBeside([]string{"default"}, s.Name, ir.Origin{}); !ok {
+			t.Fatalf("%s: %v", s.Name, f.Diagnostics)
+		}
+	}
+	return f
+}
+
+func TestOnlyWhatChangedIsParsedAgain(t *testing.T) {
+	cache := NewCache()
+	first := pairs(t, secrets(t, "1", "2"), cache)
+	cache.Sweep()
+	second := pairs(t, secrets(t, "1", "3"), cache)
+	cache.Sweep()
+	if a, b := first.Secrets["default/s0"].Pair, second.Secrets["default/s0"].Pair; a != b {
+		t.Error("an unchanged secret was parsed again")
+	}
+	if a, b := first.Secrets["default/s1"].Pair, second.Secrets["default/s1"].Pair; a == b {
+		t.Error("a changed secret was not parsed again")
+	}
+	if n := cache.Len(); n != 2 {
+		t.Errorf("%d entries after a sweep, want the 2 in use", n)
+	}
+}
+
+func TestCacheChangesCostNotResult(t *testing.T) {
+	for _, version := range []string{"", "7"} {
+		with, without := pairs(t, secrets(t, version), NewCache()), pairs(t, secrets(t, version), nil)
+		if a, b := with.Secrets["default/s0"].Pair.Digest, without.Secrets["default/s0"].Pair.Digest; a != b {
+			t.Errorf("version %q: %s with a cache, %s without", version, a, b)
+		}
+	}
+}
+
+func TestMissingCredentialNamesWhereItWasSought(t *testing.T) {
+	f := translate.NewFragment()
+	finder := New(secrets(t, "1"), translate.Context{Namespace: "istio-system"}, f, nil)
+	ref, ok := finder.Pair(finder.Places("default"), "gone", ir.Origin{Field: "spec.x"})
+	if ok || ref != "istio-system/gone" {
+		t.Fatalf("%q, %v", ref, ok)
+	}
+	if s := f.Secrets[ref].Sought; len(s) != 1 || s[0] != "default/gone" {
+		t.Errorf("sought %v", s)
+	}
+	if ref, ok := finder.Pair(finder.Places("default"), "s0", ir.Origin{}); !ok || ref != "default/s0" {
+		t.Errorf("the object's own namespace comes second: %q, %v", ref, ok)
+	}
+}
+
+func TestExactSources(t *testing.T) {
+	f := translate.NewFragment()
+	finder := New(secrets(t, "1"), translate.Context{}, f, nil)
+	good := Source{resource.KindSecret, "default", "s0", ir.Origin{Field: "a"}}
+	bad := Source{resource.KindConfigMap, "default", "s0", ir.Origin{Field: "b"}}
+	if ref, ok := finder.Trust([]Source{bad, good}); !ok || ref != "default/s0" || f.Trust[ref].Bundle.Len() != 1 {
+		t.Errorf("one usable source suffices: %q, %v", ref, ok)
+	}
+	if ref, ok := finder.Trust([]Source{bad}); ok || ref != "configmap:default/s0" || f.Trust[ref].Bundle != nil {
+		t.Errorf("none usable refuses: %q, %v", ref, ok)
+	}
+}
