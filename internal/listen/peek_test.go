@@ -240,6 +240,21 @@ func TestSockets(t *testing.T) {
 	if s.Open("a") != 0 {
 		t.Error("a closed connection still counts")
 	}
+	p = s.Prepare(ctx, []Spec{{Name: "renamed", Address: addr, Port: 8443}})
+	if r := p.Results[0]; !r.Kept || r.Err != nil {
+		t.Fatalf("%+v", r)
+	}
+	p.Commit()
+	third, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer third.Close()
+	c = <-conns
+	if c.Spec().Name != "renamed" || s.Open("renamed") != 1 {
+		t.Errorf("the socket still serves %q", c.Spec().Name)
+	}
+	c.Close()
 	s.Prepare(ctx, nil).Commit()
 	if _, err := net.Dial("tcp", addr); err == nil {
 		t.Error("a removed socket is still open")

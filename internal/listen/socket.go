@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,6 +71,13 @@ type Plan struct {
 	set    *Set
 	fresh  []*socket
 	wanted map[socketKey]bool
+	taken  []takeover
+}
+
+// takeover is an open socket that goes on under another listener's name.
+type takeover struct {
+	sock *socket
+	spec *Spec
 }
 
 // Bound is what became of one Spec. Addr is the bound address; Err is set if binding failed, and then
@@ -82,16 +90,16 @@ type Bound struct {
 }
 
 // Prepare binds what is wanted and not yet open. It changes nothing that serves. A failed bind shows
-// in Results and does not fail the others.
+// in Results and does not fail the others. An address that is open for a listener no longer wanted is
+// taken over, as binding it a second time is not possible. Between Prepare and Commit or Abort there
+// must be no other Prepare.
 func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
 	p := &Plan{set: s, wanted: map[socketKey]bool{}}
 	for _, spec := range specs {
-		key := socketKey{spec.Name, spec.Address}
-		p.wanted[key] = true
-		s.mu.Lock()
-		open := s.sockets[key]
-		s.mu.Unlock()
-		if open != nil {
+		p.wanted[socketKey{spec.Name, spec.Address}] = true
+	}
+	for _, spec := range specs {
+		if open := p.reuse(spec); open != nil {
 			p.Results = append(p.Results, Bound{Spec: spec, Addr: open.ln.Addr(), Kept: true})
 			continue
 		}
@@ -106,6 +114,24 @@ func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
 	return p
 }
 
+// reuse returns the open socket that can serve spec, nil if there is none.
+func (p *Plan) reuse(spec Spec) *socket {
+	s := p.set
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if open := s.sockets[socketKey{spec.Name, spec.Address}]; open != nil {
+		return open
+	}
+	for key, open := range s.sockets {
+		free := !p.wanted[key] && !slices.ContainsFunc(p.taken, func(t takeover) bool { return t.sock == open })
+		if free && open.ln.Addr().String() == spec.Address {
+			p.taken = append(p.taken, takeover{open, &spec})
+			return open
+		}
+	}
+	return nil
+}
+
 // bind opens one listening socket. The standard library sets SO_REUSEADDR and, on accepted
 // connections, TCP_NODELAY.
 func (s *Set) bind(ctx context.Context, spec Spec) (*socket, error) {
@@ -118,7 +144,9 @@ func (s *Set) bind(ctx context.Context, spec Spec) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bind %s for listener %s: %w", spec.Address, spec.Name, err)
 	}
-	return &socket{spec: &spec, ln: ln.(*net.TCPListener), set: s}, nil
+	sock := &socket{ln: ln.(*net.TCPListener), set: s}
+	sock.spec.Store(&spec)
+	return sock, nil
 }
 
 // Commit begins to accept on the new sockets and closes those that are no longer wanted. Accepted
@@ -127,6 +155,11 @@ func (p *Plan) Commit() {
 	s := p.set
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	for _, t := range p.taken {
+		delete(s.sockets, t.sock.key())
+		t.sock.spec.Store(t.spec)
+		s.sockets[t.sock.key()] = t.sock
+	}
 	for key, sock := range s.sockets {
 		if !p.wanted[key] {
 			sock.close()
@@ -134,7 +167,7 @@ func (p *Plan) Commit() {
 		}
 	}
 	for _, sock := range p.fresh {
-		s.sockets[socketKey{sock.spec.Name, sock.spec.Address}] = sock
+		s.sockets[sock.key()] = sock
 		s.wg.Go(sock.accept)
 	}
 }
@@ -172,15 +205,22 @@ func (s *Set) Open(name string) int {
 
 // socket is one listening socket.
 type socket struct {
-	spec *Spec
-	ln   *net.TCPListener
-	set  *Set
-	open atomic.Int64 // accepted connections not yet closed
+	// Fixed after construction.
+	ln  *net.TCPListener
+	set *Set
+
+	spec atomic.Pointer[Spec] // replaced when another listener takes the socket over
+	open atomic.Int64         // accepted connections not yet closed
+}
+
+func (k *socket) key() socketKey {
+	spec := k.spec.Load()
+	return socketKey{spec.Name, spec.Address}
 }
 
 func (k *socket) close() {
 	if err := k.ln.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
-		k.set.opts.Log.Warn("closing a listening socket failed", "listener", k.spec.Name, "err", err)
+		k.set.opts.Log.Warn("closing a listening socket failed", "listener", k.spec.Load().Name, "err", err)
 	}
 }
 
@@ -199,13 +239,13 @@ func (k *socket) accept() {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			k.set.opts.Log.Warn("accepting a connection failed", "listener", k.spec.Name, "err", err, "pause", pause)
+			k.set.opts.Log.Warn("accepting a connection failed", "listener", k.spec.Load().Name, "err", err, "pause", pause)
 			time.Sleep(pause)
 			pause = min(2*pause, lastPause)
 			continue
 		}
 		pause = firstPause
-		c := NewConn(tcp, k.set.nextID.Add(1), k.spec)
+		c := NewConn(tcp, k.set.nextID.Add(1), k.spec.Load())
 		if k.open.Add(1) > int64(k.set.opts.MaxConnections) {
 			k.open.Add(-1)
 			if k.set.opts.Refused != nil {

@@ -54,14 +54,14 @@ func suiteNames(ids []uint16) string {
 // aboutCipher tells a missing certificate type and missing groups from plainly different suites.
 func (s *shake) aboutCipher(cs tls.ConnectionState) (diag.Code, string) {
 	client := s.hello.Suites
-	if s.hello.MaxVersion() <= tls.VersionTLS12 || s.policy.tls.MaxVersion == tls.VersionTLS12 || cs.Version < tls.VersionTLS13 {
-		var ecdsa, rsa, known bool
+	if cs.Version < tls.VersionTLS13 {
+		var ecdsa, rsa bool
 		for _, id := range client {
 			name := tls.CipherSuiteName(id)
 			ecdsa = ecdsa || strings.HasPrefix(name, "TLS_ECDHE_ECDSA_")
 			rsa = rsa || strings.HasPrefix(name, "TLS_ECDHE_RSA_") || strings.HasPrefix(name, "TLS_RSA_")
 		}
-		known = ecdsa || rsa
+		known := ecdsa || rsa
 		host := s.served
 		hasRSA := slices.ContainsFunc(host.pairs[:host.n], (*secret.KeyPair).IsRSA)
 		hasECDSA := slices.ContainsFunc(host.pairs[:host.n], func(p *secret.KeyPair) bool { return !p.IsRSA() })

@@ -131,8 +131,16 @@ func (t *Terminator) Lookup(host string) (*ir.Chain, *ir.TLS, bool) {
 // Listener returns the listener that t was built from.
 func (t *Terminator) Listener() *ir.Listener { return t.listener }
 
-// Peer returns what filters may know of the connection.
+// Peer returns what filters may know of the connection, with the default of Forward applied.
 func (r *Result) Peer() *filter.Peer {
+	forward := r.TLS.ClientAuth.Forward
+	switch {
+	case forward != "":
+	case asksClient(r.TLS.ClientAuth.Mode):
+		forward = ir.ForwardSanitizeSet
+	default:
+		forward = ir.ForwardSanitize
+	}
 	return &filter.Peer{Remote: r.Record.Remote, Local: r.Record.Local, TLS: true, SNI: r.Record.Hello.SNI,
-		ListenPort: r.Raw.Spec().Port, ClientCert: r.ClientCert, Forward: r.TLS.ClientAuth.Forward}
+		ListenPort: r.Raw.Spec().Port, ClientCert: r.ClientCert, Forward: forward}
 }
