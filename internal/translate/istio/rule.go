@@ -67,12 +67,11 @@ type ruleBuilder struct {
 	spec *istio.HTTPRoute
 	from ir.Origin
 
-	fault    *ir.Fault
-	forward  []ir.Backend
-	redirect *ir.Redirect
-	respond  *ir.Respond
-	filters  []ir.Filter
-	timeout  time.Duration
+	fault   *ir.Fault
+	forward []ir.Backend
+	respond *ir.Respond
+	filters []ir.Filter
+	timeout time.Duration
 }
 
 // refuse reports why the rule cannot be used as written and makes it refuse. The first fault stays.
