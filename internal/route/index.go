@@ -1,6 +1,8 @@
 package route
 
 import (
+	"strings"
+
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
@@ -14,6 +16,7 @@ type Index struct {
 	Entries  []*Entry // one per chain, in the listener's order
 
 	byName hosts[*Entry]
+	known  nearby
 }
 
 // Entry is a chain in an Index.
@@ -29,6 +32,7 @@ type Entry struct {
 // NewIndex compiles a listener with all of its chains.
 func NewIndex(l *ir.Listener, build Builder) *Index {
 	x := &Index{Listener: l}
+	var patterns []hostname.Pattern
 	for _, c := range l.Chains {
 		e := &Entry{Chain: c, Table: Compile(c, build)}
 		for i := range c.HostTLS {
@@ -39,9 +43,15 @@ func NewIndex(l *ir.Listener, build Builder) *Index {
 		for _, p := range c.Hosts {
 			x.byName.add(p, e)
 		}
+		patterns = append(patterns, c.Hosts...)
 	}
+	x.known = newNearby(patterns)
 	return x
 }
+
+// Nearest says for the access log that no chain has the host, and which known name is like it. It
+// allocates; call it on a miss only.
+func (x *Index) Nearest(host []byte) string { return x.known.miss(host, "listener "+x.Listener.Name) }
 
 // Find returns the chain of a name, or nil.
 func (x *Index) Find(name []byte) *Entry {
@@ -76,6 +86,7 @@ func (x *Index) Choose(tls bool, sni string, host []byte) (*Entry, diag.Code) {
 	if e == nil {
 		return nil, diag.NoHost
 	}
+	sni = strings.TrimSuffix(sni, ".")
 	if !tls || string(host) == sni {
 		return e, 0
 	}

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -37,6 +38,7 @@ func TestMisdirected(t *testing.T) {
 		{open, "strict.wildcard.org", "a.wildcard.org", "", diag.MisdirectedRequest},
 		{open, "same.wildcard.org", "a.wildcard.org", "wild", 0},
 		{closed, "second-example.org", "nowhere.org", "", diag.NoHost},
+		{open, "fourth-example.wildcard.org.", "fourth-example.wildcard.org", "fourth", 0},
 		{closed, "gone.org", "second-example.org", "", diag.MisdirectedRequest},
 	} {
 		e, code := c.x.Choose(true, c.sni, []byte(c.host))
@@ -46,6 +48,9 @@ func TestMisdirected(t *testing.T) {
 	}
 	if e, code := open.Choose(false, "", []byte("second-example.org")); code != 0 || e.Chain.Name != "second" {
 		t.Errorf("plain HTTP chooses by host: %v", code)
+	}
+	if got, want := closed.Nearest([]byte("second-exmple.org")), `the nearest is "second-example.org"`; !strings.HasSuffix(got, want) {
+		t.Errorf("%s, want %s", got, want)
 	}
 	if got := open.FindString("strict.wildcard.org").TLS("strict.wildcard.org"); got != strict {
 		t.Errorf("TLS of a narrower host: %v", got)

@@ -24,11 +24,7 @@ const (
 func (t *Table) Nearest(req *message.Request) string {
 	h, ok := t.byName.find(req.Host)
 	if !ok {
-		s := fmt.Sprintf("host %s is not among those of %s", quote(req.Host), t.Chain.Name)
-		if near := t.known.like(string(req.Host)); near != "" {
-			s += fmt.Sprintf("; the nearest is %q", near)
-		}
-		return s
+		return t.known.miss(req.Host, t.Chain.Name)
 	}
 	if len(h.routes) == 0 {
 		return fmt.Sprintf("host %s of %s has no routes", quote(req.Host), t.Chain.Name)
@@ -163,6 +159,15 @@ func newNearby(ps []hostname.Pattern) nearby {
 	slices.Sort(n.forward)
 	slices.Sort(n.backward)
 	return n
+}
+
+// miss is the sentence about a host that of does not have.
+func (n *nearby) miss(host []byte, of string) string {
+	s := fmt.Sprintf("host %s is not among those of %s", quote(host), of)
+	if near := n.like(string(host)); near != "" {
+		s += fmt.Sprintf("; the nearest is %q", near)
+	}
+	return s
 }
 
 // like returns the known pattern at the smallest edit distance, or "" if none is near.
