@@ -256,6 +256,9 @@ func (t *tlsVersion) flags() string {
 	if t.change.Host != "" {
 		s += " --host '" + t.change.Host + "'"
 	}
+	if t.admin.address != admin.DefaultAddress() {
+		s += " --admin " + t.admin.address
+	}
 	return s
 }
 

@@ -33,7 +33,7 @@ func Lint(s *ir.Snapshot, now time.Time) []diag.Diagnostic {
 	var ds []diag.Diagnostic
 	for ref, c := range s.Secrets.ByRef {
 		u := uses[ref]
-		if c.Pair == nil || u == nil {
+		if c.Pair == nil || u == nil || c.Withdrawn {
 			continue
 		}
 		in := certlint.Input{Pair: c.Pair, Hosts: u.hosts, Client: u.client && !u.server, Known: known, System: system}
