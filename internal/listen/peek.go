@@ -20,7 +20,7 @@ const (
 	headerLen  = 5
 )
 
-// peekPool holds *[]byte of peekBuffer length.
+// peekPool holds *[]byte of peekBuffer length. A pool is no state: it only saves allocations.
 var peekPool = sync.Pool{New: func() any { b := make([]byte, peekBuffer); return &b }}
 
 func getPeekBuffer() *[]byte { return peekPool.Get().(*[]byte) }

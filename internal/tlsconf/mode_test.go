@@ -94,6 +94,11 @@ func rows() []row {
 				stale := ca.CRL(testca.CRLSpec{ThisUpdate: time.Now().Add(-48 * time.Hour), NextUpdate: time.Now().Add(-time.Hour)})
 				w.clients(settings, ir.ClientAuthRequire, ca, crls(t, stale)...)
 			}},
+		{cause: "lists are configured, but none of its CA", alert13: 42, alert12: 42, code: diag.CRLMissing, cert: good,
+			change: func(t *testing.T, ca *testca.Pair, w *world, settings *ir.TLS) {
+				foreign := testca.New(t, testca.Spec{CommonName: "Elsewhere"}).CRL(testca.CRLSpec{})
+				w.clients(settings, ir.ClientAuthRequire, ca, crls(t, foreign)...)
+			}},
 	}
 }
 
