@@ -3,6 +3,7 @@ package resource
 import (
 	"strconv"
 	"strings"
+	"unique"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -23,9 +24,28 @@ type lineNode struct {
 // NewLines records the lines of root, a mapping or sequence without aliases. Nodes deeper than
 // maxDepth levels are left out; their parents answer for them.
 func NewLines(root *yaml.Node) *Lines {
-	l := &Lines{nodes: make([]lineNode, 0, 32)}
+	l := &Lines{nodes: make([]lineNode, 0, count(root, 0))}
 	l.add("", root.Line, root, 0)
 	return l
+}
+
+// count returns how many nodes add will make of n.
+func count(n *yaml.Node, depth int) int {
+	total := 1
+	if depth >= maxDepth {
+		return total
+	}
+	switch n.Kind {
+	case yaml.MappingNode:
+		for i := 1; i < len(n.Content); i += 2 {
+			total += count(n.Content[i], depth+1)
+		}
+	case yaml.SequenceNode:
+		for _, item := range n.Content {
+			total += count(item, depth+1)
+		}
+	}
+	return total
 }
 
 // maxDepth bounds the recursion of NewLines.
@@ -33,7 +53,8 @@ const maxDepth = 100
 
 func (l *Lines) add(key string, line int, n *yaml.Node, depth int) int32 {
 	self := int32(len(l.nodes))
-	l.nodes = append(l.nodes, lineNode{key: key, line: int32(line)})
+	// The same few keys stand in every object: share them.
+	l.nodes = append(l.nodes, lineNode{key: unique.Make(key).Value(), line: int32(line)})
 	if depth >= maxDepth {
 		return self
 	}

@@ -53,7 +53,7 @@ func (c *checker) node(n *yaml.Node, s *shape) {
 		}
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			c.trail.key(n.Content[i].Value)
-			c.node(n.Content[i+1], s.elem)
+			c.item(n.Content[i+1], s.elem, s.sparse)
 			c.trail.pop()
 		}
 	case formList:
@@ -63,7 +63,7 @@ func (c *checker) node(n *yaml.Node, s *shape) {
 		}
 		for i, item := range n.Content {
 			c.trail.index(i)
-			c.node(item, s.elem)
+			c.item(item, s.elem, false)
 			c.trail.pop()
 		}
 	default:
@@ -73,6 +73,15 @@ func (c *checker) node(n *yaml.Node, s *shape) {
 		}
 		c.scalar(n, s)
 	}
+}
+
+// item checks a member of a list or map, which may be empty only in the maps of core types.
+func (c *checker) item(n *yaml.Node, s *shape, sparse bool) {
+	if isNull(n) && !sparse && s.form != formAny {
+		c.report(diag.WrongType, n.Line, c.here()+" has no value.", "Give it a value, or remove it.")
+		return
+	}
+	c.node(n, s)
 }
 
 // object checks the fields of a mapping.
@@ -202,10 +211,14 @@ func (c *checker) scalar(n *yaml.Node, s *shape) {
 			c.wrong(n, scalarWords(s), s)
 			return
 		}
-	case formIntOrText, formQuantity:
-		if _, isInt := intOf(n); !isInt && !isText(n) && n.Tag != "!!float" {
+	case formIntOrText:
+		if v, isInt := intOf(n); isInt && v == int64(int32(v)) || isText(n) {
+			break
+		}
+		c.wrong(n, scalarWords(s), s)
+	case formQuantity:
+		if n.Tag != "!!int" && n.Tag != "!!float" && !isText(n) {
 			c.wrong(n, scalarWords(s), s)
-			return
 		}
 	}
 	c.allowed(n, s)
@@ -246,6 +259,9 @@ func (c *checker) wrong(n *yaml.Node, want string, s *shape) {
 	fix := "Write " + want + "."
 	if n.Kind == yaml.ScalarNode && s.form == formText && !s.sensitive {
 		fix = fmt.Sprintf("Put it in quotes: %q.", n.Value)
+		if s.check != nil && s.check(n.Value) != "" {
+			fix = "Write " + s.check(n.Value) + "."
+		}
 	} else if s.form == formText && s.sensitive {
 		fix = "Put it in quotes."
 	}
@@ -282,11 +298,12 @@ func scalarWords(s *shape) string {
 
 // tagWords names the type that YAML sees in a scalar.
 func tagWords(n *yaml.Node) string {
+	if _, truth := boolOf(n); truth {
+		return "the truth value"
+	}
 	switch n.Tag {
 	case "!!int", "!!float":
 		return "the number"
-	case "!!bool":
-		return "the truth value"
 	case "!!str":
 		return "the text"
 	}
@@ -315,9 +332,9 @@ func boolOf(n *yaml.Node) (value, ok bool) {
 		return true, true
 	case "false", "False", "FALSE":
 		return false, true
-	case "yes", "Yes", "YES", "on", "On", "ON":
+	case "y", "Y", "yes", "Yes", "YES", "on", "On", "ON":
 		return true, n.Style == 0
-	case "no", "No", "NO", "off", "Off", "OFF":
+	case "n", "N", "no", "No", "NO", "off", "Off", "OFF":
 		return false, n.Style == 0
 	}
 	return false, false

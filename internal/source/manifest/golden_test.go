@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // in "diagnostics" and "objects".
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")
-	if err != nil || len(files) < 1 {
+	if err != nil || len(files) < 10 {
 		t.Fatalf("%d goldens, %v", len(files), err)
 	}
 	for _, file := range files {

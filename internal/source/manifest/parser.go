@@ -107,8 +107,13 @@ func (p *Parser) Parse(c Chunk) *Parsed {
 		out.lose(p.guess(string(c.Text)), *bad)
 		return out
 	}
-	if root != nil {
-		p.root(out, root)
+	if root == nil {
+		return out
+	}
+	p.root(out, root)
+	if out.Documents == 1 && len(out.broken) == 1 && out.broken[0].key == (resource.Key{}) {
+		key := p.guess(string(c.Text))
+		out.broken[0].key, out.faults[0].key = key, key
 	}
 	return out
 }

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/hakone-gateway/hakone/api/v1alpha1"
@@ -97,6 +98,8 @@ func fieldRules() map[fieldID]fieldRule {
 	id := func(t reflect.Type, name string) fieldID { return fieldID{t, name} }
 	port := rule{min: 1, max: 65535}
 	return map[fieldID]fieldRule{
+		id(reflect.TypeFor[metav1.LabelSelectorRequirement](), "key"):            {required: true},
+		id(reflect.TypeFor[metav1.LabelSelectorRequirement](), "operator"):       {required: true, rule: rule{enum: []string{"In", "NotIn", "Exists", "DoesNotExist"}}},
 		id(reflect.TypeFor[gatewayv1.ListenerNamespaces](), "from"):              {rule: rule{enum: []string{"All", "Selector", "Same", "None"}}},
 		id(reflect.TypeFor[gatewayv1.HTTPRequestRedirectFilter](), "scheme"):     {rule: rule{enum: []string{"http", "https"}}},
 		id(reflect.TypeFor[gatewayv1.HTTPRequestRedirectFilter](), "statusCode"): {rule: rule{enum: []string{"301", "302", "303", "307", "308"}}},

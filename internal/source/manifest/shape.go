@@ -48,6 +48,7 @@ type shape struct {
 	open      bool                // values with a slash are allowed beside enum ("example.com/protocol")
 	check     func(string) string // returns what the value must be, or ""; only for formText
 	sensitive bool                // values must never be shown
+	sparse    bool                // values of formMap may be empty
 }
 
 // field is one field of an object. alias is a second spelling, as in credential_name.
@@ -137,7 +138,7 @@ func (b *shapes) fill(s *shape, t reflect.Type) {
 	case reflect.Float32, reflect.Float64:
 		s.form = formNumber
 	case reflect.Map:
-		s.form, s.elem = formMap, b.of(t.Elem())
+		s.form, s.elem, s.sparse = formMap, b.of(t.Elem()), true
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Uint8 {
 			s.form, s.check = formText, checkBase64
@@ -196,7 +197,7 @@ func secretShape(b *shapes) *shape {
 		f := s.byName[name]
 		elem := *f.shape.elem
 		elem.sensitive = true
-		f.shape = &shape{form: formMap, elem: &elem, sensitive: true}
+		f.shape = &shape{form: formMap, elem: &elem, sensitive: true, sparse: true}
 	}
 	return s
 }

@@ -3,20 +3,36 @@ package manifest
 import (
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // nearest returns the candidate that word was most likely meant to be, or "". Case, underscores and
 // hyphens count for nothing; else at most one slip per three letters is forgiven. Of equals the first
-// in alphabetical order is taken.
+// in alphabetical order is taken. Failing that, it is the only candidate that begins or ends with the
+// word (match for matches, Prefix for PathPrefix). Numbers are not guessed at.
 func nearest(word string, candidates []string) string {
 	plain := func(s string) string {
 		return strings.ToLower(strings.NewReplacer("_", "", "-", "", " ", "").Replace(s))
 	}
 	w := plain(word)
+	if !strings.ContainsFunc(w, unicode.IsLetter) {
+		return ""
+	}
 	best, bestCost := "", max(1, len(w)/3)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
 		if cost := distance(w, plain(c), bestCost); cost < bestCost && cost < max(len(w), len(c)) {
 			best, bestCost = c, cost
+		}
+	}
+	if best != "" || len(w) < 4 {
+		return best
+	}
+	for _, c := range candidates {
+		if p := plain(c); strings.HasPrefix(p, w) || strings.HasSuffix(p, w) {
+			if best != "" {
+				return ""
+			}
+			best = c
 		}
 	}
 	return best
@@ -61,10 +77,17 @@ func alternatives(word string, allowed []string, what string) string {
 // enumerate joins words for a sentence; a long list is cut.
 func enumerate(words []string) string {
 	const most = 16
+	tail := ""
 	if len(words) > most {
-		return strings.Join(words[:most], ", ") + " …"
+		words, tail = words[:most], " …"
 	}
-	return strings.Join(words, ", ")
+	shown := slices.Clone(words)
+	for i, w := range shown {
+		if w == "" {
+			shown[i] = `""`
+		}
+	}
+	return strings.Join(shown, ", ") + tail
 }
 
 // quote puts a word between quotes; what is long or strange is cut short.
