@@ -14,6 +14,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/translate"
+	"github.com/hakone-gateway/hakone/internal/translate/backend"
 	"github.com/hakone-gateway/hakone/internal/translate/credential"
 	"github.com/hakone-gateway/hakone/internal/translate/gatewayapi"
 	"github.com/hakone-gateway/hakone/internal/translate/istio"
@@ -44,7 +45,11 @@ func Evaluate(set *resource.Set, settings Settings, cache *credential.Cache) Res
 		Fragments:  []*translate.Fragment{mesh, gateway, own},
 		MinVersion: settings.MinVersion,
 	})
-	return Result{Snapshot: snapshot, Diagnostics: set.Place(ds), Status: status}
+	ds = append(ds, backend.UnusedFlags(ctx, snapshot.Endpoints.ByUpstream)...)
+	if cache != nil {
+		cache.Sweep()
+	}
+	return Result{Snapshot: snapshot, Diagnostics: set.Place(diag.Compact(ds)), Status: status}
 }
 
 // Failed returns the diagnostics that are errors.

@@ -45,27 +45,35 @@ func newGraces(grace time.Duration) *graces {
 // last good pair until it is mended, because nothing that was serving stops for a typing error. It
 // returns references that newly began a grace, and when the next one ends (zero: none runs).
 func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now time.Time) (began []ir.SecretRef, next time.Time) {
+	wanted := map[ir.SecretRef]bool{}
 	for ref, c := range secrets.ByRef {
+		wanted[ref] = true
 		if c.Pair != nil {
 			g.last[ref] = c
 			delete(g.since, ref)
 			continue
 		}
-		good := g.last[ref]
+		from, good := ref, g.last[ref]
+		for _, other := range c.Sought {
+			wanted[other] = true
+			if good == nil {
+				from, good = other, g.last[other]
+			}
+		}
 		if good == nil {
 			continue
 		}
 		kept := *good
 		kept.Detail = c.Detail
-		if !deleted(ref) {
+		if !deleted(from) {
 			secrets.ByRef[ref] = &kept
 			continue
 		}
-		start, running := g.since[ref]
+		start, running := g.since[from]
 		if !running {
 			start = now
-			g.since[ref] = now
-			began = append(began, ref)
+			g.since[from] = now
+			began = append(began, from)
 		}
 		if end := start.Add(g.grace); now.Before(end) {
 			kept.Withdrawn = true
@@ -78,7 +86,7 @@ func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now
 		secrets.ByRef[ref] = &ir.Credential{Origin: c.Origin, Code: diag.CredentialWithdrawn, Detail: "the secret was deleted and its grace is over"}
 	}
 	for ref := range g.last {
-		if _, still := secrets.ByRef[ref]; !still { // no listener refers to it any more
+		if !wanted[ref] { // no listener refers to it any more
 			delete(g.last, ref)
 			delete(g.since, ref)
 		}
