@@ -42,8 +42,8 @@ type TLSPolicySpec struct {
 	// policy is about every Gateway.
 	TargetRef *TLSPolicyTarget `json:"targetRef,omitempty"`
 
-	// Hosts narrows the policy to these server names (SNI): exact names, or "*." and a name for one
-	// label in front of it. A host policy is more specific than any listener's.
+	// Hosts narrows the policy to these server names (SNI): exact names, or "*." and a name for any
+	// labels in front of it. A host policy is more specific than any listener's.
 	Hosts []string `json:"hosts,omitempty"`
 
 	// MinVersion is the floor: the lowest TLS version that is negotiated. Without any policy it is
@@ -108,7 +108,7 @@ type Preset string
 const (
 	PresetModern       Preset = "modern"       // TLS 1.3 only
 	PresetIntermediate Preset = "intermediate" // TLS 1.2 and 1.3, forward secrecy and AEAD only
-	PresetOld          Preset = "old"          // TLS 1.0 to 1.3, every suite that can be offered
+	PresetOld          Preset = "old"          // TLS 1.0 to 1.3, every suite but RC4 (RFC 7465)
 	PresetCustom       Preset = "custom"       // nothing beyond the policy's own fields
 )
 

@@ -39,7 +39,8 @@ type Options struct {
 	MaxConnections   int
 	HandshakeTimeout time.Duration
 	Limits           proxy.Limits
-	Trust            filter.Trust // hops whose word about the client is believed
+	Trust            filter.Trust   // hops whose word about the client is believed
+	Forward          ir.ForwardMode // where a listener names none
 	Sink             telemetry.Sink
 	Metrics          func(listener string, r *route.Route) any // handle of a route; may be nil
 	Logger           *slog.Logger

@@ -21,7 +21,7 @@ func (p *Plane) handle(c *listen.Conn) {
 	}
 	term := l.term.Load()
 	if term == nil {
-		peer := &filter.Peer{Remote: c.Remote(), Local: c.Local(), ListenPort: c.Spec().Port}
+		peer := &filter.Peer{Remote: c.Remote(), Local: c.Local(), ListenPort: c.Spec().Port, PortMap: p.opts.PortMap}
 		p.proxy.Serve(proxy.Downstream{Raw: c, Peer: peer}, &l.state)
 		return
 	}
@@ -31,8 +31,12 @@ func (p *Plane) handle(c *listen.Conn) {
 		return
 	}
 	peer := result.Peer()
+	peer.PortMap = p.opts.PortMap
+	if peer.Forward == "" {
+		peer.Forward = p.opts.Forward
+	}
 	peer.Identity = clientcert.Prepare(peer.ClientCert, clientcert.Default())
-	d := proxy.Downstream{Raw: c, TLS: result.Conn, Peer: peer, Chain: result.Chain.Name, Handshake: result.Record}
+	d := proxy.Downstream{Raw: c, TLS: result.Conn, Peer: peer, Chain: result.Chain.Name, Handshake: result.Record, Closed: result.AfterHandshake}
 	go p.proxy.Serve(d, &l.state)
 }
 

@@ -61,6 +61,11 @@ type Peer struct {
 	TLS        bool
 	SNI        string
 	ListenPort uint16 // the port that the Gateway declares
+
+	// PortMap is where declared ports are bound, for those that are bound elsewhere. A client that named
+	// the bound port knows nothing of the declared one, and must be redirected among bound ports.
+	PortMap map[uint16]uint16
+
 	ClientCert *ClientCert
 	Forward    ir.ForwardMode
 

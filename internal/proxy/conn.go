@@ -99,11 +99,8 @@ func (c *conn) awaitRequest() bool {
 	if n == 1 {
 		return true
 	}
-	if err != nil && c.number.Load() == 0 && c.d.Handshake != nil && c.watch.why() == 0 {
-		rec := *c.d.Handshake
-		rec.Code = diag.ClosedAfterShake
-		rec.Detail = "the client closed right after the handshake without a request"
-		c.p.sink.Handshake(&rec)
+	if err != nil && c.number.Load() == 0 && c.d.Closed != nil && c.watch.why() == 0 {
+		c.p.sink.Handshake(c.d.Closed(err))
 	}
 	return false
 }

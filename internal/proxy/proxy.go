@@ -113,6 +113,10 @@ type Downstream struct {
 	Peer      *filter.Peer         // complete: clientcert.Prepare has run
 	Chain     string               // name of the chain that TLS was terminated for; "" for plain HTTP
 	Handshake *telemetry.Handshake // frozen; nil for plain HTTP
+
+	// Closed makes the record of a client that ended the connection, with the error given, before its
+	// first request. It may be nil.
+	Closed func(error) *telemetry.Handshake
 }
 
 // Serve serves a connection to its end and closes it. It blocks, also where nothing happens; run it

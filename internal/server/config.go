@@ -17,6 +17,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/control"
+	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
@@ -45,7 +46,9 @@ type Config struct {
 	DrainTimeout time.Duration
 	Wait         bool
 	AccessLog    AccessLog
-	TrustedHops  []string // CIDRs
+	TrustedNets  []string // CIDRs of proxies in front
+	TrustedHops  int      // number of proxies in front, whatever their address
+	ForwardCert  string   // Envoy's forward_client_cert_details; empty: SANITIZE_SET
 	Limits       Limits
 	Logger       *slog.Logger
 
@@ -108,8 +111,13 @@ func (c *Config) check() error {
 			return &ConfigError{fmt.Sprintf("--address %q is no IP address", c.Address), "", "give an IP address such as 127.0.0.1"}
 		}
 	}
-	if _, err := parsePrefixes(c.TrustedHops); err != nil {
+	if _, err := parsePrefixes(c.TrustedNets); err != nil {
 		return err
+	}
+	switch ir.ForwardMode(c.ForwardCert) {
+	case "", ir.ForwardSanitize, ir.ForwardOnly, ir.ForwardAppend, ir.ForwardSanitizeSet, ir.ForwardAlwaysOnly:
+	default:
+		return &ConfigError{fmt.Sprintf("--forward-client-cert %q is no mode", c.ForwardCert), "", "use SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET or ALWAYS_FORWARD_ONLY"}
 	}
 	return nil
 }

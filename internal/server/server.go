@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	p := &process{cfg: cfg, started: time.Now(), source: file.New(cfg.Folders, cfg.Logger)}
-	trusted, err := parsePrefixes(cfg.TrustedHops)
+	trusted, err := parsePrefixes(cfg.TrustedNets)
 	if err != nil {
 		return err
 	}
@@ -57,7 +57,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer p.record.close()
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
-		Limits: cfg.Limits.proxy(), Trust: filter.Trust{Nets: trusted}, Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
+		Limits: cfg.Limits.proxy(), Trust: filter.Trust{Nets: trusted, Hops: cfg.TrustedHops}, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
 	})
 	p.loop = control.New(p.source, planeAdapter{p.plane}, control.Options{
 		Settings: cfg.Settings, SecretGrace: cfg.SecretGrace, Wait: cfg.Wait, Logger: cfg.Logger, Lint: Lint, OnApplied: p.applied,

@@ -80,12 +80,13 @@ func (f *redirect) authority(b []byte, x *filter.Exchange, scheme string) []byte
 	}
 	switch {
 	case f.ir.Port != 0:
-		return withPort(b, f.ir.Port, scheme)
+		return withPort(b, bound(x.Peer, port, f.ir.Port), scheme)
 	case !f.ir.KeepPort:
 		if f.ir.Scheme == "" {
-			return withPort(b, x.Peer.ListenPort, scheme)
+			return withPort(b, bound(x.Peer, port, x.Peer.ListenPort), scheme)
 		}
-		return b // the scheme's own port
+		own, _ := strconv.ParseUint(wellKnown(scheme), 10, 16)
+		return withPort(b, bound(x.Peer, port, uint16(own)), scheme)
 	case f.ir.Host != "" || len(port) == 0:
 		return b
 	}
@@ -94,6 +95,16 @@ func (f *redirect) authority(b []byte, x *filter.Exchange, scheme string) []byte
 		return b
 	}
 	return append(append(b, ':'), port...)
+}
+
+// bound returns where a declared port can be reached: itself, unless the client named the port that
+// this listener is really bound to; then it needs the real one of the target too.
+func bound(p *filter.Peer, named []byte, port uint16) uint16 {
+	real, mapped := p.PortMap[port]
+	if !mapped || p.Local.Port() == p.ListenPort || string(named) != strconv.Itoa(int(p.Local.Port())) {
+		return port
+	}
+	return real
 }
 
 func withPort(b []byte, port uint16, scheme string) []byte {
