@@ -264,11 +264,11 @@ func (c *conn) upstreamFailed(x *exchange, err error) {
 	var client *clientError
 	var refused *http1.Error
 	switch {
-	case c.watch.why() != 0:
-		c.interrupted(x)
 	case errors.As(err, &client):
 		c.dropUpstream(x)
 		c.writeFailed(x)
+	case c.watch.why() != 0:
+		c.interrupted(x)
 	case x.upload != nil && x.upload.failed() != nil:
 		c.uploadFailed(x)
 	case errors.As(err, &refused):

@@ -15,7 +15,6 @@ import (
 
 // TestAnswers is a table of what a client sees for what an upstream sends.
 func TestAnswers(t *testing.T) {
-	get := "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 	get10 := "GET / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\r\n"
 	tests := []struct {
 		name    string
