@@ -280,6 +280,14 @@ func TestRunFollowsWhatPeopleDoToFolders(t *testing.T) {
 	await(t, sets, "back")
 }
 
+func TestRunOfAMissingFolderSaysSoAndWaits(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "not", "yet")
+	sets := watcher(t, New([]string{dir}, quiet()))
+	await(t, sets, "")
+	write(t, filepath.Join(dir, "a.yaml"), configMap("late"))
+	await(t, sets, "late")
+}
+
 func TestRunFollowsAKubernetesVolume(t *testing.T) {
 	dir, swap := volume(t)
 	swap("1", configMap("first"))

@@ -28,7 +28,8 @@ func (s *Source) Reload() {
 // Run watches the folders until ctx ends, and then returns nil. It calls publish with each result
 // that differs from the one that Load or publish gave out last, once at the start if neither has
 // happened; publish is called by Run's goroutine alone. While a folder is missing or unreadable
-// nothing is published: the folder may be on its way back.
+// nothing is published, because the folder may be on its way back; only if it is so from the start,
+// an empty set is, with a FileUnreadable diagnostic.
 //
 // Changes are noticed at once where the system can tell (inotify), else by looking every 2 s. A
 // reload waits for 100 ms without changes, 1 s at most.
@@ -99,11 +100,25 @@ func (s *Source) refresh(ctx context.Context, n *notifier, publish func(*resourc
 	set, ds, now, err := s.load(ctx)
 	switch {
 	case ctx.Err() != nil:
+	case err != nil && before == (fingerprint{}):
+		s.mu.Lock()
+		s.last = fingerprint{set: "none"}
+		s.mu.Unlock()
+		var empty resource.Builder
+		set, _ := empty.Build()
+		d := diag.New(diag.FileUnreadable, diag.Object{}, "", sentence(err), "Check the path and its permissions.")
+		publish(set, []diag.Diagnostic{d})
 	case err != nil:
 		s.log.Error("configuration cannot be read; what was loaded before stays", "err", err)
 	case force || now != before:
 		publish(set, ds)
 	}
+}
+
+// sentence makes a sentence of an error's text.
+func sentence(err error) string {
+	text := err.Error()
+	return strings.ToUpper(text[:1]) + text[1:] + "."
 }
 
 // moved reports whether the folders look different from when they were last read.
