@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/hakone-gateway/hakone/internal/demo"
 )
@@ -43,7 +44,8 @@ root, writes nothing elsewhere, and shows a line for each request and each refus
 	for _, f := range []string{"endpoint", "namespace", "labels"} {
 		_ = cmd.Flags().MarkHidden(f) // the demo's manifests are made for the defaults
 	}
-	registerLimits(cmd.Flags(), &opts.Base.Limits)
+	limits := pflag.NewFlagSet("limits", pflag.ContinueOnError)
+	registerLimits(limits, &opts.Base.Limits) // sets the defaults that hakone run has
 	return cmd
 }
 
