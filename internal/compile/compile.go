@@ -10,6 +10,7 @@ import (
 	"cmp"
 	"crypto/tls"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -30,7 +31,7 @@ type Input struct {
 // loses a conflict is left out, the others serve. The result owns its memory only in part: chains and
 // routes of the fragments are taken over, so a fragment must not be compiled twice.
 func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
-	c := &compiler{minVersion: cmp.Or(in.MinVersion, tls.VersionTLS12)}
+	c := &compiler{minVersion: cmp.Or(in.MinVersion, tls.VersionTLS12), refusing: map[ir.SecretRef]*ir.Credential{}}
 	s := &ir.Snapshot{
 		Config:    &ir.Config{},
 		Endpoints: &ir.Endpoints{ByUpstream: map[string][]ir.Endpoint{}},
@@ -49,6 +50,7 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 	}
 	c.orderInput()
 	s.Config.Listeners = c.merge()
+	maps.Copy(s.Secrets.ByRef, c.refusing)
 	c.applyPolicies(s.Config.Listeners)
 	keepReferenced(s, upstreams)
 	s.Seal()
@@ -61,48 +63,85 @@ type compiler struct {
 	listeners   []*translate.Listener
 	policies    []translate.Policy
 	diagnostics []diag.Diagnostic
+	refusing    map[ir.SecretRef]*ir.Credential // of guards: they never hold a key
 }
 
 func (c *compiler) report(code diag.Code, obj diag.Object, field, message, fix string) {
 	c.diagnostics = append(c.diagnostics, diag.New(code, obj, field, message, fix))
 }
 
-// orderInput makes the result independent of the order of fragments: the older first, then by name.
+// orderInput makes the result independent of the order of fragments: the older first. Listeners of
+// one Gateway stay in the order in which it names them.
 func (c *compiler) orderInput() {
 	slices.SortStableFunc(c.listeners, func(a, b *translate.Listener) int {
-		return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.Bind, b.Bind), cmp.Compare(a.Order, b.Order),
-			strings.Compare(a.Chain.Name, b.Chain.Name), cmp.Compare(a.Family, b.Family), strings.Compare(a.Chain.Origin.Field, b.Chain.Origin.Field))
+		return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Family, b.Family), strings.Compare(a.Gateway.String(), b.Gateway.String()))
+	})
+	c.nameChains()
+	for _, l := range c.listeners {
+		l.Bind = canonicalBind(l.Bind)
+	}
+	slices.SortStableFunc(c.listeners, func(a, b *translate.Listener) int {
+		return cmp.Or(cmp.Compare(a.Port, b.Port), strings.Compare(a.Bind, b.Bind))
 	})
 	slices.SortStableFunc(c.policies, func(a, b translate.Policy) int {
 		return cmp.Or(cmp.Compare(a.Order, b.Order), strings.Compare(a.Origin.String(), b.Origin.String()))
 	})
-	seen := map[string]int{}
-	for _, l := range c.listeners {
-		name := l.Chain.Name
-		seen[name]++
-		if n := seen[name]; n > 1 {
-			l.Chain.Name = name + "#" + strconv.Itoa(n)
+}
+
+// nameChains makes names unique: a second chain of a name gets "#2". A younger chain never takes the
+// name of an older one, nor a refused one that of one that serves.
+func (c *compiler) nameChains() {
+	taken := make(map[string]bool, len(c.listeners))
+	for _, refused := range []bool{false, true} {
+		for _, l := range c.listeners {
+			if (l.Refused != "") != refused {
+				continue
+			}
+			name := l.Chain.Name
+			for n := 2; taken[name]; n++ {
+				name = l.Chain.Name + "#" + strconv.Itoa(n)
+			}
+			taken[name] = true
+			l.Chain.Name = name
 		}
 	}
 }
 
-// socketName returns the name of the socket that a listener belongs to.
-func socketName(bind string, port uint16) string {
-	host := bind
+// canonicalBind returns one spelling for each address, and "" for those that mean all of them.
+func canonicalBind(bind string) string {
+	a, err := netip.ParseAddr(bind)
 	switch {
-	case host == "" || host == "0.0.0.0" || host == "::":
-		host = "*"
-	case strings.ContainsRune(host, ':'):
-		host = "[" + host + "]"
+	case err != nil:
+		return bind
+	case a.IsUnspecified():
+		return ""
 	}
-	return host + ":" + strconv.Itoa(int(port))
+	return a.Unmap().String()
 }
 
-// keepReferenced drops upstreams that no route uses, and orders the rest by name.
+// socketName returns the name of the socket of a canonical bind address and a port.
+func socketName(bind string, port uint16) string {
+	if bind == "" {
+		bind = "*"
+	}
+	if strings.ContainsRune(bind, ':') {
+		bind = "[" + bind + "]"
+	}
+	return bind + ":" + strconv.Itoa(int(port))
+}
+
+// keepReferenced drops what nothing refers to any more, such as the credentials of a listener that
+// lost a conflict, and orders upstreams by name.
 func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
-	used := map[string]bool{}
+	used, secrets, trusts := map[string]bool{}, map[ir.SecretRef]bool{}, map[ir.TrustRef]bool{}
 	for _, l := range s.Config.Listeners {
 		for _, chain := range l.Chains {
+			if chain.TLS != nil {
+				trusts[chain.TLS.ClientAuth.Trust] = true
+				for _, ref := range chain.TLS.Certificates {
+					secrets[ref] = true
+				}
+			}
 			for _, vh := range chain.VirtualHosts {
 				for _, r := range vh.Routes {
 					for i := range r.Forward {
@@ -112,7 +151,14 @@ func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
 			}
 		}
 	}
+	for name, u := range upstreams {
+		if used[name] && u.TLS != nil {
+			secrets[u.TLS.Certificate], trusts[u.TLS.Trust] = true, true
+		}
+	}
 	maps.DeleteFunc(upstreams, func(name string, _ *ir.Upstream) bool { return !used[name] })
 	maps.DeleteFunc(s.Endpoints.ByUpstream, func(name string, _ []ir.Endpoint) bool { return !used[name] })
+	maps.DeleteFunc(s.Secrets.ByRef, func(ref ir.SecretRef, _ *ir.Credential) bool { return !secrets[ref] })
+	maps.DeleteFunc(s.Trust.ByRef, func(ref ir.TrustRef, _ *ir.TrustBundle) bool { return !trusts[ref] })
 	s.Config.Upstreams = slices.SortedFunc(maps.Values(upstreams), func(a, b *ir.Upstream) int { return strings.Compare(a.Name, b.Name) })
 }

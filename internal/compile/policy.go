@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"slices"
@@ -22,9 +23,15 @@ const (
 )
 
 func scopeOf(p *translate.Policy) scope {
-	switch {
-	case len(p.Hosts) > 0:
+	if len(p.Hosts) > 0 {
 		return host
+	}
+	return gatewayScope(p)
+}
+
+// gatewayScope is the scope of a policy's target, whatever hosts it names.
+func gatewayScope(p *translate.Policy) scope {
+	switch {
 	case p.Gateway == nil:
 		return global
 	case p.Section == "":
@@ -58,20 +65,47 @@ func (c *compiler) applyPolicies(listeners []*ir.Listener) {
 	}
 }
 
-// dropRivals keeps the oldest of policies with one target.
+// target is what two policies cannot both have. Host is invalid for policies of every host.
+type target struct {
+	gateway diag.Object
+	family  translate.Family
+	section string
+	host    hostname.Pattern
+}
+
+// dropRivals leaves every target to the oldest of the policies that have it. A policy of several hosts
+// loses only those that an older one names.
 func (c *compiler) dropRivals() {
-	first := map[ir.Revision]translate.Policy{}
+	first := map[target]translate.Policy{}
 	c.policies = slices.DeleteFunc(c.policies, func(p translate.Policy) bool {
-		key := ir.HashOf([]any{p.Gateway, p.Section, p.Hosts})
-		winner, taken := first[key]
-		if !taken {
-			first[key] = p
-			return false
+		at := target{family: p.Family, section: p.Section}
+		if p.Gateway != nil {
+			at.gateway = *p.Gateway
 		}
-		c.report(diag.TLSPolicyConflict, p.Origin.Object, "spec", fmt.Sprintf("has the same target as %s, which is older and wins", winner.Origin.Object),
-			"Remove one of the two.")
-		return true
+		if len(p.Hosts) == 0 {
+			return !c.claim(first, at, p)
+		}
+		p.Hosts = slices.DeleteFunc(p.Hosts, func(h hostname.Pattern) bool {
+			at.host = h
+			return !c.claim(first, at, p)
+		})
+		return len(p.Hosts) == 0
 	})
+}
+
+// claim gives a target to p, or reports who has it.
+func (c *compiler) claim(first map[target]translate.Policy, at target, p translate.Policy) bool {
+	winner, taken := first[at]
+	if !taken {
+		first[at] = p
+		return true
+	}
+	what := "has the same target as"
+	if at.host.IsValid() {
+		what = fmt.Sprintf("names host %q like", at.host)
+	}
+	c.report(diag.TLSPolicyConflict, p.Origin.Object, "spec", fmt.Sprintf("%s %s, which is older and wins", what, winner.Origin.Object), "Remove one of the two.")
+	return false
 }
 
 // settings are the parts of TLS that a policy may set.
@@ -103,7 +137,7 @@ func (c *compiler) completeChain(chain *ir.Chain, from *translate.Listener, used
 		if want == listener {
 			base.apply(own)
 		}
-		for i := range c.policies {
+		for i := range slices.Backward(c.policies) { // the oldest has the last word
 			p := &c.policies[i]
 			if scopeOf(p) == want && targets(p, from) {
 				base.apply(settings{p.MinVersion, p.MaxVersion, p.CipherSuites, p.Groups})
@@ -144,8 +178,19 @@ func (c *compiler) set(t *ir.TLS, s settings, from *translate.Listener) {
 	if len(t.ALPN) == 0 {
 		t.ALPN = []string{"http/1.1"}
 	}
-	t.Class = ir.HashOf([]any{t.ClientAuth.Mode, t.ClientAuth.Trust, t.ClientAuth.SANs, t.ClientAuth.SPKI, t.ClientAuth.Hashes, t.ClientAuth.Forward,
-		t.MinVersion, t.MaxVersion, t.CipherSuites, t.Groups})
+	t.Class = classOf(t)
+}
+
+// classOf names everything that two hosts must have in common to share tickets and connections. The
+// order of lists means nothing: none of them is a preference.
+func classOf(t *ir.TLS) ir.Revision {
+	a := t.ClientAuth
+	return ir.HashOf([]any{a.Mode, a.Trust, sorted(a.SANs), sorted(a.SPKI), sorted(a.Hashes), a.Forward,
+		t.MinVersion, t.MaxVersion, sorted(t.CipherSuites), sorted(t.Groups)})
+}
+
+func sorted[E cmp.Ordered](list []E) []E {
+	return slices.Compact(slices.Sorted(slices.Values(list)))
 }
 
 // policyHosts returns the parts of a chain's hosts that host policies single out, most specific first.
@@ -168,17 +213,18 @@ func (c *compiler) policyHosts(chain *ir.Chain, from *translate.Listener) []host
 	return slices.Compact(out)
 }
 
-// hostPolicies returns the policies that cover h, the widest pattern first and the older last among
-// equals, so that applying them in order leaves the right one on top.
+// hostPolicies returns the policies that cover h, the widest pattern first; among equals those of the
+// wider target first, then the younger, so that applying them in order leaves the right one on top.
 func (c *compiler) hostPolicies(h hostname.Pattern, from *translate.Listener) []int {
 	type hit struct {
 		index   int
 		pattern hostname.Pattern
+		target  scope
 	}
 	var hits []hit
 	for i := range c.policies {
 		p := &c.policies[i]
-		if scopeOf(p) != host || !targets(p, from) {
+		if len(p.Hosts) == 0 || !targets(p, from) {
 			continue
 		}
 		var best hostname.Pattern
@@ -188,14 +234,11 @@ func (c *compiler) hostPolicies(h hostname.Pattern, from *translate.Listener) []
 			}
 		}
 		if best.IsValid() {
-			hits = append(hits, hit{i, best})
+			hits = append(hits, hit{i, best, gatewayScope(p)})
 		}
 	}
-	slices.SortStableFunc(hits, func(a, b hit) int {
-		if byHost := hostname.Compare(b.pattern, a.pattern); byHost != 0 {
-			return byHost
-		}
-		return b.index - a.index
+	slices.SortFunc(hits, func(a, b hit) int {
+		return cmp.Or(hostname.Compare(b.pattern, a.pattern), cmp.Compare(a.target, b.target), cmp.Compare(b.index, a.index))
 	})
 	out := make([]int, len(hits))
 	for i, h := range hits {
@@ -204,13 +247,17 @@ func (c *compiler) hostPolicies(h hostname.Pattern, from *translate.Listener) []
 	return out
 }
 
-// targets reports whether a policy's gateway and section admit a listener.
+// targets reports whether a policy's gateway and section admit a listener. A section is a listener's
+// or server's name, or the last part of a chain's name as commands show it ("https#2", "443").
 func targets(p *translate.Policy, l *translate.Listener) bool {
 	if p.Gateway == nil {
 		return true
 	}
 	g := *p.Gateway
-	return g.Namespace == l.Gateway.Namespace && g.Name == l.Gateway.Name && (p.Section == "" || p.Section == l.Section)
+	if g.Namespace != l.Gateway.Namespace || g.Name != l.Gateway.Name || p.Family != 0 && p.Family != l.Family {
+		return false
+	}
+	return p.Section == "" || p.Section == l.Section || l.Chain.Name == g.Namespace+"/"+g.Name+"/"+p.Section
 }
 
 func groupNumbers(ids []tls.CurveID) []uint16 {

@@ -72,13 +72,18 @@ type Listener struct {
 	Port    uint16
 	TLS     bool
 	Chain   *ir.Chain
+
+	// Refused, if not empty, says why the listener is not served. Its chain has hosts and no more, and
+	// stays only where a broader listener on the same socket would otherwise take them.
+	Refused string `json:",omitempty"`
 }
 
 // Policy is one TLSPolicy, parsed. Zero versions, nil suites and nil groups leave the wider scope's.
 type Policy struct {
 	Origin       ir.Origin
 	Order        int                // age rank: the smaller wins among equal targets
-	Gateway      *diag.Object       // nil: every gateway. Kind may be empty: either API
+	Gateway      *diag.Object       // nil: every gateway
+	Family       Family             // of Gateway; 0: either API
 	Section      string             // "" : every listener of Gateway
 	Hosts        []hostname.Pattern // empty: every host
 	MinVersion   uint16

@@ -46,7 +46,6 @@ func (t *translator) conflicts(g *gateway) {
 				fmt.Sprintf("port %d and host %q are claimed by listener %s too", l.spec.Port, l.host, strings.Join(rivals, ", ")), "Give them different hosts or ports.")
 		}
 	}
-	t.guards(g)
 }
 
 // others returns the names of the listeners beside l.
@@ -67,33 +66,6 @@ func (t *translator) conflict(l *listener, reason gatewayv1.ListenerConditionRea
 	l.conflicted = &c
 	l.refused = nil
 	l.refuse(reason, code, message)
-}
-
-// guards marks refused listeners whose hosts a broader listener on the same port would take. They
-// keep a chain that refuses, because falling through to other certificates, other client
-// authentication and other routes is worse than not being served. Of listeners with one host one is
-// enough.
-func (t *translator) guards(g *gateway) {
-	byHost := map[string]*listener{}
-	key := func(l *listener, p hostname.Pattern) string { return fmt.Sprintf("%d %t %s", l.spec.Port, l.tls, p) }
-	for _, l := range g.listeners {
-		if l.served && l.accepted() {
-			byHost[key(l, l.host)] = l
-		}
-	}
-	guarded := map[string]bool{}
-	for _, l := range g.listeners {
-		k := key(l, l.host)
-		if !l.served || l.accepted() || l.keepsTrust() || !l.host.IsValid() || guarded[k] || byHost[k] != nil {
-			continue
-		}
-		for _, p := range ancestors(l.host) {
-			if byHost[key(l, p)] != nil {
-				l.guards, guarded[k] = true, true
-				break
-			}
-		}
-	}
 }
 
 // overlaps finds HTTPS listeners on one port of which one's hosts lie within the other's: an HTTP/2

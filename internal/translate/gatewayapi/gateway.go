@@ -112,10 +112,14 @@ func (t *translator) finish(g *gateway) {
 			continue
 		}
 		if c := t.chain(l); c != nil {
-			t.fragment.Listeners = append(t.fragment.Listeners, &translate.Listener{
+			x := &translate.Listener{
 				Family: translate.GatewayAPI, Gateway: g.Object(), Section: string(l.spec.Name), Order: g.Rank,
 				Bind: g.bind, Port: uint16(l.spec.Port), TLS: l.tls, Chain: c,
-			})
+			}
+			if !l.accepted() && !l.keepsTrust() {
+				x.Refused = l.refused.Message
+			}
+			t.fragment.Listeners = append(t.fragment.Listeners, x)
 		}
 	}
 	s.Conditions = g.conditions()

@@ -132,6 +132,10 @@ func dumpFragment(t *testing.T, f *translate.Fragment) string {
 	for _, l := range f.Listeners {
 		fmt.Fprintf(&b, "listener %s on %q port %d, %s %s\n", l.Chain.Name, l.Bind, l.Port, l.Chain.Origin, l.Section)
 		line("  hosts %s\n", l.Chain.Hosts)
+		if l.Refused != "" {
+			fmt.Fprintf(&b, "  refused: %s\n", l.Refused)
+			continue
+		}
 		if l.TLS {
 			line("  tls %s\n", l.Chain.TLS)
 			fmt.Fprintf(&b, "  client authentication from %s\n", l.Chain.TLS.ClientAuth.Origin)

@@ -29,7 +29,6 @@ type listener struct {
 	unresolvedRef *Condition // ResolvedRefs, if they are not: the first reason
 	conflicted    *Condition
 	overlapping   *Condition
-	guards        bool // it must refuse its host because a broader listener would take it
 
 	attached []*route // in the order of the Set
 	counted  int32    // routes attached whose Accepted is true
@@ -81,6 +80,10 @@ func (t *translator) listener(g *gateway, spec *gatewayv1.Listener, field string
 		t.report(&g.Meta, diag.ListenerUnsupported, field+".protocol", message+"; the listener is left out", "Use HTTP or HTTPS.")
 		l.refuse(gatewayv1.ListenerReasonUnsupportedProtocol, diag.ListenerUnsupported, message)
 		l.admission.kinds = []string{}
+		if spec.Protocol == gatewayv1.TLSProtocolType { // no HTTPS listener of the port is to take its host
+			l.tls = true
+			t.listenerHost(l)
+		}
 		return l
 	}
 	if spec.Port < 1 || spec.Port > 65535 {
@@ -134,21 +137,15 @@ func parseHost(s string) (hostname.Pattern, string) {
 }
 
 // chain returns what the listener contributes to its socket, or nil. A listener whose certificate or
-// trust is missing keeps its chain, so that its hosts refuse handshakes with their own reason; one that
-// is not accepted keeps it only where a broader listener would otherwise take its host.
+// trust is missing keeps its chain, so that its hosts refuse handshakes with their own reason; that of
+// one that is not accepted only keeps its host from broader listeners.
 func (t *translator) chain(l *listener) *ir.Chain {
-	if !l.host.IsValid() || !l.served {
+	if !l.host.IsValid() || l.spec.Port < 1 || l.spec.Port > 65535 {
 		return nil
 	}
 	c := &ir.Chain{Name: l.name(), Origin: l.origin(), Hosts: []hostname.Pattern{l.host}}
-	switch {
-	case l.guards:
-		if l.tls {
-			c.TLS = t.refusingTLS(l)
-		}
+	if !l.accepted() && !l.keepsTrust() {
 		return c
-	case l.tls && l.terminate == nil, !l.accepted() && !l.keepsTrust():
-		return nil
 	}
 	c.TLS = l.terminate
 	c.VirtualHosts = t.virtualHosts(l.host, l.attached)
@@ -161,7 +158,7 @@ func (t *translator) chain(l *listener) *ir.Chain {
 // keepsTrust reports whether the listener is refused only for its client CA, in which case its chain
 // stays and refuses every client.
 func (l *listener) keepsTrust() bool {
-	return l.refused != nil && l.refused.Reason == string(gatewayv1.ListenerReasonNoValidCACertificate) && l.conflicted == nil
+	return l.refused != nil && l.refused.Reason == string(gatewayv1.ListenerReasonNoValidCACertificate) && l.conflicted == nil && l.terminate != nil
 }
 
 // status returns the listener's conditions.

@@ -164,9 +164,3 @@ func (t *translator) readable(l *listener, r *gatewayv1.SecretObjectReference) b
 	}
 	return deref(r.Group) == "" && (r.Kind == nil || *r.Kind == "" || *r.Kind == resource.KindSecret) && t.grants.permits(fromGateway(l.gateway.Namespace), to)
 }
-
-// refusingTLS is for a listener that is not accepted and guards its hosts: every handshake is refused.
-func (t *translator) refusingTLS(l *listener) *ir.TLS {
-	ref := t.noCertificate(ir.SecretRef("refused:"+l.name()), l.origin(), fmt.Sprintf("listener %s is not accepted: %s", l.name(), l.refused.Message))
-	return &ir.TLS{Origin: l.origin(), Certificates: []ir.SecretRef{ref}, ClientAuth: ir.ClientAuth{Mode: ir.ClientAuthNone, Origin: l.origin()}}
-}

@@ -101,7 +101,8 @@ func (t *translator) server(g *gateway, index int, spec *istio.Server) *server {
 		return nil
 	}
 	tls, ok := t.protocol(spec, from)
-	if !ok {
+	passthrough := strings.EqualFold(port.GetProtocol(), "TLS")
+	if !ok && !passthrough {
 		return nil
 	}
 	if b := spec.GetBind(); b != "" {
@@ -129,16 +130,28 @@ func (t *translator) server(g *gateway, index int, spec *istio.Server) *server {
 	if section == "" {
 		chain.Name += strconv.FormatUint(uint64(port.GetNumber()), 10)
 	}
-	if tls {
-		if chain.TLS = t.serverTLS(g, spec.GetTls(), from); chain.TLS == nil {
-			return nil
-		}
-	} else if s.redirect = spec.GetTls().GetHttpsRedirect(); !t.plain(spec.GetTls(), from) {
-		return nil
-	}
 	s.listener = &translate.Listener{Family: translate.Istio, Gateway: g.Object(), Section: section, Order: g.Rank,
-		Bind: spec.GetBind(), Port: uint16(port.GetNumber()), TLS: tls, Chain: chain}
+		Bind: spec.GetBind(), Port: uint16(port.GetNumber()), TLS: tls || passthrough, Chain: chain}
+	switch {
+	case passthrough:
+		return t.refuse(s, "protocol TLS is not served by this version")
+	case tls:
+		if chain.TLS = t.serverTLS(g, spec.GetTls(), from); chain.TLS == nil {
+			return t.refuse(s, "its tls settings cannot be used")
+		}
+	default:
+		if s.redirect = spec.GetTls().GetHttpsRedirect(); !t.plain(spec.GetTls(), from) {
+			return t.refuse(s, "it has tls settings on a plain port")
+		}
+	}
 	return s
+}
+
+// refuse leaves a server out, and its hosts to nobody else. It returns nil.
+func (t *translator) refuse(s *server, why string) *server {
+	s.listener.Refused = why
+	t.out.Listeners = append(t.out.Listeners, s.listener)
+	return nil
 }
 
 // protocol reports whether the server's protocol terminates TLS, and whether it is served at all.

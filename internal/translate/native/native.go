@@ -72,7 +72,13 @@ func target(f *translate.Fragment, p *resource.TLSPolicy, out *translate.Policy)
 			f.Report(diag.RefKindInvalid, p.Object(), "spec.targetRef.kind", fmt.Sprintf("a TLSPolicy cannot target kind %s", ref.Kind), "Use kind Gateway.")
 			ok = false
 		}
-		if ref.Group != "" && ref.Group != resource.GroupIstio && ref.Group != resource.GroupGateway {
+		switch ref.Group {
+		case "":
+		case resource.GroupIstio:
+			out.Family = translate.Istio
+		case resource.GroupGateway:
+			out.Family = translate.GatewayAPI
+		default:
 			f.Report(diag.RefKindInvalid, p.Object(), "spec.targetRef.group", fmt.Sprintf("group %q has no Gateway", ref.Group), "Use networking.istio.io, gateway.networking.k8s.io, or nothing.")
 			ok = false
 		}
