@@ -1,0 +1,140 @@
+//go:build linux
+
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/template"
+)
+
+// Names of the targets.
+const (
+	hakone  = "hakone"
+	nginx   = "nginx"
+	haproxy = "haproxy"
+)
+
+// doors are the ports of one target, each with one kind of TLS and one upstream.
+type doors struct {
+	ECDSA   int // ECDSA certificate, plain upstream
+	MTLS    int // the same, and a client certificate is required
+	RSA     int // RSA-2048 certificate, plain upstream
+	MTLSEnd int // client certificate required, mutual TLS to the upstream
+}
+
+func (d doors) all() []int { return []int{d.ECDSA, d.MTLS, d.RSA, d.MTLSEnd} }
+
+// setup is what all targets of one deployment have in common.
+type setup struct {
+	Dir       string
+	PKI       *pki
+	Host      string
+	Plain     int // port of the plain upstream
+	TLS       int // port of the upstream that wants client certificates
+	Cores     int
+	AccessLog bool
+	Bulk      bool // peers are tuned for large bodies, at the cost of memory
+	CPU       string
+	RealTime  bool
+	Binary    string // hakone
+}
+
+// target is one proxy that runs.
+type target struct {
+	*process
+	doors
+}
+
+// startTarget writes the target's configuration and starts it.
+func startTarget(name string, s setup) (*target, error) {
+	ports, err := freePorts(4)
+	if err != nil {
+		return nil, err
+	}
+	d := doors{ports[0], ports[1], ports[2], ports[3]}
+	dir := filepath.Join(s.Dir, fmt.Sprintf("%s-%d-%t-%t", name, s.Cores, s.AccessLog, s.Bulk))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	c := command{Name: name, CPU: s.CPU, Real: s.RealTime, Out: filepath.Join(dir, "stdout"), Dir: dir}
+	data := configData{s, d, dir}
+	switch name {
+	case nginx:
+		if err := render(filepath.Join(dir, "nginx.conf"), nginxConf, data); err != nil {
+			return nil, err
+		}
+		c.Args = []string{program(nginx), "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr"}
+	case haproxy:
+		if err := render(filepath.Join(dir, "haproxy.cfg"), haproxyConf, data); err != nil {
+			return nil, err
+		}
+		// HAProxy wants certificate and key in one file, and CA certificates in one without keys.
+		for _, pair := range [][2]string{{s.PKI.Server, s.PKI.ServerKey}, {s.PKI.RSA, s.PKI.RSAKey}, {s.PKI.Client, s.PKI.ClientKey}} {
+			if err := join(filepath.Join(dir, strings.TrimSuffix(filepath.Base(pair[0]), ".crt")+".pem"), pair[0], pair[1]); err != nil {
+				return nil, err
+			}
+		}
+		c.Args = []string{program(haproxy), "-db", "-f", filepath.Join(dir, "haproxy.cfg")}
+	case hakone:
+		if c.Args, err = hakoneArgs(data); err != nil {
+			return nil, err
+		}
+		c.Env = []string{fmt.Sprintf("GOMAXPROCS=%d", s.Cores)}
+	}
+	p, err := start(c)
+	if err != nil {
+		return nil, err
+	}
+	t := &target{p, d}
+	for _, port := range d.all() {
+		if err := p.awaitPort(port); err != nil {
+			p.stop()
+			return nil, err
+		}
+	}
+	return t, nil
+}
+
+// configData is what configuration templates see.
+type configData struct {
+	setup
+	Doors doors
+	Own   string // folder of this target
+}
+
+func render(path, text string, data configData) error {
+	t, err := template.New(filepath.Base(path)).Parse(text)
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return t.Execute(f, data)
+}
+
+func join(path string, parts ...string) error {
+	var all []byte
+	for _, p := range parts {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			return err
+		}
+		all = append(all, b...)
+	}
+	return os.WriteFile(path, all, 0o600)
+}
+
+// program finds a server program, which Debian keeps out of a user's PATH.
+func program(name string) string {
+	if path, err := exec.LookPath(name); err == nil {
+		return path
+	}
+	return "/usr/sbin/" + name
+}
