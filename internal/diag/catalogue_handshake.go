@@ -162,7 +162,7 @@ func certificateReasonCodes() []Entry {
 			"The client ended the handshake with alert 42 (bad_certificate) or 46 (certificate_unknown). Go clients send 42 for any cause; the log line ranks the likely ones from what Hakone sees.",
 			"Check that the client trusts the issuer, and that the certificate names the host and is not expired.", 0},
 		{PeerUnknownCA, "peer_unknown_ca", Error, "client does not trust our certificate's issuer",
-			"The client ended the handshake with alert 48 (unknown_ca). OpenSSL 3 sends it unencrypted under TLS 1.3; most servers log that as a bad record MAC.",
+			"The client ended the handshake with alert 48 (unknown_ca), or with 51 (decrypt_error) because the CA it trusts has the right name and another key. OpenSSL 3 sends it unencrypted under TLS 1.3; most servers log that as a bad record MAC.",
 			"Give the client the issuing CA (curl --cacert), or send the missing intermediate.", 0},
 		{PeerCertExpired, "peer_certificate_expired", Error, "client finds our certificate expired",
 			"The client ended the handshake with alert 45 (certificate_expired).", "Renew the host's certificate; check the client's clock.", 0},

@@ -162,6 +162,10 @@ func clientAlert(n uint8, sni string, pair *secret.KeyPair, now time.Time) (diag
 		return diag.PeerCertExpired, said + "; " + suspects(sni, pair, now)
 	case 48:
 		return diag.PeerUnknownCA, said + "; " + suspectsCA(pair)
+	case 51:
+		if pair != nil {
+			return diag.PeerUnknownCA, said + fmt.Sprintf("; it could not verify a signature: most likely the CA it trusts is another one of the same name, %q", secret.Issuer(lastOf(pair)))
+		}
 	}
 	return diag.PeerAlert, said
 }

@@ -121,8 +121,10 @@ func TestClientsRefuseUs(t *testing.T) {
 	w.host(t, "a.test", ca.Issue(testca.Spec{DNS: []string{"a.test"}}))
 	w.host(t, "old.test", ca.Issue(testca.Spec{DNS: []string{"old.test"}, NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-24 * time.Hour)}))
 	w.host(t, "chain.test", ca.Intermediate(testca.Spec{}).Issue(testca.Spec{DNS: []string{"chain.test"}}))
+	w.host(t, "plain.test", ca.Version1("plain.test")) // names no key of its issuer, so clients find one by its name
 	g := w.serve(t)
 	ours, theirs := write(t, "ours.pem", ca.CertPEM()), write(t, "theirs.pem", other.CertPEM())
+	namesake := write(t, "namesake.pem", testca.New(t, testca.Spec{CommonName: "Ours"}).CertPEM())
 	for _, c := range []struct {
 		name, cafile string
 		code         diag.Code
@@ -131,6 +133,7 @@ func TestClientsRefuseUs(t *testing.T) {
 		{"a.test", theirs, diag.PeerUnknownCA, `alert 48 (unknown_ca); only the leaf is sent; the client does not know its issuer "CN=Ours"`},
 		{"chain.test", theirs, diag.PeerUnknownCA, `the chain that is sent ends below "CN=Ours"`},
 		{"old.test", ours, diag.PeerCertExpired, "alert 45 (certificate_expired); most likely: it expired at "},
+		{"plain.test", namesake, diag.PeerUnknownCA, `alert 51 (decrypt_error); it could not verify a signature: most likely the CA it trusts is another one of the same name, "CN=Ours"`},
 		{"chain.test", ours, 0, ""},
 	} {
 		for _, version := range []string{"1.3", "1.2"} {
