@@ -72,7 +72,7 @@ func (c *conn) respond(x *exchange, r *filter.Response) {
 		c.writeFailed(x)
 		return
 	}
-	x.access.BytesSent += int64(len(body))
+	x.access.BytesSent = int64(len(body))
 	if !x.keep {
 		c.close = closeLinger
 	}

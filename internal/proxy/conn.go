@@ -32,6 +32,7 @@ type conn struct {
 	uploading atomic.Bool                   // a body is being read on another goroutine
 	active    atomic.Int64                  // last byte on a tunnel, milliseconds since base
 	wake      chan struct{}                 // ends a wait for a filter; has room for one
+	admitted  atomic.Pointer[State]         // the last that admits the connection
 
 	watch watch
 
@@ -105,11 +106,22 @@ func (c *conn) awaitRequest() bool {
 	return false
 }
 
-// orphaned reports whether the listener, or the chain that the connection was accepted for, is gone.
-func (c *conn) orphaned() bool {
+// present returns the listener's present state, or nil if it does not admit the connection any more:
+// the listener or the chain is gone, or asks other things of clients.
+func (c *conn) present() *State {
 	s := c.state.Load()
-	return s == nil || c.d.Chain != "" && !s.chains[c.d.Chain]
+	if s == nil || c.d.Chain == "" || s == c.admitted.Load() {
+		return s
+	}
+	if !s.admits(&c.d) {
+		return nil
+	}
+	c.admitted.Store(s)
+	return s
 }
+
+// orphaned reports whether the connection should end.
+func (c *conn) orphaned() bool { return c.present() == nil }
 
 // interrupt wakes the goroutine that is blocked in what. It is called once per ended wait.
 func (c *conn) interrupt(what wait) {

@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/filter/build"
 	"github.com/hakone-gateway/hakone/internal/filter/forwarded"
@@ -179,6 +180,9 @@ func (g *gateway) accept(secure bool) {
 				raw.HandshakeDone()
 				d.Peer.TLS, d.Peer.SNI, d.Chain = true, d.TLS.ConnectionState().ServerName, "ns/gw/main"
 				d.Handshake = &telemetry.Handshake{Version: tls.VersionTLS13}
+				d.Closed = func(err error) *telemetry.Handshake {
+					return &telemetry.Handshake{Code: diag.ClosedAfterShake, Err: err.Error()}
+				}
 			}
 			go g.p.Serve(d, &g.state)
 		}()

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -113,6 +114,10 @@ type Downstream struct {
 	Peer      *filter.Peer         // complete: clientcert.Prepare has run
 	Chain     string               // name of the chain that TLS was terminated for; "" for plain HTTP
 	Handshake *telemetry.Handshake // frozen; nil for plain HTTP
+
+	// ClientAuth is what was asked of the client; nil for plain HTTP. When the chain comes to ask for
+	// something else, the connection ends after the answer at hand.
+	ClientAuth *ir.ClientAuth
 
 	// Closed makes the record of a client that ended the connection, with the error given, before its
 	// first request. It may be nil.

@@ -30,7 +30,6 @@ func (c *conn) relay(x *exchange, n, got int) {
 	}
 	x.access.Status = resp.Status
 	x.out = http1.AppendResponseHead(x.out[:0], resp, framing, x.keep, http10)
-	x.headed = true
 	if err := c.relayBody(x, x.reply[n:got], framing.Kind == message.Chunked && !http10, reusable); err != nil {
 		c.upstreamFailed(x, err)
 		return
@@ -114,11 +113,12 @@ func (c *conn) takePayload(x *exchange, rest []byte, chunked bool) (done bool, l
 	return true, len(rest), nil
 }
 
-// flush sends x.out to the client.
+// flush sends x.out to the client. Until the first flush the answer can still be replaced.
 func (c *conn) flush(x *exchange) error {
 	if len(x.out) == 0 {
 		return nil
 	}
+	x.headed = true
 	err := c.write(x.out, x.until)
 	x.out = x.out[:0]
 	if err != nil {

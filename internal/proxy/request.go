@@ -41,10 +41,13 @@ func (c *conn) turn(x *exchange) bool {
 	return x.keep
 }
 
-// latest returns the listener's present state; that of the last request if the listener is gone.
+// latest returns the listener's present state; that of the last request, if there was one, where the
+// present one does not admit the connection.
 func (c *conn) latest() *State {
-	if s := c.state.Load(); s != nil && (c.d.Chain == "" || s.chains[c.d.Chain]) || c.current == nil {
+	if s := c.present(); s != nil {
 		c.current = s
+	} else if c.current == nil {
+		c.current = c.state.Load()
 	}
 	return c.current
 }

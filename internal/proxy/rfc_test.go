@@ -61,6 +61,7 @@ func TestAnswers(t *testing.T) {
 		{name: "TLS", request: get, answer: "\x15\x03\x01\x00\x02\x02\x28", status: 502, body: "-", keep: true, code: diag.UpstreamSpeaksTLS},
 		{name: "closes without an answer", request: get, answer: "", close: true, status: 502, body: "-", keep: true, code: diag.UpstreamClosedEarly},
 		{name: "closes in the head", request: get, answer: "HTTP/1.1 200 OK\r\nContent-", close: true, status: 502, body: "-", keep: true, code: diag.UpstreamClosedEarly},
+		{name: "bad chunk", request: get, answer: "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcX", status: 502, body: "-", keep: true, code: diag.UpstreamProtocolError},
 		{name: "101 unasked", request: get, answer: "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", status: 502, body: "-", keep: true, code: diag.UpstreamProtocolError},
 	}
 	for _, tt := range tests {
