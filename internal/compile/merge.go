@@ -86,11 +86,31 @@ func (c *compiler) add(s *socket, l *translate.Listener) {
 				"Give the two listeners different hosts or ports.")
 		}
 	}
+	if len(hosts) < len(l.Chain.Hosts) && !joins {
+		l.Chain.VirtualHosts = within(l.Chain.VirtualHosts, hosts)
+	}
 	l.Chain.Hosts = hosts
 	slices.SortFunc(l.Chain.Hosts, hostname.Compare)
 	if len(hosts) > 0 {
 		s.chains = append(s.chains, l)
 	}
+}
+
+// within returns the virtual hosts of which requests can come to a chain of these hosts.
+func within(list []*ir.VirtualHost, hosts []hostname.Pattern) []*ir.VirtualHost {
+	out := []*ir.VirtualHost{}
+	for _, vh := range list {
+		var kept []hostname.Pattern
+		for _, p := range vh.Hosts {
+			if slices.ContainsFunc(hosts, func(h hostname.Pattern) bool { return h.Covers(p) }) {
+				kept = append(kept, p)
+			}
+		}
+		if len(kept) > 0 {
+			out = append(out, &ir.VirtualHost{Hosts: kept, Routes: vh.Routes})
+		}
+	}
+	return out
 }
 
 func protocol(tls bool) string {
