@@ -50,7 +50,7 @@ and how to mend it. Certificates are judged too. Exit code 3 means findings at o
 			if output == "table" {
 				writeDiagnostics(s.Out, ds)
 				fmt.Fprintf(s.Err, "%s in %d objects\n", summary(ds), set.Len())
-			} else if err := writeAs(s.Out, output, map[string]any{"diagnostics": emptyNotNull(ds), "objects": set.Len()}); err != nil {
+			} else if err := writeAs(s.Out, output, map[string]any{"diagnostics": emptyNotNull(ds), "summary": counts(ds, set.Len())}); err != nil {
 				return err
 			}
 			if worst, any := diag.Worst(ds); any && worst >= limit {
@@ -94,6 +94,15 @@ func writeDiagnostics(w io.Writer, ds []diag.Diagnostic) {
 }
 
 func indent(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n        ") }
+
+// counts is the summary as data.
+func counts(ds []diag.Diagnostic, objects int) map[string]int {
+	n := map[string]int{"objects": objects, "error": 0, "warning": 0, "info": 0}
+	for _, d := range ds {
+		n[d.Severity.String()]++
+	}
+	return n
+}
 
 func summary(ds []diag.Diagnostic) string {
 	var n [3]int

@@ -8,6 +8,7 @@ package diag
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -84,13 +85,41 @@ func (p Position) String() string {
 // wrong; Fix is one sentence or command that mends it (empty where there is nothing to do). Field is
 // the path inside the object, as in "spec.servers[0].tls.credentialName".
 type Diagnostic struct {
+	Code     Code
+	Severity Severity
+	Object   Object
+	Position Position
+	Field    string
+	Message  string
+	Fix      string
+}
+
+// flat is a diagnostic as JSON has it: one level, for jq and its like.
+type flat struct {
 	Code     Code     `json:"code"`
+	Slug     string   `json:"slug"`
 	Severity Severity `json:"severity"`
-	Object   Object   `json:"object"`
-	Position Position `json:"position"`
-	Field    string   `json:"field,omitempty"`
-	Message  string   `json:"message"`
-	Fix      string   `json:"fix,omitempty"`
+	Object
+	Position
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+	Fix     string `json:"fix,omitempty"`
+}
+
+// MarshalJSON writes one flat object: code, slug, severity, kind, namespace, name, file, line, field,
+// message, fix.
+func (d Diagnostic) MarshalJSON() ([]byte, error) {
+	return json.Marshal(flat{d.Code, d.Code.Slug(), d.Severity, d.Object, d.Position, d.Field, d.Message, d.Fix})
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (d *Diagnostic) UnmarshalJSON(b []byte) error {
+	var f flat
+	if err := json.Unmarshal(b, &f); err != nil {
+		return err
+	}
+	*d = Diagnostic{f.Code, f.Severity, f.Object, f.Position, f.Field, f.Message, f.Fix}
+	return nil
 }
 
 // String renders the diagnostic on one line, for logs.
