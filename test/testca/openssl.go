@@ -144,3 +144,17 @@ func OpenSSL(tb testing.TB, dir string, args ...string) []byte {
 	}
 	return out.Bytes()
 }
+
+// OpenSeed returns the certificates that SeedCerts made in dir before.
+func OpenSeed(tb testing.TB, dir string) *Seed { return &Seed{Dir: dir, tb: tb} }
+
+// SeedClient issues a client certificate with the walk's commands and subject from the root of a set
+// into dir, and returns the paths of certificate and key.
+func (s *Seed) SeedClient(set, dir string) (cert, key string) {
+	s.tb.Helper()
+	base := filepath.Join(dir, "client.example.com")
+	OpenSSL(s.tb, dir, "req", "-out", base+".csr", "-newkey", "rsa:2048", "-nodes", "-keyout", base+".key", "-subj", "/CN=client.example.com/O=client organization")
+	OpenSSL(s.tb, dir, "x509", "-req", "-sha256", "-days", "365", "-CA", s.Path(set, "example.com.crt"), "-CAkey", s.Path(set, "example.com.key"),
+		"-set_serial", "1", "-in", base+".csr", "-out", base+".crt")
+	return base + ".crt", base + ".key"
+}
