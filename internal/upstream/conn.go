@@ -32,6 +32,7 @@ type Conn struct {
 	requests  int
 	lent      bool
 	idleSince int64 // Unix nanoseconds, coarse
+	one       [1]byte
 }
 
 // wire is the TCP connection under a Conn. While probing is set a Read returns at once, whatever
@@ -144,8 +145,7 @@ func (c *Conn) usable(t *originator) bool {
 		return false
 	}
 	c.wire.probing = true
-	var one [1]byte
-	n, err := c.Conn.Read(one[:])
+	n, err := c.Conn.Read(c.one[:])
 	c.wire.probing = false
 	_, nothing := err.(errNothing)
 	return n == 0 && nothing
