@@ -33,6 +33,15 @@ func TestIdentify(t *testing.T) {
 	}
 }
 
+func TestAlias(t *testing.T) {
+	for name, want := range map[string]Name{"X_Forwarded_Client-Cert": XForwardedClientCert, "CLIENT_CERT": ClientCert,
+		"Client-Cert": Other, "X_Own": Other, "_": Other, "": Other, strings.Repeat("_", 40): Other} {
+		if got := Alias([]byte(name)); got != want {
+			t.Errorf("Alias(%q) = %v, want %v", name, got, want)
+		}
+	}
+}
+
 func text(f *Fields) string {
 	var b strings.Builder
 	for i := range f.Len() {
@@ -157,6 +166,7 @@ func TestTrailerAllowed(t *testing.T) {
 		"X-Checksum": true, "grpc-status": true, "Server-Timing": true, "ETag": true, "Proxy-Status": true, "Digest": true,
 		"Content-Length": false, "Host": false, "transfer-encoding": false, "Authorization": false, "Set-Cookie": false, "Content-Encoding": false,
 		"Vary": false, "Age": false, "Range": false, "If-Range": false, "Expires": false, "Cache-Control": false, "TE": false, "X-Forwarded-Foo": false, "WWW-Authenticate": false,
+		"X_Forwarded_Client_Cert": false, "client_cert": false, "User_Agent": false, "Set_Cookie2": false, "X_Checksum": true,
 	} {
 		if got := TrailerAllowed(Identify([]byte(name)), []byte(name)); got != want {
 			t.Errorf("TrailerAllowed(%q) = %v", name, got)

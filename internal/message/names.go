@@ -1,6 +1,9 @@
 package message
 
-import "encoding/binary"
+import (
+	"bytes"
+	"encoding/binary"
+)
 
 // canonical holds the spelling that Hakone writes for the names it knows.
 var canonical = [numNames][]byte{
@@ -77,6 +80,22 @@ func hash(name []byte) uint8 {
 	n := len(name)
 	x := uint32(name[0]|0x20) | uint32(name[n*3/4]|0x20)<<8 | uint32(name[n-1]|0x20)<<16 | uint32(n)<<24
 	return uint8(x * 0x9e3779b1 >> 24)
+}
+
+// Alias returns the known name that a name stands for to readers who take "_" for "-", as CGI and
+// what came of it do (RFC 3875 section 4.1.18). It is Other for names without "_".
+func Alias(name []byte) Name {
+	if len(name) > maxName || bytes.IndexByte(name, '_') < 0 {
+		return Other
+	}
+	var dashed [maxName]byte
+	for i, c := range name {
+		if c == '_' {
+			c = '-'
+		}
+		dashed[i] = c
+	}
+	return Identify(dashed[:len(name)])
 }
 
 // Identify returns the Name of a field name (ASCII case ignored), or Other.

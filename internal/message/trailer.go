@@ -25,7 +25,21 @@ func TrailerAllowed(id Name, name []byte) bool {
 	for _, prefix := range [...]string{"content-", "if-", "x-forwarded-", "client-cert", "accept-",
 		"cache-control", "max-forwards", "set-cookie", "www-authenticate", "authentication-info", "x-envoy-",
 		"access-control-", "retry-after", "sec-"} {
-		if len(name) >= len(prefix) && EqualFold(name[:len(prefix)], []byte(prefix)) {
+		if HasPrefixAlike(name, prefix) {
+			return false
+		}
+	}
+	return Alias(name) == Other
+}
+
+// HasPrefixAlike reports whether name begins with prefix (in lower case), ASCII case ignored and "_"
+// taken for "-": see Alias.
+func HasPrefixAlike(name []byte, prefix string) bool {
+	if len(name) < len(prefix) {
+		return false
+	}
+	for i := range len(prefix) {
+		if c := lower(name[i]); c != prefix[i] && (c != '_' || prefix[i] != '-') {
 			return false
 		}
 	}

@@ -26,6 +26,7 @@ func New() filter.Filter {
 
 func (s *step) Request(x *filter.Exchange) filter.Result {
 	f := &x.Request.Fields
+	dropAliases(f)
 	verified := x.Peer.ClientCert != nil && x.Peer.ClientCert.Verified
 	var own *filter.Identity
 	if verified {
@@ -49,6 +50,25 @@ func (s *step) Request(x *filter.Exchange) filter.Result {
 		f.DelSet(identity)
 	}
 	return filter.Next
+}
+
+// dropAliases removes claims in a spelling that some origins read as one of the fields
+// ("Client_Cert"), in every mode: no proxy writes them.
+func dropAliases(f *message.Fields) {
+	for i := range f.Len() {
+		if alias(f.At(i)) {
+			f.DelFunc(alias)
+			return
+		}
+	}
+}
+
+func alias(l *message.Field) bool {
+	if l.ID != message.Other {
+		return false
+	}
+	id := message.Alias(l.Name)
+	return id != message.Other && identity.Has(id)
 }
 
 func (s *step) Response(*filter.Exchange) filter.Result { return filter.Next }

@@ -48,7 +48,8 @@ func TestModes(t *testing.T) {
 			peer.Identity = &filter.Identity{XFCC: []byte(ours), Cert: []byte("ours")}
 		}
 		x := &filter.Exchange{Peer: peer, Request: &message.Request{}}
-		for _, l := range []string{"x-forwarded-client-cert: " + theirs, "CLIENT-CERT: theirs", "Client-Cert-Chain: theirs", "Accept: x"} {
+		for _, l := range []string{"x-forwarded-client-cert: " + theirs, "CLIENT-CERT: theirs", "Client-Cert-Chain: theirs", "Accept: x",
+			"X_Forwarded_Client_Cert: theirs", "client_cert: theirs", "Client-Cert_Chain: theirs"} {
 			n, v, _ := strings.Cut(l, ": ")
 			x.Request.Fields.AddString(n, v)
 		}
@@ -61,6 +62,11 @@ func TestModes(t *testing.T) {
 		}
 		if chain, ok := f.Get(message.ClientCertChain); ok && c.clientCert != "theirs" {
 			t.Errorf("%s, certificate %s: Client-Cert-Chain %q is left", c.mode, c.certified, chain)
+		}
+		for i := range f.Len() {
+			if bytes.IndexByte(f.At(i).Name, '_') >= 0 {
+				t.Errorf("%s, certificate %s: %s is left, which WSGI reads as an identity", c.mode, c.certified, f.At(i).Name)
+			}
 		}
 		if !f.Has(message.Other) && f.Len() == 0 {
 			t.Errorf("%s: other fields are gone", c.mode)

@@ -30,9 +30,11 @@ func New(s Settings) filter.Filter { return &step{s} }
 func (s *step) Request(x *filter.Exchange) filter.Result {
 	f := &x.Request.Fields
 	peer := x.Peer.Remote.Addr().Unmap()
-	if !s.Trust.Believes(peer) {
+	believed := s.Trust.Believes(peer)
+	if !believed {
 		f.DelSet(identity)
 	}
+	dropClaims(f, believed)
 	client := peer
 	if s.RealIP {
 		client = s.Trust.Client(peer, f)
@@ -51,6 +53,29 @@ func (s *step) Request(x *filter.Exchange) filter.Result {
 		s.appendForwarded(x, peer)
 	}
 	return filter.Next
+}
+
+// dropClaims removes what else origins take for a hop's word: the fields above in a spelling that some
+// read as theirs ("X_Forwarded_For"), from everybody; and other fields of their families
+// ("X-Forwarded-Ssl", "X-Envoy-Internal") from peers that are not believed.
+func dropClaims(f *message.Fields, believed bool) {
+	for i := range f.Len() {
+		if claim(f.At(i), believed) {
+			f.DelFunc(func(l *message.Field) bool { return claim(l, believed) })
+			return
+		}
+	}
+}
+
+func claim(l *message.Field, believed bool) bool {
+	if l.ID != message.Other || len(l.Name) < 2 || l.Name[0]|0x20 != 'x' || l.Name[1] != '-' && l.Name[1] != '_' {
+		return false
+	}
+	if !believed && (message.HasPrefixAlike(l.Name, "x-forwarded-") || message.HasPrefixAlike(l.Name, "x-envoy-")) {
+		return true
+	}
+	id := message.Alias(l.Name)
+	return id != message.Other && identity.Has(id)
 }
 
 func (s *step) Response(*filter.Exchange) filter.Result { return filter.Next }

@@ -47,6 +47,26 @@ func TestBelievedHopIsAppendedTo(t *testing.T) {
 	}
 }
 
+// TestClaimsInOtherSpellings are fields that origins take for a hop's word although no hop here wrote
+// them: WSGI and CGI read "_" as "-", frameworks believe further names of the family.
+func TestClaimsInOtherSpellings(t *testing.T) {
+	lines := []string{"X_Forwarded_For: 1.1.1.1", "x-forwarded_proto: https", "X_REAL_IP: 1.1.1.1", "X-Forwarded-Ssl: on", "X_Forwarded_Prefix: /p",
+		"X-Envoy-Internal: true", "X_Own: 1", "Own_Forwarded-For: 1", "X-Forwarder: 1"}
+	own := "X-Forwarded-For: 10.0.0.1\nX-Forwarded-Proto: https\nX-Forwarded-Host: a.test\nX-Forwarded-Port: 443\n"
+	kept := "X_Own: 1\nOwn_Forwarded-For: 1\nX-Forwarder: 1\n"
+	x := exchange("10.0.0.1", lines...)
+	New(Settings{}).Request(x)
+	if got := dump(&x.Request.Fields); got != kept+own {
+		t.Errorf("a stranger's: got\n%swant\n%s", got, kept+own)
+	}
+	x = exchange("10.0.0.1", lines...)
+	New(Settings{Trust: filter.Trust{Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}}).Request(x)
+	want := "X-Forwarded-Ssl: on\nX_Forwarded_Prefix: /p\nX-Envoy-Internal: true\n" + kept + own
+	if got := dump(&x.Request.Fields); got != want {
+		t.Errorf("a believed hop's: got\n%swant\n%s", got, want)
+	}
+}
+
 func TestForwardedQuotesIPv6(t *testing.T) {
 	x := exchange("2001:db8::1")
 	New(Settings{Forwarded: true}).Request(x)
