@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -37,28 +38,39 @@ func withdraws(last, next *ir.Snapshot) bool {
 	if last.Trust != next.Trust {
 		return true
 	}
-	floors := func(c *ir.Config) map[string]uint16 {
-		m := map[string]uint16{}
-		for _, l := range c.Listeners {
-			for _, chain := range l.Chains {
-				if chain.TLS == nil {
-					continue
-				}
-				m[chain.Name] = chain.TLS.MinVersion
-				for _, h := range chain.HostTLS {
-					m[chain.Name+" "+h.Host.String()] = h.TLS.MinVersion
-				}
-			}
-		}
-		return m
-	}
 	before := floors(last.Config)
 	for name, floor := range floors(next.Config) {
-		if old, ok := before[name]; ok && floor > old {
+		old, ok := before[name]
+		if !ok { // a host that had no settings of its own had its chain's
+			old, ok = before[floorOf{chain: name.chain}]
+		}
+		if ok && floor > old {
 			return true
 		}
 	}
 	return false
+}
+
+// floorOf names the floor of a chain, or of a host of it that a policy singles out.
+type floorOf struct {
+	chain string
+	host  hostname.Pattern
+}
+
+func floors(c *ir.Config) map[floorOf]uint16 {
+	m := map[floorOf]uint16{}
+	for _, l := range c.Listeners {
+		for _, chain := range l.Chains {
+			if chain.TLS == nil {
+				continue
+			}
+			m[floorOf{chain: chain.Name}] = chain.TLS.MinVersion
+			for _, h := range chain.HostTLS {
+				m[floorOf{chain.Name, h.Host}] = h.TLS.MinVersion
+			}
+		}
+	}
+	return m
 }
 
 // logSecrets names every secret that was rotated, withdrawn or came back, with its fingerprint and

@@ -34,16 +34,17 @@ type graces struct {
 	grace time.Duration
 	since map[ir.SecretRef]time.Time
 	last  map[ir.SecretRef]*ir.Credential // the last that had a pair
+	over  map[ir.SecretRef]bool           // deleted and past the grace: only a good pair brings it back
 }
 
 func newGraces(grace time.Duration) *graces {
-	return &graces{grace: grace, since: map[ir.SecretRef]time.Time{}, last: map[ir.SecretRef]*ir.Credential{}}
+	return &graces{grace: grace, since: map[ir.SecretRef]time.Time{}, last: map[ir.SecretRef]*ir.Credential{}, over: map[ir.SecretRef]bool{}}
 }
 
 // apply replaces credentials that are gone by what served before. A secret that was deleted serves on
 // for the grace and is then withdrawn; a secret that is there but cannot be used (broken) serves its
-// last good pair until it is mended, because nothing that was serving stops for a typing error. It
-// returns references that newly began a grace, and when the next one ends (zero: none runs).
+// last good pair until it is mended, because nothing that was serving stops for a typing error. What
+// was withdrawn stays so until there is a good pair again. It returns references that newly began a grace, and when the next one ends (zero: none runs).
 func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now time.Time) (began []ir.SecretRef, next time.Time) {
 	wanted := map[ir.SecretRef]bool{}
 	for ref, c := range secrets.ByRef {
@@ -51,6 +52,7 @@ func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now
 		if c.Pair != nil {
 			g.last[ref] = c
 			delete(g.since, ref)
+			delete(g.over, ref)
 			continue
 		}
 		from, good := ref, g.last[ref]
@@ -66,7 +68,9 @@ func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now
 		kept := *good
 		kept.Detail = c.Detail
 		if !deleted(from) {
-			secrets.ByRef[ref] = &kept
+			if !g.over[from] {
+				secrets.ByRef[ref] = &kept
+			}
 			continue
 		}
 		start, running := g.since[from]
@@ -83,12 +87,14 @@ func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now
 			}
 			continue
 		}
+		g.over[from] = true
 		secrets.ByRef[ref] = &ir.Credential{Origin: c.Origin, Code: diag.CredentialWithdrawn, Detail: "the secret was deleted and its grace is over"}
 	}
 	for ref := range g.last {
 		if !wanted[ref] { // no listener refers to it any more
 			delete(g.last, ref)
 			delete(g.since, ref)
+			delete(g.over, ref)
 		}
 	}
 	return began, next

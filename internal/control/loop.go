@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -81,7 +80,9 @@ type Loop struct {
 	known    map[string]bool // diagnostics that have been logged
 	snapshot *ir.Snapshot
 	hash     ir.Revision
-	wake     time.Time // when a grace ends or a refused port is tried again
+	files    files         // certificate files that manifests name
+	wake     time.Time     // when a grace ends, a refused port is tried again, or certificates are judged again
+	retry    time.Duration // how long until then for a refused port
 }
 
 // New returns a Loop that reads source and drives plane.
@@ -133,7 +134,7 @@ func (l *Loop) Run(ctx context.Context) error {
 				return ErrNoListener
 			}
 		case <-timer.C:
-			if l.good != nil {
+			if l.good != nil && (!time.Now().Before(l.wake) || l.files.changed()) {
 				l.apply(ctx)
 			}
 		}
@@ -141,12 +142,24 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// untilWake is how long to sleep; certificates age, so the lint is renewed every hour at least.
+// How long the loop sleeps without being woken, and between looks at certificate files.
+const (
+	lintEvery     = time.Hour // certificates age
+	filesEvery    = 3 * time.Second
+	retryAtFirst  = 5 * time.Second
+	retryAtLength = time.Minute
+)
+
+// untilWake is how long to sleep.
 func (l *Loop) untilWake() time.Duration {
-	if l.wake.IsZero() {
-		return time.Hour
+	sleep := lintEvery
+	if !l.wake.IsZero() {
+		sleep = max(time.Until(l.wake), time.Millisecond)
 	}
-	return max(time.Until(l.wake), time.Millisecond)
+	if len(l.files.seen) > 0 {
+		sleep = min(sleep, filesEvery)
+	}
+	return sleep
 }
 
 // take keeps what broke and applies a new set.
@@ -166,11 +179,12 @@ func (l *Loop) take(ctx context.Context, p published) {
 func (l *Loop) apply(ctx context.Context) {
 	now := time.Now()
 	settings := l.opts.Settings
-	settings.Files = readFiles(istio.FilePaths(l.good))
+	settings.Files = l.files.read(istio.FilePaths(l.good))
 	result := Evaluate(l.good, settings, l.cache)
+	l.cache.Sweep()
 	began, next := l.graces.apply(result.Snapshot.Secrets, func(ref ir.SecretRef) bool { return !l.exists(ref) }, now)
 	result.Snapshot.Seal()
-	l.wake = next
+	l.wake = earliest(next, now.Add(lintEvery))
 	for _, ref := range began {
 		l.opts.Logger.Warn("secret was deleted; its certificate serves new handshakes until the grace ends",
 			"secret", ref, "grace", l.opts.SecretGrace, "code", diag.SecretDeleted)
@@ -196,34 +210,62 @@ func (l *Loop) apply(ctx context.Context) {
 	staged, err := l.plane.Prepare(ctx, gen)
 	if err != nil {
 		l.opts.Logger.Error("generation was not applied, the last one goes on serving", "revision", hash, "err", err)
+		l.tryAgain(now)
 		return
 	}
 	applied := staged.Commit()
+	l.logApplied(gen, applied, now)
 	l.snapshot, l.hash = result.Snapshot, hash
 	l.mu.Lock()
 	l.state.Generation, l.state.Applied = gen, applied
 	state := l.state
 	l.mu.Unlock()
-	l.opts.Logger.Info("applied", "revision", hash, "epoch", gen.Epoch, "listeners", len(applied.Listeners), "dur", time.Since(now).Round(time.Microsecond))
-	for _, r := range applied.Listeners {
-		if r.Code != 0 {
-			l.opts.Logger.Error("listener does not serve", "listener", r.Name, "address", r.Address, "code", r.Code, "err", r.Detail, "fix", r.Fix)
-		}
-	}
 	if l.refused() {
-		l.wake = earliest(l.wake, now.Add(5*time.Second))
+		l.tryAgain(now)
+	} else {
+		l.retry = 0
 	}
 	if l.opts.OnApplied != nil {
 		l.opts.OnApplied(state)
 	}
 }
 
-// exists reports whether the object behind a reference is in the current set; files count as there.
-func (l *Loop) exists(ref ir.SecretRef) bool {
-	namespace, name, ok := strings.Cut(string(ref), "/")
-	if !ok || strings.HasPrefix(string(ref), "file:") {
-		return true
+// tryAgain wakes the loop after a while that grows with every time.
+func (l *Loop) tryAgain(now time.Time) {
+	l.retry = min(max(2*l.retry, retryAtFirst), retryAtLength)
+	l.wake = earliest(l.wake, now.Add(l.retry))
+}
+
+// logApplied says what a generation changed: once for each, and for listeners that do not serve once
+// for each reason. A port that is tried again in vain is no news.
+func (l *Loop) logApplied(gen *ir.Generation, applied *ir.Applied, began time.Time) {
+	before := map[string]ir.ListenerResult{}
+	if last := l.State().Applied; last != nil {
+		for _, r := range last.Listeners {
+			before[r.Name] = r
+		}
 	}
+	news := gen.Hash != l.hash
+	for _, r := range applied.Listeners {
+		if r == before[r.Name] {
+			continue
+		}
+		news = true
+		if r.Code != 0 {
+			l.opts.Logger.Error("listener does not serve", "listener", r.Name, "address", r.Address, "code", r.Code, "err", r.Detail, "fix", r.Fix)
+		}
+	}
+	if news {
+		l.opts.Logger.Info("applied", "revision", gen.Hash, "epoch", gen.Epoch, "listeners", len(applied.Listeners), "dur", time.Since(began).Round(time.Microsecond))
+	}
+}
+
+// exists reports whether what a reference names is still there, usable or not.
+func (l *Loop) exists(ref ir.SecretRef) bool {
+	if paths, isFiles := strings.CutPrefix(string(ref), "file:"); isFiles {
+		return !slices.ContainsFunc(strings.Split(paths, "|"), l.files.gone)
+	}
+	namespace, name, _ := strings.Cut(string(ref), "/")
 	return l.good.Secret(namespace, name) != nil
 }
 
@@ -250,18 +292,6 @@ func (l *Loop) logNew(ds []diag.Diagnostic) {
 			"name", d.Object.Name, "at", d.Position.String(), "field", d.Field, "fix", d.Fix)
 	}
 	l.known = now
-}
-
-// readFiles reads the certificate files that manifests name. What cannot be read is left out; the
-// translator says so at the field.
-func readFiles(paths []string) map[string][]byte {
-	files := make(map[string][]byte, len(paths))
-	for _, p := range paths {
-		if b, err := os.ReadFile(p); err == nil {
-			files[p] = b
-		}
-	}
-	return files
 }
 
 func earliest(a, b time.Time) time.Time {

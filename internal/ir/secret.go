@@ -8,7 +8,8 @@ import (
 )
 
 // SecretRef names a credential: "namespace/name" of a Secret, or "file:PATH|PATH" for certificate
-// files named in a manifest.
+// files named in a manifest. One that is missing is named by all places where it was sought, joined by
+// "|".
 type SecretRef string
 
 // TrustRef names a trust bundle: "namespace/name" of the Secret or "configmap:namespace/name" of the
@@ -30,8 +31,8 @@ type Credential struct {
 	Code   diag.Code       // why Pair is nil: CredentialMissing or CredentialWithdrawn
 	Detail string          // one sentence for the log
 
-	// Sought are other references under which a missing credential would be found if its secret
-	// existed: the grace after a deletion looks there too.
+	// Sought are the references under which a missing credential would be found if its secret existed:
+	// the grace after a deletion looks there.
 	Sought []SecretRef
 
 	// Withdrawn is set while Pair is served only for the grace after its secret's deletion.

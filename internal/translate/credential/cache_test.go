@@ -77,10 +77,10 @@ func TestMissingCredentialNamesWhereItWasSought(t *testing.T) {
 	f := translate.NewFragment()
 	finder := New(secrets(t, "1"), translate.Context{Namespace: "istio-system"}, f, nil)
 	ref, ok := finder.Pair(finder.Places("default"), "gone", ir.Origin{Field: "spec.x"})
-	if ok || ref != "istio-system/gone" {
+	if ok || ref != "istio-system/gone|default/gone" {
 		t.Fatalf("%q, %v", ref, ok)
 	}
-	if s := f.Secrets[ref].Sought; len(s) != 1 || s[0] != "default/gone" {
+	if s := f.Secrets[ref].Sought; len(s) != 2 || s[0] != "istio-system/gone" || s[1] != "default/gone" {
 		t.Errorf("sought %v", s)
 	}
 	if ref, ok := finder.Pair(finder.Places("default"), "s0", ir.Origin{}); !ok || ref != "default/s0" {

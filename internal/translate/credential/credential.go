@@ -56,13 +56,16 @@ func (f *Finder) Places(own string) []string {
 func (f *Finder) Pair(places []string, name string, from ir.Origin) (ir.SecretRef, bool) {
 	s := f.findSecret(places, name)
 	if s == nil {
-		ref := secretRef(places[0], name)
 		message := f.missing("secret", resource.KindSecret, places, name)
 		f.report(diag.SecretNotFound, from, message, createSecret(places[0], name))
 		c := &ir.Credential{Origin: from, Code: diag.CredentialMissing, Detail: message}
-		for _, ns := range places[1:] {
+		var names []string
+		for _, ns := range places {
 			c.Sought = append(c.Sought, secretRef(ns, name))
+			names = append(names, ns+"/"+name)
 		}
+		// Named by all places: of what is missing, two namespaces must not share one.
+		ref := ir.SecretRef(strings.Join(names, "|"))
 		f.out.Secrets[ref] = c
 		return ref, false
 	}
