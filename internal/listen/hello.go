@@ -125,17 +125,19 @@ func (h *rawHello) parseExtensions(body cursor) error {
 	if !ok || len(body) != 0 {
 		return helloError("the extension block")
 	}
-	seen := make([]uint16, 0, 24)
+	// A bit per type: 64 KiB hold 16,000 extensions, and a search among them for each would cost a
+	// stranger's hello as much as a hundred handshakes.
+	var seen [1 << 16 / 64]uint64
 	for len(exts) > 0 {
 		typ, ok1 := exts.u16()
 		data, ok2 := exts.vec16()
 		if !ok1 || !ok2 {
 			return helloError("an extension's length")
 		}
-		if slices.Contains(seen, typ) {
+		if seen[typ>>6]&(1<<(typ&63)) != 0 {
 			return helloError("an extension comes twice")
 		}
-		seen = append(seen, typ)
+		seen[typ>>6] |= 1 << (typ & 63)
 		if !isGREASE(typ) {
 			h.extensions = append(h.extensions, typ)
 		}

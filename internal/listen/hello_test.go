@@ -224,6 +224,33 @@ func TestJA4(t *testing.T) {
 }
 
 // TestHelloRefused has one fault each.
+// TestHelloOfManyExtensions keeps the cost of a hello in proportion to its length: it is paid for
+// strangers, before any handshake.
+func TestHelloOfManyExtensions(t *testing.T) {
+	hello := func(n int) []byte {
+		var exts [][]byte
+		for i := range n {
+			exts = append(exts, ext(uint16(1000+i), nil))
+		}
+		return build(0x0303, []uint16{0x1301}, exts...)
+	}
+	cost := func(msg []byte) time.Duration {
+		best := time.Hour
+		for range 5 {
+			start := time.Now()
+			if _, err := ParseHello(msg); err != nil {
+				t.Fatal(err)
+			}
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	few, many := cost(hello(1000)), cost(hello(16000))
+	if many > 100*few {
+		t.Errorf("16 times the extensions take %v instead of %v", many, few)
+	}
+}
+
 func TestHelloRefused(t *testing.T) {
 	good := []uint16{0x1301}
 	for name, msg := range map[string][]byte{
