@@ -125,7 +125,7 @@ func (b *bench) checkFields(t *target) error {
 			return fmt.Errorf("%w: %q", err, head)
 		}
 		if want := fmt.Sprintf("%s:%d", host, s.Port); req.Host != want {
-			return fmt.Errorf("Host is %q, not %q", req.Host, want)
+			return fmt.Errorf("the upstream sees Host %q, not %q", req.Host, want)
 		}
 		if req.Close || req.Proto != "HTTP/1.1" {
 			return fmt.Errorf("the request would end the upstream connection: %q", head)

@@ -25,13 +25,14 @@ import (
 const host = "localhost"
 
 type options struct {
-	bin, out, only, profile string
-	quick, realTime         bool
-	rounds                  int
-	requests, handshakes    int
-	bulkBytes               int64
-	idle                    int
-	settle                  time.Duration
+	bin, against         string
+	out, only, profile   string
+	quick, realTime      bool
+	rounds               int
+	requests, handshakes int
+	bulkBytes            int64
+	idle                 int
+	settle               time.Duration
 }
 
 // bench is one run.
@@ -55,12 +56,13 @@ func main() {
 	var opt options
 	var role, spec string
 	flag.StringVar(&opt.bin, "bin", "bin/hakone", "hakone's binary")
+	flag.StringVar(&opt.against, "against", "", "another hakone binary to compare with, instead of the peers")
 	flag.StringVar(&opt.out, "out", "", "file for the report, beside stdout")
 	flag.StringVar(&opt.only, "only", "", "workloads to run, as W1,W5 (default: all)")
 	flag.StringVar(&opt.profile, "profile", "", "folder for perf profiles of hakone; needs perf and a binary with symbols")
 	flag.BoolVar(&opt.quick, "quick", false, "W1 and W4 on one core with fewer rounds")
 	flag.BoolVar(&opt.realTime, "rr", false, "run everything with real-time priority (needs root): less disturbed by other work on the machine")
-	flag.IntVar(&opt.rounds, "rounds", 0, "rounds that count (default 5, with -quick 3)")
+	flag.IntVar(&opt.rounds, "rounds", 0, "rounds that count (default 11, with -quick 5)")
 	flag.StringVar(&role, "role", "", "internal: what this process is (load, upstream, tls-upstream)")
 	flag.StringVar(&spec, "spec", "", "internal: the role's task")
 	flag.Parse()
@@ -87,21 +89,23 @@ func run(opt options, role, spec string) error {
 	if runtime.NumCPU() < 2 {
 		return fmt.Errorf("this needs two cores, one for the proxy and one for load and upstream")
 	}
-	opt.requests, opt.handshakes, opt.bulkBytes, opt.idle, opt.settle = 150_000, 3_000, 6<<30, 4000, 10*time.Second
-	if opt.quick {
-		opt.requests, opt.handshakes = 80_000, 1_500
-	}
+	opt.requests, opt.handshakes, opt.bulkBytes, opt.idle, opt.settle = 60_000, 1_500, 2<<30, 4000, 10*time.Second
 	if opt.rounds == 0 {
-		opt.rounds = 5
+		opt.rounds = 11
 		if opt.quick {
-			opt.rounds = 3
+			opt.rounds = 5
 		}
 	}
-	bin, err := filepath.Abs(opt.bin)
-	if err != nil {
-		return err
+	for _, bin := range []*string{&opt.bin, &opt.against} {
+		if *bin == "" {
+			continue
+		}
+		abs, err := filepath.Abs(*bin)
+		if err != nil {
+			return err
+		}
+		*bin = abs
 	}
-	opt.bin = bin
 	dir, err := os.MkdirTemp("", "hakone-bench-")
 	if err != nil {
 		return err
@@ -115,6 +119,16 @@ func run(opt options, role, spec string) error {
 	}
 	return os.RemoveAll(dir)
 }
+
+// peers are what hakone is compared with.
+func (b *bench) peers() []string {
+	if b.opt.against != "" {
+		return []string{before}
+	}
+	return []string{nginx, haproxy}
+}
+
+func (b *bench) names() []string { return append([]string{hakone}, b.peers()...) }
 
 func (b *bench) note(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)
@@ -189,8 +203,11 @@ func (b *bench) deploy(group []workload) ([]row, error) {
 	}
 	defer stop()
 	var targets []*target
-	for _, name := range []string{hakone, nginx, haproxy} {
+	for _, name := range b.names() {
 		s := setup{Dir: b.dir, PKI: b.pki, Host: host, Plain: b.upstream, TLS: b.tls, Cores: d.Cores, AccessLog: d.Log, Bulk: d.Bulk, RealTime: b.opt.realTime, Binary: b.opt.bin}
+		if name == before {
+			s.Binary = b.opt.against
+		}
 		if d.Cores == 1 {
 			s.CPU = b.proxyCPU()
 		}
@@ -272,11 +289,13 @@ func (b *bench) rounds(w workload, targets []*target) (row, error) {
 			if s.Conns > 256 {
 				return r, fmt.Errorf("%s opened %d upstream connections within one measurement", t.name, s.Conns)
 			}
-			if w.Pinned && s.Busy < 0.85 {
-				b.note("%s, %s: %s used %.0f %% of its core; load or upstream bounded it", w.ID, w.Name, t.name, 100*s.Busy)
-			}
 		}
 		slices.Reverse(order)
+	}
+	for _, t := range targets {
+		if busy, ok := r.spread(t.name, func(s sample) float64 { return s.Busy }); ok && w.Pinned && busy.Median < 0.85 {
+			b.note("%s, %s: %s used %.0f %% of its core: load or upstream bounded it, which makes its requests look dearer", w.ID, w.Name, t.name, 100*busy.Median)
+		}
 	}
 	return r, nil
 }

@@ -16,6 +16,7 @@ const (
 	hakone  = "hakone"
 	nginx   = "nginx"
 	haproxy = "haproxy"
+	before  = "before" // the other binary of -against
 )
 
 // doors are the ports of one target, each with one kind of TLS and one upstream.
@@ -79,7 +80,7 @@ func startTarget(name string, s setup) (*target, error) {
 			}
 		}
 		c.Args = []string{program(haproxy), "-db", "-f", filepath.Join(dir, "haproxy.cfg")}
-	case hakone:
+	case hakone, before:
 		if c.Args, err = hakoneArgs(data); err != nil {
 			return nil, err
 		}
