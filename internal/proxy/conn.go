@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -67,6 +68,7 @@ func newConn(p *Proxy, d Downstream, state *atomic.Pointer[State]) *conn {
 // serve runs the connection: a request after the other, and the buffers given back between.
 func (c *conn) serve() {
 	defer c.end()
+	defer c.rescue()
 	var x *exchange
 	for {
 		if x == nil {
@@ -84,6 +86,21 @@ func (c *conn) serve() {
 			c.p.spare.put(x)
 			x = nil
 		}
+	}
+}
+
+// rescue keeps a fault in the handling of one request from ending the process. Its buffers are left to
+// the garbage collector, as nobody knows who still uses them.
+func (c *conn) rescue() {
+	fault := recover()
+	if fault == nil {
+		return
+	}
+	c.p.log.Error("request handling failed", "listener", c.d.Raw.Spec().Name, "peer", c.d.Peer.Remote, "err", fault,
+		"stack", string(debug.Stack()))
+	c.close = closeAbrupt
+	if up := c.up.Swap(nil); up != nil {
+		up.Close()
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
@@ -209,6 +210,27 @@ func TestMisdirected(t *testing.T) {
 		resp, _ := roundTrip(t, c, r, "GET", "GET / HTTP/1.1\r\nHost: "+host+"\r\n\r\n")
 		if resp.StatusCode != want {
 			t.Errorf("%s: got %d, want %d", host, resp.StatusCode, want)
+		}
+	}
+}
+
+// panicking is a filter with a fault.
+type panicking struct{}
+
+func (panicking) Request(*filter.Exchange) filter.Result  { panic("fault in a filter") }
+func (panicking) Response(*filter.Exchange) filter.Result { return filter.Next }
+
+func TestFaultInAFilter(t *testing.T) {
+	o := answering(t, sized("x"))
+	g := start(t, setup{backend: o.addr, filters: []filter.Filter{panicking{}}})
+	c := g.dial()
+	_, _ = io.WriteString(c, get)
+	if got := until(t, c); got != "" {
+		t.Errorf("got %q", got)
+	}
+	for end := time.Now().Add(2 * time.Second); g.p.Connections() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the connection is still counted")
 		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -45,11 +44,6 @@ type wire struct {
 	into    []byte
 	n       int
 	err     error
-
-	corked   bool
-	gathered []byte
-	written  atomic.Int64
-	received atomic.Int64
 }
 
 // errNothing is what a probing Read returns when there is nothing to read. It is a temporary net.Error,
@@ -73,16 +67,12 @@ func newWire(tcp *net.TCPConn) (*wire, error) {
 	return w, nil
 }
 
-// Read reads what the peer sent.
+// Read reads what the peer sent; while probing without waiting.
 func (w *wire) Read(p []byte) (int, error) {
 	if w.probing {
 		return w.readProbing(p)
 	}
-	n, err := w.TCPConn.Read(p)
-	if n > 0 {
-		w.received.Add(int64(n))
-	}
-	return n, err
+	return w.TCPConn.Read(p)
 }
 
 func (w *wire) readProbing(p []byte) (int, error) {
@@ -93,40 +83,6 @@ func (w *wire) readProbing(p []byte) (int, error) {
 		return 0, err
 	}
 	return w.n, w.err
-}
-
-// Write writes p, or gathers it while corked.
-func (w *wire) Write(p []byte) (int, error) {
-	if w.corked {
-		w.gathered = append(w.gathered, p...)
-		return len(p), nil
-	}
-	n, err := w.TCPConn.Write(p)
-	w.written.Add(int64(n))
-	return n, err
-}
-
-// WriteLarge makes a large write to a TLS connection leave in one system call: p is written as records into
-// buf, which is then sent. buf is returned for reuse; it is at least as long as p afterwards.
-func (c *Conn) WriteLarge(p, buf []byte) ([]byte, error) {
-	if c.TLS == nil {
-		_, err := c.Conn.Write(p)
-		return buf, err
-	}
-	w := c.wire
-	w.corked, w.gathered = true, buf[:0]
-	_, err := c.TLS.Write(p)
-	buf = w.gathered
-	w.corked, w.gathered = false, nil
-	if err == nil {
-		_, err = w.Write(buf)
-	}
-	return buf[:0], err
-}
-
-// Bytes returns what went over the wire since the connection was made.
-func (c *Conn) Bytes() (received, written int64) {
-	return c.wire.received.Load(), c.wire.written.Load()
 }
 
 // CloseWrite ends the sending direction: close_notify where there is TLS, and a FIN.
@@ -218,13 +174,6 @@ func (c *Conn) Close() error {
 	c.lent = false
 	c.Endpoint.active.Add(-1)
 	return c.discard()
-}
-
-// Abort closes the connection with a reset, so that the peer notices that what it was being sent is
-// not complete.
-func (c *Conn) Abort() {
-	_ = c.wire.SetLinger(0)
-	c.Close()
 }
 
 // discard closes a connection that nobody uses and gives its permit back.
