@@ -52,6 +52,9 @@ type exchange struct {
 	state   *State
 	keep    bool // the client's connection goes on
 	headed  bool // the answer's head has been sent: it cannot be replaced
+	invited bool // the upstream has said 100: it reads the body
+
+	answered bool // a byte of an answer has come, interim ones included
 	access  telemetry.Access
 	idSpace [36]byte
 }
@@ -98,7 +101,7 @@ func (x *exchange) begin(c *conn) {
 	x.Exchange = filter.Exchange{Peer: c.d.Peer, Request: &x.req}
 	clear(x.ran)
 	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
-	x.sent, x.until, x.keep, x.headed = 0, 0, false, false
+	x.sent, x.until, x.keep, x.headed, x.invited, x.answered = 0, 0, false, false, false, false
 	x.access = telemetry.Access{}
 }
 

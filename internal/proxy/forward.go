@@ -43,11 +43,10 @@ func (c *conn) forward(x *exchange, u *upstream.Upstream) {
 			return
 		}
 		err := c.send(x)
-		n, got := 0, 0
 		if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 			// An upstream that refuses early closes after its answer, which may be there already.
-			var e error
-			if n, got, e = c.awaitAnswer(x); n > 0 {
+			n, got, e := c.awaitAnswer(x)
+			if n > 0 {
 				c.relay(x, n, got)
 				return
 			}
@@ -56,7 +55,7 @@ func (c *conn) forward(x *exchange, u *upstream.Upstream) {
 		if err == nil {
 			return // ended by an upgrade
 		}
-		if !fresh && got == 0 && c.repeatable(x, err) {
+		if !fresh && !x.answered && c.repeatable(x, err) {
 			c.dropUpstream(x)
 			continue
 		}
@@ -189,6 +188,7 @@ func (c *conn) awaitAnswer(x *exchange) (n, got int, err error) {
 			x.reply = grown
 		}
 		m, err := c.readUpstream(x, x.reply[got:])
+		x.answered = x.answered || m > 0
 		got += m
 		if m == 0 && err != nil {
 			return 0, got, err
@@ -217,6 +217,7 @@ func (c *conn) readUpstream(x *exchange, buf []byte) (int, error) {
 
 // interim passes a 1xx answer on to clients that understand it. 100 goes only to those who wait.
 func (c *conn) interim(x *exchange) error {
+	x.invited = x.invited || x.resp.Status == 100
 	if x.req.Proto == message.HTTP10 || x.resp.Status == 100 && !x.req.Continue {
 		return nil
 	}

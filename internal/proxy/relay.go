@@ -17,7 +17,9 @@ func (c *conn) relay(x *exchange, n, got int) {
 	if !resp.Fields.Names().Has(message.Date) {
 		resp.Fields.Append(message.Date, dateName, *c.p.date.Load())
 	}
-	reusable := resp.KeepAlive
+	// An upstream that was asked to expect a body and answers without having said 100 may have passed
+	// the body over, or wait for it still: then it would read the body as the next request.
+	reusable := resp.KeepAlive && (!x.req.Continue || x.invited)
 	c.responseFilters(x)
 	framing := resp.Body
 	if framing.Kind == message.UntilClose && !http10 {
