@@ -40,13 +40,13 @@ func (p policy) applyTLS(r *Resolver, up *ir.Upstream, t target) {
 // refuse makes the upstream answer 503. The first reason stays.
 func (p policy) refuse(r *Resolver, up *ir.Upstream, field, message, fix string) {
 	r.report(diag.UpstreamTLSInvalid, below(p.tlsFrom, field), message, fix)
-	p.spoil(up, message)
+	p.spoil(up, diag.UpstreamTLSInvalid, message)
 }
 
 // spoil is refuse for what has been reported already.
-func (p policy) spoil(up *ir.Upstream, detail string) {
+func (p policy) spoil(up *ir.Upstream, code diag.Code, detail string) {
 	if up.Fault == nil {
-		up.Fault = &ir.Fault{Code: diag.UpstreamTLSInvalid, Detail: p.tlsFrom.String() + ": " + detail}
+		up.Fault = &ir.Fault{Code: code, Detail: p.tlsFrom.String() + ": " + detail}
 	}
 }
 
@@ -63,7 +63,7 @@ func (p policy) clientCertificate(r *Resolver, up *ir.Upstream) {
 		return
 	}
 	if !ok {
-		p.spoil(up, "the client certificate is missing or broken")
+		p.spoil(up, diag.UpstreamCredentialMissing, "the client certificate is missing or broken")
 	}
 }
 
@@ -83,6 +83,6 @@ func (p policy) trust(r *Resolver, up *ir.Upstream) {
 		p.refuse(r, up, "caCrl", "caCrl needs caCertificates: the system's roots have no revocation list here", "Add caCertificates, or remove caCrl.")
 	}
 	if !ok {
-		p.spoil(up, "the CA that verifies the server is missing or broken")
+		p.spoil(up, diag.UpstreamCredentialMissing, "the CA that verifies the server is missing or broken")
 	}
 }
