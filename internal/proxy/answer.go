@@ -210,6 +210,8 @@ func proxyError(code diag.Code, status int) string {
 	switch {
 	case code >= 3101 && code < 3200:
 		return "tls_certificate_error"
+	case code >= 5000 && code < 6000:
+		return "proxy_configuration_error"
 	case status == 403 || status == 405:
 		return "http_request_denied"
 	case status < 500:

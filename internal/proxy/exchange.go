@@ -52,11 +52,11 @@ type exchange struct {
 	state   *State
 	keep    bool // the client's connection goes on
 	headed  bool // the answer's head has been sent: it cannot be replaced
-	invited bool // the upstream has said 100: it reads the body
-
-	answered bool // a byte of an answer has come, interim ones included
 	access  telemetry.Access
 	idSpace [36]byte
+
+	invited  bool // the upstream has said 100: it reads the body
+	answered bool // a byte of an answer has come, interim ones included
 }
 
 // spares are pools of buffers: no state, they only save allocations.

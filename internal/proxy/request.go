@@ -153,6 +153,11 @@ func (c *conn) match(x *exchange) *route.Route {
 	entry, code := x.state.Index.Choose(c.d.TLS != nil, c.d.Peer.SNI, req.Host)
 	if entry != nil {
 		x.access.Chain = entry.Chain.Name
+		if code == 0 && c.d.Chain != "" && entry.Chain.Name != c.d.Chain {
+			// The name has moved to another chain since the handshake, which that chain's settings, and
+			// its client authentication, have not judged.
+			code = diag.MisdirectedRequest
+		}
 	}
 	if code != 0 {
 		c.refuse(x, code, "host \""+string(req.Host)+"\" on a connection for \""+c.d.Peer.SNI+"\"")

@@ -46,7 +46,7 @@ const (
 )
 
 // tick is how often idle connections are looked at, and the granularity of idle timeouts.
-const tick = 500 * time.Millisecond
+const tick = time.Second
 
 // Registry holds every Upstream of the process. Safe for concurrent use.
 type Registry struct {
