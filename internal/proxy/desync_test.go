@@ -41,7 +41,6 @@ func TestNoRepeatAfterInterimAnswer(t *testing.T) {
 	if got := readHead(r); !strings.HasPrefix(got, "HTTP/1.1 502 ") {
 		t.Errorf("answer %q", got)
 	}
-	t.Log(g.record(), o.conns.Load())
 	for _, want := range []string{"GET / ", "GET /hint "} {
 		if head := <-heads; !strings.HasPrefix(head, want) {
 			t.Errorf("the upstream got %q, want %q", head, want)
