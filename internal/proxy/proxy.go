@@ -137,13 +137,15 @@ func (p *Proxy) Serve(d Downstream, state *atomic.Pointer[State]) {
 func (p *Proxy) Connections() int { return p.watches.count() }
 
 // Drain ends all connections: idle ones at once, others after the answer at hand, which says
-// "Connection: close". When ctx is done those that remain are closed. It returns when there is none
-// left, with ctx's error if some had to be cut. Close the listening sockets before.
+// "Connection: close". When ctx is done those that remain are cut. It returns when there is none left,
+// or a second after cutting (one may still be waiting for a connect to time out), with ctx's error if
+// some had to be cut. Close the listening sockets before.
 func (p *Proxy) Drain(ctx context.Context) error {
 	p.draining.Store(true)
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
 	var cut error
+	var since time.Time
 	for {
 		p.watches.each(func(w *watch) {
 			if cut != nil {
@@ -152,13 +154,16 @@ func (p *Proxy) Drain(ctx context.Context) error {
 				w.expireIdle()
 			}
 		})
-		if p.watches.count() == 0 {
+		if p.watches.count() == 0 || cut != nil && time.Since(since) > time.Second {
 			return cut
+		}
+		if cut != nil {
+			<-t.C
+			continue
 		}
 		select {
 		case <-ctx.Done():
-			cut = ctx.Err()
-			time.Sleep(time.Millisecond)
+			cut, since = ctx.Err(), time.Now()
 		case <-t.C:
 		}
 	}
