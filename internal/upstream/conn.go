@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
 // Conn is one connection to an endpoint, lent to one request at a time. Read, Write and the deadlines
@@ -30,7 +31,8 @@ type Conn struct {
 	shard     uint32
 	requests  int
 	lent      bool
-	idleSince int64 // Unix nanoseconds, coarse
+	shake     *telemetry.Handshake // of a TLS connection that has not answered a request yet
+	idleSince int64                // Unix nanoseconds, coarse
 	one       [1]byte
 }
 
@@ -114,6 +116,7 @@ func (c *Conn) Explain(err error) *Error {
 	if c.explain != nil {
 		if code, detail, ok := c.explain.ReadError(err); ok {
 			e.Code, e.Detail = code, detail
+			c.refusedLate(e)
 			return e
 		}
 	}
@@ -126,6 +129,18 @@ func (c *Conn) Explain(err error) *Error {
 		e.Code, e.Detail = diag.UpstreamReset, "the connection to "+c.Endpoint.Text+" failed"
 	}
 	return e
+}
+
+// refusedLate records a handshake that completed here and was refused there: a TLS 1.3 server judges
+// the client's certificate only afterwards.
+func (c *Conn) refusedLate(e *Error) {
+	if c.shake == nil || c.up.registry.opt.Sink == nil {
+		return
+	}
+	rec := *c.shake
+	c.shake = nil
+	rec.Code, rec.Detail, rec.Err, rec.Duration = e.Code, e.Detail, e.Err.Error(), time.Since(rec.Time)
+	c.up.registry.opt.Sink.Handshake(&rec)
 }
 
 // lend marks the connection as in use.
@@ -144,7 +159,7 @@ func (c *Conn) Release() {
 	if !c.lent {
 		return
 	}
-	c.lent = false
+	c.lent, c.shake = false, nil
 	c.Endpoint.active.Add(-1)
 	u := c.up
 	if c.Endpoint.gone.Load() || c.material != u.tls.Load().num ||

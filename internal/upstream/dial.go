@@ -56,7 +56,7 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 			}
 			return nil, failure
 		}
-		c.Conn, c.TLS, c.explain = secured, secured, t.tls
+		c.Conn, c.TLS, c.explain, c.shake = secured, secured, t.tls, rec
 	}
 	e.open.Add(1)
 	return c, nil
