@@ -6,12 +6,17 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/hakone-gateway/hakone/test/client"
 	"github.com/hakone-gateway/hakone/test/gateway"
 	"github.com/hakone-gateway/hakone/test/testca"
 )
@@ -199,6 +204,12 @@ func routeAll(name, host, service string, more ...string) string {
 		indented("    ", more)
 }
 
+// slice is an EndpointSlice of one address for a service.
+func slice(service, address string, port int, ready bool) string {
+	return fmt.Sprintf("apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: %s-1\n  labels:\n    kubernetes.io/service-name: %s\n"+
+		"addressType: IPv4\nports:\n- name: http\n  port: %d\n  protocol: TCP\nendpoints:\n- addresses:\n  - %s\n  conditions:\n    ready: %v\n", service, service, port, address, ready)
+}
+
 func indented(by string, texts []string) string {
 	var b strings.Builder
 	for _, text := range texts {
@@ -231,4 +242,25 @@ func writeFile(t *testing.T, path, text string) {
 	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// revokedSerial is the number of the certificate that revocation lists of tests name.
+func revokedSerial() *big.Int { return big.NewInt(0x5e1d0) }
+
+// drain says that nothing more is sent and reads until the peer has closed.
+func drain(t *testing.T, c *client.Conn) {
+	t.Helper()
+	_ = c.Conn.(*net.TCPConn).CloseWrite()
+	readToEnd(t, c)
+}
+
+// readToEnd reads until the peer has closed, and returns what came.
+func readToEnd(t *testing.T, c *client.Conn) string {
+	t.Helper()
+	b, err := io.ReadAll(c.R)
+	var timeout net.Error
+	if errors.As(err, &timeout) && timeout.Timeout() {
+		t.Error("the connection was not closed")
+	}
+	return string(b)
 }

@@ -65,7 +65,7 @@ func TestHelloInPieces(t *testing.T) {
 	s := newSite(t, "a.test", "b.test")
 	g := startSite(t, s, httpbin.Start(t), "a.test", "b.test")
 	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
-		for _, c := range []struct{ record, write int }{{0, 1}, {1, 0}, {7, 0}, {100, 0}, {3, 1}, {500, 1}} {
+		for _, c := range []struct{ record, write int }{{0, 1}, {1, 0}, {7, 0}, {100, 0}, {3, 1}, {150, 1}} {
 			t.Run(fmt.Sprintf("%s records of %d writes of %d", tls.VersionName(version), c.record, c.write), func(t *testing.T) {
 				t.Parallel()
 				raw := client.Dial(t, g.Addr(443))

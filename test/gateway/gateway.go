@@ -38,11 +38,16 @@ type Options struct {
 	User      uint32            // run as this user, if not 0; needs root
 }
 
-// Gateway is a running process. Safe for concurrent use.
+// Gateway is a running process, seen by one test. Safe for concurrent use.
 type Gateway struct {
 	Dir   string // the folder of manifests
 	Admin string // admin address
 	tb    testing.TB
+	*process
+}
+
+// process is what all tests share that see a gateway.
+type process struct {
 	ports map[int]int
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when the process is gone
@@ -73,7 +78,7 @@ func Binary(tb testing.TB) string {
 // still runs, when the test ends; a failed test shows what it wrote to stderr.
 func Start(tb testing.TB, o Options) *Gateway {
 	tb.Helper()
-	g := &Gateway{Dir: o.Dir, Admin: o.Admin, tb: tb, ports: map[int]int{}, ended: make(chan struct{}), news: make(chan struct{})}
+	g := &Gateway{o.Dir, o.Admin, tb, &process{ports: map[int]int{}, ended: make(chan struct{}), news: make(chan struct{})}}
 	if g.Dir == "" {
 		g.Dir = Folder(tb)
 	}
@@ -122,6 +127,9 @@ func Start(tb testing.TB, o Options) *Gateway {
 	}
 	return g
 }
+
+// For returns the gateway as a subtest sees it, which then fails by itself.
+func (g *Gateway) For(tb testing.TB) *Gateway { return &Gateway{g.Dir, g.Admin, tb, g.process} }
 
 // Folder returns a new folder with a short path, as unix sockets need it, removed when the test ends.
 func Folder(tb testing.TB) string {
