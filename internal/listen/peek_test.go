@@ -260,3 +260,34 @@ func TestSockets(t *testing.T) {
 		t.Error("a removed socket is still open")
 	}
 }
+
+// TestFaultOfOneConnection has the handling of a connection panic: others go on.
+func TestFaultOfOneConnection(t *testing.T) {
+	conns := make(chan *Conn, 1)
+	first := true
+	s := NewSet(Options{MaxConnections: 1, Handle: func(c *Conn) {
+		if first {
+			first = false
+			panic("fault")
+		}
+		conns <- c
+	}})
+	defer s.Close()
+	p := s.Prepare(context.Background(), []Spec{{Name: "a", Address: "127.0.0.1:0"}})
+	p.Commit()
+	dial := func() net.Conn {
+		c, err := net.Dial("tcp", p.Results[0].Addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	bad := dial()
+	defer bad.Close()
+	if _, err := bad.Read(make([]byte, 1)); err == nil {
+		t.Error("the connection was not closed")
+	}
+	good := dial()
+	defer good.Close()
+	(<-conns).Close()
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -255,6 +256,18 @@ func (k *socket) accept() {
 			continue
 		}
 		c.OnClose(func() { k.open.Add(-1) })
-		go k.set.opts.Handle(c)
+		go k.handle(c)
 	}
+}
+
+// handle serves a connection. A fault that one connection's bytes provoke, in a handshake say, ends
+// that connection and not the process with everybody else's.
+func (k *socket) handle(c *Conn) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			k.set.opts.Log.Error("handling a connection failed", "listener", c.Spec().Name, "peer", c.Remote(), "err", fault, "stack", string(debug.Stack()))
+			c.Close()
+		}
+	}()
+	k.set.opts.Handle(c)
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,7 @@ func (c *conn) startUpload(x *exchange) {
 
 func (u *upload) run() {
 	defer close(u.done)
-	err := u.pass()
+	err := u.guarded()
 	var refused *http1.Error
 	switch {
 	case err == nil:
@@ -64,6 +65,18 @@ func (u *upload) run() {
 		// Whoever waits for the answer is to stop waiting.
 		_ = u.up.SetReadDeadline(time.Unix(1, 0))
 	}
+}
+
+// guarded is pass; a fault in it ends the connection as if the client had gone, and not the process.
+func (u *upload) guarded() (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			u.c.p.log.Error("passing a request body on failed", "listener", u.c.d.Raw.Spec().Name, "peer", u.c.d.Peer.Remote, "err", fault,
+				"stack", string(debug.Stack()))
+			err = errClient
+		}
+	}()
+	return u.pass()
 }
 
 // errClient marks the end of a body that the client did not finish.
