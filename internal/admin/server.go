@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -105,8 +106,12 @@ func (u unlinker) Close() error {
 // Serve answers on ln until ctx ends. It closes ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	local := ln.Addr().Network() == "unix"
+	handler := s.Handler(local)
+	if a, ok := ln.Addr().(*net.TCPAddr); ok && a.IP.IsLoopback() {
+		handler = loopbackOnly(handler)
+	}
 	srv := &http.Server{
-		Handler:           s.Handler(local),
+		Handler:           handler,
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
 		MaxHeaderBytes: 32 << 10,
 		ErrorLog:       slog.NewLogLogger(s.logger.Handler(), slog.LevelDebug),
@@ -130,6 +135,25 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 		return err
 	}
 	return nil
+}
+
+// loopbackOnly refuses requests for a host that is no name of this machine. A browser on this machine
+// sends those for a page whose name was made to resolve here (DNS rebinding), to read what we tell.
+func loopbackOnly(next http.Handler) http.Handler {
+	own, err := os.Hostname()
+	if err != nil {
+		own = "localhost"
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u := url.URL{Host: r.Host}
+		host := strings.TrimSuffix(strings.ToLower(u.Hostname()), ".")
+		ip := net.ParseIP(host)
+		if ip.IsLoopback() || host == "localhost" || strings.EqualFold(host, own) || strings.HasSuffix(host, ".localhost") || r.Host == "" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		fail(w, http.StatusMisdirectedRequest, "this admin address serves the loopback only", "Ask for 127.0.0.1 or localhost.")
+	})
 }
 
 // Handler returns the API. local callers may change things without more proof.
