@@ -214,7 +214,7 @@ func checkExpect(req *message.Request, twice repeated) error {
 
 // checkUpgrade applies RFC 9110 section 7.8. h2c alone is ignored (RFC 9113 section 3.1 withdrew it),
 // because an upstream that took it would serve requests nobody here has seen; in a list with others it
-// is refused, since the upstream would choose.
+// is refused, since the upstream would choose. So are the spellings of its drafts, which old servers take.
 func checkUpgrade(req *message.Request, twice repeated) error {
 	value, _ := req.Fields.Get(message.Upgrade)
 	if twice.Has(message.Upgrade) {
@@ -228,7 +228,7 @@ func checkUpgrade(req *message.Request, twice repeated) error {
 		if !isToken(name) || versioned && !isToken(version) {
 			return refuse(diag.RequestBadUpgrade, "Upgrade is not a list of protocols")
 		}
-		cleartext = cleartext || message.EqualFold(name, []byte("h2c"))
+		cleartext = cleartext || hasPrefixFold(name, "h2c") || message.EqualFold(name, []byte("HTTP")) // drafts were "h2c-14", "HTTP/2.0"
 	}
 	switch {
 	case cleartext && items == 1:
