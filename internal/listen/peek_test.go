@@ -265,7 +265,7 @@ func TestSockets(t *testing.T) {
 func TestFaultOfOneConnection(t *testing.T) {
 	conns := make(chan *Conn, 1)
 	first := true
-	s := NewSet(Options{MaxConnections: 1, Handle: func(c *Conn) {
+	s := NewSet(Options{MaxConnections: 2, Handle: func(c *Conn) {
 		if first {
 			first = false
 			panic("fault")
