@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"strconv"
 	"sync"
@@ -44,11 +43,11 @@ type Options struct {
 	Sink             telemetry.Sink
 	Metrics          func(listener string, r *route.Route) any // handle of a route; may be nil
 	Logger           *slog.Logger
-}
 
-// retireAfter is how long requests that began under the old generation may go on with upstreams that
-// the new one no longer names.
-const retireAfter = time.Minute
+	// RetireAfter is how long requests that began under an old generation may go on with upstreams that
+	// the new one no longer names; default one minute.
+	RetireAfter time.Duration
+}
 
 // Plane is the data side of one process. Create it with New; Run drives it.
 type Plane struct {
@@ -59,6 +58,9 @@ type Plane struct {
 	upstreams *upstream.Registry
 	tls       *tlsconf.State
 	standard  []filter.Filter
+	ended     chan struct{} // closed when Run ends
+
+	retiring sync.WaitGroup // upstreams that wait for their last requests
 
 	// Read by connections without a lock; replaced by Commit.
 	listeners atomic.Pointer[map[string]*listener]
@@ -78,7 +80,10 @@ type listener struct {
 
 // New returns a Plane that serves nothing yet.
 func New(opts Options) *Plane {
-	p := &Plane{opts: opts, tls: tlsconf.NewState(nil), held: map[string]*upstream.Upstream{}}
+	if opts.RetireAfter == 0 {
+		opts.RetireAfter = time.Minute
+	}
+	p := &Plane{opts: opts, tls: tlsconf.NewState(nil), held: map[string]*upstream.Upstream{}, ended: make(chan struct{})}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger})
 	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, MaxConnections: opts.MaxConnections, Log: opts.Logger})
@@ -96,6 +101,8 @@ func (p *Plane) Run(ctx context.Context) error {
 	<-ctx.Done()
 	wg.Wait()
 	p.sockets.Close()
+	close(p.ended)
+	p.retiring.Wait()
 	p.upstreams.Close()
 	return nil
 }
@@ -136,7 +143,7 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 	}
 	old := *p.listeners.Load()
 	for i, l := range snap.Config.Listeners {
-		s.results = append(s.results, p.result(l, s.sockets.Results[i]))
+		s.results = append(s.results, p.result(l, s.sockets.Results[i], s.sockets.Results))
 		runtime := old[l.Name]
 		if runtime == nil {
 			runtime = &listener{name: l.Name}
@@ -201,9 +208,14 @@ func (p *Plane) retire(held map[string]*upstream.Upstream) {
 	if len(held) == 0 {
 		return
 	}
-	gone := maps.Clone(held)
-	time.AfterFunc(retireAfter, func() {
-		for _, u := range gone {
+	p.retiring.Go(func() {
+		wait := time.NewTimer(p.opts.RetireAfter)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-p.ended:
+		}
+		for _, u := range held {
 			p.upstreams.Release(u)
 		}
 	})
@@ -231,7 +243,7 @@ func (p *Plane) address(l *ir.Listener) string {
 }
 
 // result says what became of a listener's socket; a refused bind names the flag that helps.
-func (p *Plane) result(l *ir.Listener, b listen.Bound) ir.ListenerResult {
+func (p *Plane) result(l *ir.Listener, b listen.Bound, all []listen.Bound) ir.ListenerResult {
 	r := ir.ListenerResult{Name: l.Name, Address: b.Spec.Address}
 	if b.Err == nil {
 		r.Address = b.Addr.String()
@@ -243,6 +255,8 @@ func (p *Plane) result(l *ir.Listener, b listen.Bound) ir.ListenerResult {
 	switch {
 	case errors.Is(b.Err, syscall.EACCES):
 		r.Fix = fmt.Sprintf("ports below 1024 need a privilege: start with --port-map %d=%d, or grant CAP_NET_BIND_SERVICE", l.Port, suggest(l.Port))
+	case errors.Is(b.Err, syscall.EADDRINUSE) && rival(b, all) != "":
+		r.Fix = fmt.Sprintf("listener %s of this configuration has that address: give them different ports or bind addresses, or start with --port-map %d=%d", rival(b, all), l.Port, suggest(uint16(n)))
 	case errors.Is(b.Err, syscall.EADDRINUSE):
 		r.Fix = fmt.Sprintf("another process has port %d: stop it, or start with --port-map %d=%d", n, l.Port, suggest(uint16(n)))
 	case errors.Is(b.Err, syscall.EADDRNOTAVAIL):
@@ -252,6 +266,23 @@ func (p *Plane) result(l *ir.Listener, b listen.Bound) ir.ListenerResult {
 	}
 	return r
 }
+
+// rival returns the name of the listener that took the address of a refused one, or "".
+func rival(refused listen.Bound, all []listen.Bound) string {
+	host, port, _ := net.SplitHostPort(refused.Spec.Address)
+	for _, b := range all {
+		if b.Err != nil {
+			continue
+		}
+		h, p, _ := net.SplitHostPort(b.Spec.Address)
+		if p == port && port != "0" && (h == host || anyAddress(h) || anyAddress(host)) {
+			return b.Spec.Name
+		}
+	}
+	return ""
+}
+
+func anyAddress(host string) bool { return host == "" || host == "0.0.0.0" || host == "::" }
 
 // suggest returns a port that needs no privilege and reads like the one wanted: 443 → 8443.
 func suggest(port uint16) uint16 {
