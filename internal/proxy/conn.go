@@ -42,6 +42,7 @@ type conn struct {
 	current *State // of the last request
 	close   closing
 	one     [1]byte
+	plain   *plainReader // nil until used
 }
 
 // closing is how a connection ends.
@@ -72,11 +73,9 @@ func (c *conn) serve() {
 	var x *exchange
 	for {
 		if x == nil {
-			if !c.awaitRequest() {
+			if x = c.awaitRequest(); x == nil {
 				return
 			}
-			x = c.p.spare.exchange()
-			x.in[0], x.filled = c.one[0], 1
 		}
 		if !c.turn(x) {
 			c.p.spare.put(x)
@@ -104,23 +103,29 @@ func (c *conn) rescue() {
 	}
 }
 
-// awaitRequest blocks until the first byte of a request is in c.one. Readability of the socket would
-// not do: a whole record may already sit inside crypto/tls.
-func (c *conn) awaitRequest() bool {
+// awaitRequest blocks until there is a byte of a request and returns an exchange that begins with it,
+// or nil at the connection's end. With TLS readability of the socket would not do: a whole record may
+// already sit inside crypto/tls.
+func (c *conn) awaitRequest() *exchange {
 	if !c.watch.arm(waitIdle, c.p.limits.KeepAliveIdle, 0) {
-		return false
+		return nil
 	}
 	if c.p.draining.Load() && c.number.Load() > 0 {
-		return false
+		return nil
+	}
+	if x, ok := c.readPlain(); ok {
+		return x
 	}
 	n, err := c.rw.Read(c.one[:])
 	if n == 1 {
-		return true
+		x := c.p.spare.exchange()
+		x.in[0], x.filled, x.begun = c.one[0], 1, true
+		return x
 	}
 	if err != nil && c.number.Load() == 0 && c.d.Closed != nil && c.watch.why() == 0 {
 		c.p.sink.Handshake(c.d.Closed(err))
 	}
-	return false
+	return nil
 }
 
 // present returns the listener's present state, or nil if it does not admit the connection any more:

@@ -33,6 +33,7 @@ type exchange struct {
 	in     []byte  // received from the client
 	filled int     // bytes in in
 	used   int     // bytes of in that belong to this request
+	begun  bool    // in holds the one byte that was waited for
 	reply  []byte  // received from the upstream
 	large  *[]byte // takes the place of reply for long bodies; from spares
 	out    []byte  // composed for whoever is written to next
@@ -77,7 +78,7 @@ func (s *spares) init() {
 func (s *spares) exchange() *exchange { return s.exchanges.Get().(*exchange) }
 
 func (s *spares) put(x *exchange) {
-	x.filled, x.used = 0, 0
+	x.filled, x.used, x.begun = 0, 0, false
 	x.req.Reset()
 	x.resp.Reset()
 	x.Exchange = filter.Exchange{}

@@ -60,7 +60,8 @@ func (c *conn) readHead(x *exchange) (int, error) {
 		until = 0
 	}
 	c.parser.Reset()
-	parsed := x.filled > 1 // a single byte is what awaitRequest left: more is there
+	parsed := !x.begun // then more is there
+	x.begun = false
 	for {
 		if parsed {
 			n, err := c.parser.Parse(x.in[:x.filled], &x.req)
