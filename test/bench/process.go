@@ -24,6 +24,7 @@ type process struct {
 	log  string // file with its stderr
 	out  *bufio.Reader
 	in   io.WriteCloser
+	pids []int // of the tree; read once, when the process serves
 }
 
 // command says how to start a process.
@@ -115,7 +116,7 @@ func (p *process) stop() {
 	}
 }
 
-// tree returns the process and its descendants.
+// tree returns the process and its descendants, of which no target starts any later.
 func (p *process) tree() []int {
 	parent := map[int]int{}
 	stats, _ := filepath.Glob("/proc/[0-9]*/stat")
@@ -129,6 +130,9 @@ func (p *process) tree() []int {
 		if fields := strings.Fields(rest); len(fields) > 1 {
 			parent[pid], _ = strconv.Atoi(fields[1])
 		}
+	}
+	if p.pids != nil {
+		return p.pids
 	}
 	pids := []int{p.cmd.Process.Pid}
 	for i := 0; i < len(pids); i++ {

@@ -97,6 +97,7 @@ func startTarget(name string, s setup) (*target, error) {
 			return nil, err
 		}
 	}
+	p.pids = p.tree()
 	return t, nil
 }
 

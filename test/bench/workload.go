@@ -110,17 +110,36 @@ func (b *bench) wrk(t *target, path string, conns int) (sample, error) {
 	return s, nil
 }
 
+// reading is what the upstream has served and what t has used, at one moment: if the benchmark itself
+// had to wait in between, it reads again.
+func (b *bench) reading(t *target) (c counts, used time.Duration, err error) {
+	for range 100 {
+		begin := time.Now()
+		before := t.cpu()
+		if c, err = readCounts(b.upstream); err != nil {
+			return c, 0, err
+		}
+		used = before + (t.cpu()-before)/2
+		if time.Since(begin) < 8*time.Millisecond {
+			return c, used, nil
+		}
+		time.Sleep(3 * time.Millisecond)
+	}
+	b.note("the machine was too busy to read counters at one moment")
+	return c, used, nil
+}
+
 // window measures until the upstream has served the round's requests, or bytes, for 20 seconds at most.
 func (b *bench) window(t *target, bytes bool) (sample, error) {
-	from, err := readCounts(b.upstream)
+	from, cpu, err := b.reading(t)
 	if err != nil {
 		return sample{}, err
 	}
-	cpu, begin := t.cpu(), time.Now()
+	begin := time.Now()
 	profile := b.profile(t)
 	for {
 		time.Sleep(100 * time.Millisecond)
-		to, err := readCounts(b.upstream)
+		to, end, err := b.reading(t)
 		if err != nil {
 			return sample{}, err
 		}
@@ -131,7 +150,7 @@ func (b *bench) window(t *target, bytes bool) (sample, error) {
 		if !done && time.Since(begin) < 20*time.Second {
 			continue
 		}
-		used, took := t.cpu()-cpu, time.Since(begin)
+		used, took := end-cpu, time.Since(begin)
 		profile()
 		if to.Requests == from.Requests {
 			return sample{}, fmt.Errorf("%s served nothing in %v:\n%s", t.name, took, t.tail())
