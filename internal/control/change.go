@@ -1,8 +1,12 @@
 package control
 
 import (
+	"cmp"
+	"context"
+	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/hostname"
@@ -73,42 +77,113 @@ func floors(c *ir.Config) map[floorOf]uint16 {
 	return m
 }
 
-// logSecrets names every secret that was rotated, withdrawn or came back, with its fingerprint and
-// the listeners that use it.
+// logSecrets names every secret that was rotated, withdrawn or came back, with its fingerprint and the
+// listeners and upstreams that use it. Users are compared, not references: a secret that is looked up
+// in two namespaces has another reference while it is missing.
 func (l *Loop) logSecrets(last, next *ir.Snapshot) {
 	if last == nil || last.Secrets == next.Secrets {
 		return
 	}
-	users := chainsBySecret(next.Config)
-	for _, ref := range slices.Sorted(maps.Keys(next.Secrets.ByRef)) {
-		now, before := next.Secrets.ByRef[ref], last.Secrets.ByRef[ref]
-		if before == nil {
+	before := credentialsInUse(last)
+	var changes []secretChange
+	for _, u := range credentialsInUse(next).inOrder() {
+		c, ok := changeOf(before[u.user], u)
+		if !ok {
 			continue
 		}
-		switch {
-		case now.Pair == nil && before.Pair != nil:
-			l.opts.Logger.Error("secret is gone, its hosts refuse handshakes", "secret", ref, "code", now.Code, "listeners", users[ref])
-		case now.Pair != nil && before.Pair == nil:
-			l.opts.Logger.Info("secret is there, its hosts serve", "secret", ref, "fingerprint", now.Pair.Fingerprint, "listeners", users[ref])
-		case now.Pair != nil && now.Pair.Digest != before.Pair.Digest:
-			l.opts.Logger.Info("secret was rotated", "secret", ref, "fingerprint", now.Pair.Fingerprint, "before", before.Pair.Fingerprint,
-				"listeners", users[ref], "code", diag.SecretRotated)
+		if c.secret = u.name(); u.Origin.Object.Kind != "Secret" { // it is gone; the one before still has its name
+			c.secret = before[u.user].name()
 		}
+		if i := slices.IndexFunc(changes, func(x secretChange) bool { return x.message == c.message && x.secret == c.secret }); i >= 0 {
+			changes[i].users = append(changes[i].users, u.user.name)
+			continue
+		}
+		c.users = []string{u.user.name}
+		changes = append(changes, c)
+	}
+	for _, c := range changes {
+		args := append([]any{"secret", c.secret}, c.args...)
+		l.opts.Logger.Log(context.Background(), c.level, c.message, append(args, "listeners", c.users)...)
 	}
 }
 
-// chainsBySecret returns which chains use a secret.
-func chainsBySecret(c *ir.Config) map[ir.SecretRef][]string {
-	users := map[ir.SecretRef][]string{}
-	for _, l := range c.Listeners {
+// secretChange is one line of the log.
+type secretChange struct {
+	level   slog.Level
+	message string
+	secret  string
+	args    []any
+	users   []string
+}
+
+// changeOf says what became of a credential in use; false if nothing did, or if it is new.
+func changeOf(before, now inUse) (secretChange, bool) {
+	if before.Credential == nil || now.Credential == nil {
+		return secretChange{}, false
+	}
+	switch {
+	case now.Pair == nil && before.Pair != nil:
+		return secretChange{level: slog.LevelError, message: "secret is gone, its hosts refuse handshakes", args: []any{"code", now.Code}}, true
+	case now.Pair != nil && before.Pair == nil:
+		return secretChange{message: "secret is there, its hosts serve", args: []any{"fingerprint", now.Pair.Fingerprint}}, true
+	case now.Pair != nil && now.Pair.Digest != before.Pair.Digest:
+		return secretChange{message: "secret was rotated",
+			args: []any{"fingerprint", now.Pair.Fingerprint, "before", before.Pair.Fingerprint, "code", diag.SecretRotated}}, true
+	}
+	return secretChange{}, false
+}
+
+// user is a place where a credential is used: a chain or upstream by name, and which of its several.
+type user struct {
+	name  string
+	index int
+}
+
+// inUse is a credential at such a place.
+type inUse struct {
+	*ir.Credential
+	user user
+	ref  ir.SecretRef
+}
+
+// name returns "namespace/name" of the secret, or the reference where there is none.
+func (u inUse) name() string {
+	if o := u.Origin.Object; o.Kind == "Secret" {
+		return o.Namespace + "/" + o.Name
+	}
+	return string(u.ref)
+}
+
+type uses map[user]inUse
+
+// inOrder returns the uses by name.
+func (m uses) inOrder() []inUse {
+	return slices.SortedFunc(maps.Values(m), func(a, b inUse) int {
+		return cmp.Or(strings.Compare(a.user.name, b.user.name), cmp.Compare(a.user.index, b.user.index))
+	})
+}
+
+// credentialsInUse returns the credentials of every chain and upstream of a snapshot.
+func credentialsInUse(s *ir.Snapshot) uses {
+	m := uses{}
+	add := func(name string, i int, ref ir.SecretRef) {
+		u := user{name, i}
+		m[u] = inUse{s.Secrets.ByRef[ref], u, ref}
+	}
+	for _, l := range s.Config.Listeners {
 		for _, chain := range l.Chains {
 			if chain.TLS == nil {
 				continue
 			}
-			for _, ref := range chain.TLS.Certificates {
-				users[ref] = append(users[ref], chain.Name)
+			for i, ref := range chain.TLS.Certificates {
+				add(chain.Name, i, ref)
 			}
 		}
 	}
-	return users
+	for _, up := range s.Config.Upstreams {
+		if up.TLS != nil && up.TLS.Certificate != "" {
+			add(up.Name, 0, up.TLS.Certificate)
+		}
+	}
+	return m
 }

@@ -46,9 +46,6 @@ func Evaluate(set *resource.Set, settings Settings, cache *credential.Cache) Res
 		MinVersion: settings.MinVersion,
 	})
 	ds = append(ds, backend.UnusedFlags(ctx, snapshot.Endpoints.ByUpstream)...)
-	if cache != nil {
-		cache.Sweep()
-	}
 	return Result{Snapshot: snapshot, Diagnostics: set.Place(diag.Compact(ds)), Status: status}
 }
 
