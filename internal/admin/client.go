@@ -57,6 +57,9 @@ func NewClient(address, token string, config *tls.Config) *Client {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		c.base = "http://hakone"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			if err := ownFolder(path); err != nil {
+				return nil, err
+			}
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}
 	} else if strings.Contains(address, "://") {

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -10,12 +11,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"mime"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -43,8 +46,8 @@ func NewServer(backend Backend, access Access, logger *slog.Logger) *Server {
 	return &Server{backend, access, logger}
 }
 
-// Listen opens address: "unix:PATH" (mode 0600; a stale socket is replaced, a live one refused) or
-// "HOST:PORT".
+// Listen opens address: "unix:PATH" (mode 0600; a stale socket is replaced, a live one refused, and so
+// is a folder that another user could put a socket of their own into) or "HOST:PORT".
 func Listen(address string) (net.Listener, error) {
 	path, ok := strings.CutPrefix(address, "unix:")
 	if !ok {
@@ -56,6 +59,12 @@ func Listen(address string) (net.Listener, error) {
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("folder of admin socket %q: %w", path, err)
+	}
+	if err := ownFolder(path); err != nil {
+		return nil, err
+	}
+	if err := checkFolder(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("admin socket %q: %w", path, err)
 	}
 	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
 		c.Close()
@@ -69,6 +78,23 @@ func Listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("admin socket %q: %w", path, err)
 	}
 	return ln, nil
+}
+
+// ownFolder refuses a socket in a folder right below the temporary one that is not ours alone: anybody
+// may have made it before us, and could put another socket in the place of ours.
+func ownFolder(path string) error {
+	dir := filepath.Dir(filepath.Clean(path))
+	if filepath.Dir(dir) != filepath.Clean(os.TempDir()) {
+		return nil
+	}
+	st, err := os.Lstat(dir)
+	if err != nil {
+		return fmt.Errorf("folder of admin socket %q: %w", path, err)
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || !st.IsDir() || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("admin socket %q: the folder is not this user's alone, so another user could take the socket's place", path)
+	}
+	return nil
 }
 
 // listenUnix binds under a private name and renames the socket once its mode is 0600, so that nobody
@@ -161,7 +187,7 @@ func (s *Server) Handler(local bool) http.Handler {
 	mux := http.NewServeMux()
 	read := func(pattern string, h http.HandlerFunc) { mux.Handle("GET "+pattern, s.guard(local, "viewer", h)) }
 	write := func(pattern string, h http.HandlerFunc) {
-		mux.Handle("POST "+pattern, s.guard(local, "operator", s.audit(h)))
+		mux.Handle("POST "+pattern, s.audit(s.guard(local, "operator", h)))
 	}
 	// Health answers anyone, so that probes need no secret.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { s.health(w, r, s.backend.Health().Live) })
@@ -194,6 +220,7 @@ func (s *Server) guard(local bool, need string, next http.HandlerFunc) http.Hand
 		case role == "operator", need == "viewer" && role == "viewer":
 			next(w, r)
 		case role == "":
+			w.Header().Set("WWW-Authenticate", "Bearer")
 			fail(w, http.StatusUnauthorized, "a token or client certificate is needed here", "Send Authorization: Bearer TOKEN.")
 		default:
 			fail(w, http.StatusForbidden, "a TCP admin address serves reads only to callers without the role operator",
@@ -221,24 +248,34 @@ func (s *Server) role(r *http.Request) string {
 	return "viewer"
 }
 
-// audit records every change: who, from where, what.
-func (s *Server) audit(next http.HandlerFunc) http.HandlerFunc {
+// audit records every change, tried or done: who, from where, what. What callers without the role sent
+// is not repeated.
+func (s *Server) audit(next http.Handler) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/json") {
-			// A browser cannot send this type across sites without asking, so no page can forge a change.
-			fail(w, http.StatusUnsupportedMediaType, "changes are sent as application/json", "Set Content-Type: application/json.")
-			return
-		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<10))
-		if err != nil {
-			fail(w, http.StatusRequestEntityTooLarge, "the body is larger than 64 KiB", "")
-			return
-		}
-		r.Body = io.NopCloser(strings.NewReader(string(body)))
 		rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
-		next(rec, r)
-		s.logger.Info("audit", "method", r.Method, "path", r.URL.Path, "peer", caller(r), "body", string(body), "status", rec.status)
+		body := s.change(rec, r, next)
+		if rec.status == http.StatusUnauthorized || rec.status == http.StatusForbidden {
+			body = ""
+		}
+		s.logger.Info("audit", "method", r.Method, "path", r.URL.Path, "peer", caller(r), "body", body, "status", rec.status)
 	}
+}
+
+// change hands a request on if it can only have been sent on purpose, and returns its body.
+func (s *Server) change(w http.ResponseWriter, r *http.Request, next http.Handler) string {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		// A browser cannot send this type across sites without asking, so no page can forge a change.
+		fail(w, http.StatusUnsupportedMediaType, "changes are sent as application/json", "Set Content-Type: application/json.")
+		return ""
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<10))
+	if err != nil {
+		fail(w, http.StatusRequestEntityTooLarge, "the body is larger than 64 KiB", "Send less.")
+		return ""
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	next.ServeHTTP(w, r)
+	return string(body)
 }
 
 type statusRecorder struct {
@@ -340,7 +377,7 @@ func (s *Server) setTLSVersion(w http.ResponseWriter, r *http.Request) {
 	var problem *Problem
 	switch {
 	case errors.As(err, &problem):
-		writeJSON(w, problem.Status, problem)
+		writeAs(w, problem.Status, problemType, problem)
 	case err != nil:
 		fail(w, http.StatusInternalServerError, err.Error(), "")
 	default:
@@ -360,18 +397,23 @@ type Problem struct {
 // Error returns the title.
 func (p *Problem) Error() string { return p.Title }
 
+// problemType is the media type of errors (RFC 9457).
+const problemType = "application/problem+json"
+
 func fail(w http.ResponseWriter, status int, title, fix string) {
-	writeJSON(w, status, &Problem{Status: status, Title: title, Fix: fix})
+	writeAs(w, status, problemType, &Problem{Status: status, Title: title, Fix: fix})
 }
 
-func writeJSON(w http.ResponseWriter, status int, v any) {
+func writeJSON(w http.ResponseWriter, status int, v any) { writeAs(w, status, "application/json", v) }
+
+func writeAs(w http.ResponseWriter, status int, media string, v any) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		http.Error(w, "encode answer: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", media)
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(append(b, '\n'))
+	_, _ = w.Write(append(b, '\n'))
 }
