@@ -2,6 +2,7 @@ package admin
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"crypto/tls"
@@ -377,7 +378,7 @@ func (s *Server) setTLSVersion(w http.ResponseWriter, r *http.Request) {
 	var problem *Problem
 	switch {
 	case errors.As(err, &problem):
-		writeAs(w, problem.Status, problemType, problem)
+		writeAs(w, cmp.Or(problem.Status, http.StatusInternalServerError), problemType, problem)
 	case err != nil:
 		fail(w, http.StatusInternalServerError, err.Error(), "")
 	default:

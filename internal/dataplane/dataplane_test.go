@@ -501,7 +501,7 @@ func TestDrainCutsWhatIsLeft(t *testing.T) {
 	w := newWorld(t, Options{})
 	a := w.apply(w.snapshot)
 	busy := dial(t, w.address(a, "*:80"), nil)
-	busy.send("a.test", "/?wait=5s")
+	busy.send("a.test", "/?wait=1s")
 	time.Sleep(100 * time.Millisecond) // until the request is on its way
 	ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
 	defer cancel()
