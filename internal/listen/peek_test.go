@@ -291,3 +291,31 @@ func TestFaultOfOneConnection(t *testing.T) {
 	defer good.Close()
 	(<-conns).Close()
 }
+
+// TestBoundOfAllSockets keeps descriptors for other uses than clients of any listener.
+func TestBoundOfAllSockets(t *testing.T) {
+	conns, refused := make(chan *Conn, 4), make(chan string, 4)
+	s := NewSet(Options{Handle: func(c *Conn) { conns <- c }, Refused: func(c *Conn) { refused <- c.Spec().Name }, MaxTotal: 1})
+	defer s.Close()
+	p := s.Prepare(context.Background(), []Spec{{Name: "a", Address: "127.0.0.1:0"}, {Name: "b", Address: "127.0.0.1:0"}})
+	p.Commit()
+	dial := func(i int) {
+		c, err := net.Dial("tcp", p.Results[i].Addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+	dial(0)
+	first := <-conns
+	dial(1)
+	if name := <-refused; name != "b" {
+		t.Errorf("%s refused", name)
+	}
+	first.Close()
+	dial(1)
+	(<-conns).Close()
+	if n := NewSet(Options{}).opts.MaxTotal; n < 1 {
+		t.Errorf("by default %d connections", n)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -31,6 +32,7 @@ type Options struct {
 	Refused func(*Conn)
 
 	MaxConnections int           // open connections per listener; default 100,000
+	MaxTotal       int           // open connections of all listeners; default three quarters of the file descriptors there may be
 	KeepAlive      time.Duration // idle time before TCP keep-alive probes; default 60 s
 	Log            *slog.Logger  // default discards
 }
@@ -41,6 +43,7 @@ type Set struct {
 	// Fixed after construction.
 	opts   Options
 	nextID atomic.Uint64
+	open   atomic.Int64 // accepted connections of all sockets not yet closed
 
 	mu      sync.Mutex // guards sockets
 	sockets map[socketKey]*socket
@@ -55,6 +58,9 @@ func NewSet(opts Options) *Set {
 	if opts.MaxConnections == 0 {
 		opts.MaxConnections = 100_000
 	}
+	if opts.MaxTotal == 0 {
+		opts.MaxTotal = maxTotal()
+	}
 	if opts.KeepAlive == 0 {
 		opts.KeepAlive = time.Minute
 	}
@@ -62,6 +68,16 @@ func NewSet(opts Options) *Set {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Set{opts: opts, sockets: map[socketKey]*socket{}}
+}
+
+// maxTotal leaves a quarter of the process's file descriptors to upstreams, files and the admin address:
+// else clients that do nothing but connect could keep us from all of them.
+func maxTotal() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Cur > 1<<31-1 {
+		return 1<<31 - 1
+	}
+	return int(l.Cur / 4 * 3)
 }
 
 // Plan is a prepared change of a Set's sockets: new ones are bound but do not accept yet. Exactly one
@@ -247,17 +263,22 @@ func (k *socket) accept() {
 		}
 		pause = firstPause
 		c := NewConn(tcp, k.set.nextID.Add(1), k.spec.Load())
-		if k.open.Add(1) > int64(k.set.opts.MaxConnections) {
-			k.open.Add(-1)
+		if mine, all := k.open.Add(1), k.set.open.Add(1); mine > int64(k.set.opts.MaxConnections) || all > int64(k.set.opts.MaxTotal) {
+			k.count(-1)
 			if k.set.opts.Refused != nil {
 				k.set.opts.Refused(c)
 			}
 			c.Close()
 			continue
 		}
-		c.OnClose(func() { k.open.Add(-1) })
+		c.OnClose(func() { k.count(-1) })
 		go k.handle(c)
 	}
+}
+
+func (k *socket) count(n int64) {
+	k.open.Add(n)
+	k.set.open.Add(n)
 }
 
 // handle serves a connection. A fault that one connection's bytes provoke, in a handshake say, ends
