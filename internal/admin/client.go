@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -44,9 +45,14 @@ func DefaultAddress() string {
 	case os.Geteuid() == 0:
 		dir = "/run/hakone"
 	default:
-		dir = filepath.Join(os.TempDir(), fmt.Sprintf("hakone-%d", os.Geteuid()))
+		dir = sharedFolder()
 	}
 	return "unix:" + filepath.Join(dir, "admin.sock")
+}
+
+// sharedFolder is this user's folder below the temporary one, where others may be first.
+func sharedFolder() string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("hakone-%d", os.Geteuid()))
 }
 
 // NewClient returns a client for address ("unix:PATH", "HOST:PORT", or an http(s) URL). token may be
@@ -57,7 +63,7 @@ func NewClient(address, token string, config *tls.Config) *Client {
 	if path, ok := strings.CutPrefix(address, "unix:"); ok {
 		c.base = "http://hakone"
 		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
-			if err := ownFolder(path); err != nil {
+			if err := checkFolder(filepath.Dir(path)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, err
 			}
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)

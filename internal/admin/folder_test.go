@@ -32,7 +32,7 @@ func TestSharedFolder(t *testing.T) {
 		}
 	}
 	if os.Geteuid() == 0 {
-		foreign := filepath.Join(tmp, "hakone-4")
+		foreign := filepath.Join(tmp, "hakone-0") // the name that root's own would have
 		if err := errors.Join(os.Mkdir(foreign, 0o700), os.Chown(foreign, 1, 1)); err != nil {
 			t.Fatal(err)
 		}

@@ -19,7 +19,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -61,9 +60,6 @@ func Listen(address string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("folder of admin socket %q: %w", path, err)
 	}
-	if err := ownFolder(path); err != nil {
-		return nil, err
-	}
 	if err := checkFolder(filepath.Dir(path)); err != nil {
 		return nil, fmt.Errorf("admin socket %q: %w", path, err)
 	}
@@ -79,23 +75,6 @@ func Listen(address string) (net.Listener, error) {
 		return nil, fmt.Errorf("admin socket %q: %w", path, err)
 	}
 	return ln, nil
-}
-
-// ownFolder refuses a socket in a folder right below the temporary one that is not ours alone: anybody
-// may have made it before us, and could put another socket in the place of ours.
-func ownFolder(path string) error {
-	dir := filepath.Dir(filepath.Clean(path))
-	if filepath.Dir(dir) != filepath.Clean(os.TempDir()) {
-		return nil
-	}
-	st, err := os.Lstat(dir)
-	if err != nil {
-		return fmt.Errorf("folder of admin socket %q: %w", path, err)
-	}
-	if sys, ok := st.Sys().(*syscall.Stat_t); !ok || !st.IsDir() || int(sys.Uid) != os.Geteuid() || st.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("admin socket %q: the folder is not this user's alone, so another user could take the socket's place", path)
-	}
-	return nil
 }
 
 // listenUnix binds under a private name and renames the socket once its mode is 0600, so that nobody
