@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -87,8 +89,11 @@ func (s *shake) decide() *Result {
 		return s.noHello(err)
 	}
 	s.hello = hello
-	s.rec.Hello = telemetry.Hello{SNI: hello.ServerName, Versions: hello.Versions, Suites: hello.Suites, Groups: hello.Groups,
-		ALPN: hello.ALPN, JA4: hello.JA4, Ticket: hello.Ticket, Records: hello.Records}
+	s.rec.Hello = telemetry.Hello{SNI: bounded(hello.ServerName, maxKeptName), Versions: few(hello.Versions), Suites: few(hello.Suites),
+		Groups: few(hello.Groups), ALPN: few(hello.ALPN), JA4: hello.JA4, Ticket: hello.Ticket, Records: hello.Records}
+	if len(hello.ServerName) > maxKeptName {
+		return s.refuse(diag.SNIUnknown, fmt.Sprintf("the client asked for a name of %d bytes; host names have at most 253", len(hello.ServerName)), nil, s.linger)
+	}
 	entry, ok := s.t.names.find(hello.ServerName)
 	if !ok {
 		if hello.ServerName == "" {
@@ -112,6 +117,25 @@ func (s *shake) decide() *Result {
 		return s.noCredential(broken)
 	}
 	return nil
+}
+
+// Records outlive their connections by thousands, and everything in them is the peer's choice: a hello
+// holds 20,000 protocols. Names longer than any host's are refused.
+const (
+	maxKeptName = 255  // bytes
+	maxKeptText = 1000 // bytes
+	maxKeptList = 64
+)
+
+// few returns a copy of the first items of a list.
+func few[T any](list []T) []T { return slices.Clone(list[:min(len(list), maxKeptList)]) }
+
+// bounded returns a copy of s, cut to about n bytes.
+func bounded(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return strings.ToValidUTF8(s[:n], "") + "…"
 }
 
 // noHello refuses what is no ClientHello, and answers it in its own words where it has some.
@@ -162,10 +186,11 @@ func (s *shake) noCredential(broken *ir.Credential) *Result {
 
 // refuse completes the record and ends the connection.
 func (s *shake) refuse(code diag.Code, detail string, err error, end func()) *Result {
-	s.rec.Code, s.rec.Detail = code, detail
+	s.rec.Code, s.rec.Detail = code, bounded(detail, maxKeptText)
 	if err != nil {
-		s.rec.Err = err.Error()
+		s.rec.Err = bounded(err.Error(), maxKeptText)
 	}
+	s.rec.PeerOffered = bounded(s.rec.PeerOffered, maxKeptText)
 	s.rec.Duration = time.Since(s.rec.Time)
 	end()
 	return &Result{Record: s.rec}
@@ -218,7 +243,7 @@ func (s *shake) complete() *Result {
 		if res.ClientCert.Verified {
 			rec.PeerSubject, rec.PeerHash = res.ClientCert.Subject, res.ClientCert.Hash
 		} else {
-			rec.PeerOffered = describeCert(cs.PeerCertificates[0])
+			rec.PeerOffered = bounded(describeCert(cs.PeerCertificates[0]), maxKeptText)
 			rec.Detail = "the client's certificate does not verify (" + res.ClientCert.Code.Slug() + "), which this host does not enforce"
 		}
 	}

@@ -13,6 +13,9 @@ const (
 	verdictLife = time.Hour
 	// refusalLife is the same for refusals: their sentences tell durations.
 	refusalLife = time.Minute
+	// maxCachedCert is how long a certificate may be, in bytes, for its verdict to be remembered: that
+	// holds the certificate's names, and a stranger can make them 60 KiB long.
+	maxCachedCert = 16 << 10
 )
 
 // Cache remembers verdicts, so that a returning peer does not cost its signatures again. It is keyed

@@ -214,7 +214,7 @@ func (v *Verifier) VerifyServer(presented []*x509.Certificate, name string, now 
 }
 
 func (v *Verifier) cached(presented []*x509.Certificate, c causes, name string, now time.Time) Verdict {
-	if v.cache == nil {
+	if v.cache == nil || len(presented[0].Raw) > maxCachedCert {
 		return v.judge(presented, c, name, now)
 	}
 	key := cacheKey(c.role, v.revision, name, presented)
