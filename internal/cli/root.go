@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -106,7 +107,11 @@ func classify(err error) *Failure {
 		}
 		return &Failure{What: problem.Title, Code: problem.Code, Fix: problem.Fix, Exit: exit}
 	}
-	return &Failure{What: err.Error(), Fix: "see hakone --help", Exit: ExitUsage}
+	what, similar, found := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
+	if found {
+		return &Failure{What: what, Fix: "did you mean " + strings.Join(strings.Fields(similar), " or ") + "?", Exit: ExitUsage}
+	}
+	return &Failure{What: what, Fix: "see hakone --help", Exit: ExitUsage}
 }
 
 func newRoot(s Streams) *cobra.Command {

@@ -183,5 +183,5 @@ func runFailure(err error) error {
 	case errors.As(err, &bad):
 		return &Failure{What: bad.What, Cause: bad.Cause, Fix: bad.Fix, Exit: ExitUsage}
 	}
-	return &Failure{What: "hakone run ended", Cause: err.Error(), Exit: ExitFailed}
+	return &Failure{What: "hakone run ended", Cause: err.Error(), Fix: "mend the cause and start it again", Exit: ExitFailed}
 }

@@ -74,7 +74,12 @@ func newService(s Streams) *cobra.Command {
 	t := &tlsVersion{s: s, output: "table"}
 	cmd := &cobra.Command{
 		Use: "service", Short: "Commands as other gateways spell them",
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("hakone service has no command %q; use tls_version", args[0])
+			}
+			return cmd.Help()
+		},
 	}
 	var value string
 	tv := &cobra.Command{

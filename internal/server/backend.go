@@ -244,8 +244,12 @@ func (p *process) waitApplied(ctx context.Context, epoch uint64) {
 	}
 }
 
-// policyName makes an object name of a scope.
-func policyName(parts ...string) string {
+// policyName makes an object name of a scope. Scopes that read alike once their odd characters are gone
+// ("*.a.example", "any.a.example") are told apart by a digest.
+func policyName(parts []string) string {
+	if len(parts) == 1 {
+		return parts[0]
+	}
 	s := strings.ToLower(strings.Join(parts, "-"))
 	s = strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' || r == '.' {
@@ -253,5 +257,5 @@ func policyName(parts ...string) string {
 		}
 		return '-'
 	}, strings.ReplaceAll(s, "*", "any"))
-	return strings.Trim(s, "-.")
+	return strings.Trim(s[:min(len(s), 200)], "-.") + "-" + string(ir.HashOf(parts))[:8]
 }

@@ -87,6 +87,6 @@ func (p *process) policyOf(change admin.TLSChange) (*v1alpha1.TLSPolicy, error) 
 		policy.Spec.Hosts = []string{pattern.String()}
 		name = append(name, "host", pattern.String())
 	}
-	policy.Name = policyName(name...)
+	policy.Name = policyName(name)
 	return policy, nil
 }
