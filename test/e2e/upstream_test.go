@@ -43,7 +43,7 @@ func tlsRule(lines ...string) string {
 func refusedAddr(t *testing.T) string { return fmt.Sprintf("127.0.0.1:%d", gateway.FreePort(t)) }
 
 // rawServer runs serve for every connection, after its first bytes have come.
-func rawServer(t *testing.T, serve func(c net.Conn)) string {
+func rawServer(t *testing.T, serve func(c net.Conn, r *bufio.Reader)) string {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -58,8 +58,9 @@ func rawServer(t *testing.T, serve func(c net.Conn)) string {
 			}
 			go func() {
 				defer c.Close()
-				if _, err := bufio.NewReader(c).Peek(1); err == nil {
-					serve(c)
+				r := bufio.NewReader(c)
+				if _, err := r.Peek(1); err == nil {
+					serve(c, r)
 				}
 			}()
 		}
@@ -69,7 +70,7 @@ func rawServer(t *testing.T, serve func(c net.Conn)) string {
 
 // says is an upstream that answers anything with the same bytes and closes.
 func says(t *testing.T, text string) string {
-	return rawServer(t, func(c net.Conn) {
+	return rawServer(t, func(c net.Conn, _ *bufio.Reader) {
 		_, _ = io.WriteString(c, text)
 		_ = c.(*net.TCPConn).CloseWrite()
 		time.Sleep(50 * time.Millisecond) // a close with unread bytes would be a reset
@@ -95,7 +96,7 @@ func failures(t *testing.T, ca *testca.Pair) []failing {
 	tomorrow := ca.Issue(testca.Spec{DNS: []string{"up.test"}, NotBefore: time.Now().Add(24 * time.Hour), NotAfter: time.Now().Add(48 * time.Hour)})
 	strange := testca.New(t, testca.Spec{CommonName: "Strange CA"}).Issue(testca.Spec{DNS: []string{"up.test"}})
 	revoked := ca.Issue(testca.Spec{DNS: []string{"up.test"}, Serial: revokedSerial()})
-	hang := rawServer(t, func(c net.Conn) { _, _ = io.Copy(io.Discard, c) })
+	hang := rawServer(t, func(c net.Conn, _ *bufio.Reader) { _, _ = io.Copy(io.Discard, c) })
 	return []failing{
 		{name: "refused", addr: refusedAddr(t), status: 503, code: "HK3201", class: "connection_refused", flags: "UF"},
 		{name: "stalled", addr: hang, rule: trusting() + "\nconnectionPool:\n  tcp:\n    connectTimeout: 0.5s", status: 503, code: "HK3202", class: "connection_timeout", flags: "UF"},
@@ -114,7 +115,7 @@ func failures(t *testing.T, ca *testca.Pair) []failing {
 		{name: "revoked", addr: upstreamTLS(t, serve(revoked)), rule: tlsRule("mode: SIMPLE", "credentialName: upstream-crl", "sni: up.test"), status: 502, code: "HK3111", class: "tls_certificate_error", flags: "UF", shake: true},
 		{name: "nocredential", addr: upstreamTLS(t, serve(good)), rule: tlsRule("mode: MUTUAL", "credentialName: upstream-nowhere", "sni: up.test"), status: 503, code: "HK3114", class: "proxy_configuration_error", flags: "UF"},
 		{name: "speakstls", addr: says(t, "\x15\x03\x01\x00\x02\x02\x46"), status: 502, code: "HK3212", class: "http_protocol_error", flags: "UPE"},
-		{name: "resets", addr: rawServer(t, func(c net.Conn) { _ = c.(*net.TCPConn).SetLinger(0) }), status: 502, code: "HK3204", class: "connection_terminated", flags: "UC"},
+		{name: "resets", addr: rawServer(t, func(c net.Conn, _ *bufio.Reader) { _ = c.(*net.TCPConn).SetLinger(0) }), status: 502, code: "HK3204", class: "connection_terminated", flags: "UC"},
 		{name: "closes", addr: says(t, ""), status: 502, code: "HK3205", class: "connection_terminated", flags: "UC"},
 		{name: "garbage", addr: says(t, "hello, who is there?\r\n\r\n"), status: 502, code: "HK3206", class: "http_protocol_error", flags: "UPE"},
 		{name: "twolengths", addr: says(t, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxy"), status: 502, code: "HK3206", class: "http_protocol_error", flags: "UPE"},
