@@ -176,7 +176,7 @@ func (c *compiler) set(t *ir.TLS, s settings, from *translate.Listener) {
 		t.Groups = append(t.Groups, tls.CurveID(g))
 	}
 	if len(t.ALPN) == 0 {
-		t.ALPN = []string{"http/1.1"}
+		t.ALPN = []string{"http/1.1", "http/1.0"} // curl --http1.0 offers nothing else
 	}
 	t.Class = classOf(t)
 }
