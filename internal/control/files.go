@@ -2,6 +2,8 @@ package control
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"io/fs"
 	"os"
 )
@@ -20,13 +22,34 @@ func (f *files) read(paths []string) map[string][]byte {
 	content := make(map[string][]byte, len(paths))
 	for _, p := range paths {
 		f.seen[p] = look(p)
-		b, err := os.ReadFile(p)
+		b, err := readRegular(p, f.seen[p])
 		if err == nil {
 			content[p] = b
 		}
 		f.lost[p] = errors.Is(err, fs.ErrNotExist)
 	}
 	return content
+}
+
+// maxFile bounds a certificate file, in bytes; a bundle of all public CAs has a fifth of it.
+const maxFile = 1 << 20
+
+// readRegular reads a file that a manifest names. Others than regular ones, a pipe or /dev/zero, would
+// hold the loop up or never end.
+func readRegular(path string, seen fs.FileInfo) ([]byte, error) {
+	if seen != nil && !seen.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is no regular file", path)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err == nil && len(b) > maxFile {
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxFile)
+	}
+	return b, err
 }
 
 // changed reports whether a file is not the one that was read.
