@@ -6,7 +6,7 @@ export GOTOOLCHAIN ?= local
 BUILDFLAGS := -trimpath -ldflags "-s -w"
 FUZZTIME ?= 5s
 
-.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick demo clean
+.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick docs demo clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -45,6 +45,9 @@ bench: build setup ## beside nginx and HAProxy; writes dist/bench.md
 
 bench-quick: build setup ## W1 and W4 only, ≤ 3 minutes
 	$(GO) run ./test/bench -bin bin/hakone -quick
+
+docs: ## write the pages that are made from the catalogue of codes
+	$(GO) run ./tools/docs
 
 demo: ## run the demo
 	$(GO) run ./cmd/hakone demo
