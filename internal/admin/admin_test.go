@@ -211,6 +211,7 @@ func TestRoles(t *testing.T) {
 	}{
 		{"open", Access{}, "", 200, 403},
 		{"open, with some token", Access{}, "x", 401, 401},
+		{"tokens: an empty file", Access{Tokens: map[string]string{}}, "", 401, 401},
 		{"tokens: none", Access{Tokens: tokens}, "", 401, 401},
 		{"tokens: wrong", Access{Tokens: tokens}, "v-toke", 401, 401},
 		{"tokens: viewer", Access{Tokens: tokens}, "v-token", 200, 403},

@@ -31,7 +31,7 @@ var ErrNoDump = errors.New("no such dump")
 type Access struct {
 	Certificate *tls.Certificate  // serve HTTPS with it
 	ClientCAs   *x509.CertPool    // a client certificate of these has the role operator
-	Tokens      map[string]string // token → role: "viewer" or "operator"; with tokens, reads need one too
+	Tokens      map[string]string // token → role: "viewer" or "operator"; if not nil, reads need one too
 }
 
 // Server answers the admin API.
@@ -222,7 +222,7 @@ func (s *Server) role(r *http.Request) string {
 		}
 		return ""
 	}
-	if len(s.access.Tokens) > 0 {
+	if s.access.Tokens != nil {
 		return ""
 	}
 	return "viewer"
