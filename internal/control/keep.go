@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -88,7 +89,7 @@ func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now
 			continue
 		}
 		g.over[from] = true
-		secrets.ByRef[ref] = &ir.Credential{Origin: c.Origin, Code: diag.CredentialWithdrawn, Detail: "the secret was deleted and its grace is over"}
+		secrets.ByRef[ref] = &ir.Credential{Origin: c.Origin, Code: diag.CredentialWithdrawn, Detail: fmt.Sprintf("the secret %s was deleted and its grace is over", ref)}
 	}
 	for ref := range g.last {
 		if !wanted[ref] { // no listener refers to it any more
