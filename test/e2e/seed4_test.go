@@ -136,11 +136,11 @@ func TestSeed4Rotation(t *testing.T) {
 		if a := seedCurl(t, g, httpbinHost, "/status/418", seed.Path(testca.Set1, "example.com.crt")); a.Exit != 35 || a.Status != 0 {
 			t.Errorf("the old CA must fail in curl with 35, got %d, status %d\n%s", a.Exit, a.Status, a.Err)
 		}
-		if a := seedCurl(t, g, httpbinHost, "/status/418", pemFile(t, testca.New(t, testca.Spec{}).CertPEM())); a.Exit != 60 {
-			t.Errorf("a strange CA must fail in curl with 60, got %d, status %d\n%s", a.Exit, a.Status, a.Err)
-		}
 		if line := g.AwaitLine(0, "kind", "handshake", "code", "HK2202", "sni", httpbinHost); !strings.Contains(line.S("detail"), "of the same name") {
 			t.Errorf("handshake log: %v", line)
+		}
+		if a := seedCurl(t, g, httpbinHost, "/status/418", pemFile(t, testca.New(t, testca.Spec{}).CertPEM())); a.Exit != 60 {
+			t.Errorf("a strange CA must fail in curl with 60, got %d, status %d\n%s", a.Exit, a.Status, a.Err)
 		}
 		g.AwaitStderr("istio-system/httpbin-credential", "fingerprint", "listener")
 		if g.PID() != pid || g.Ended() {
