@@ -173,7 +173,7 @@ func TestCheck(t *testing.T) {
 		{"good", good, nil, ExitOK},
 		{"good, warnings count", good, []string{"--fail-on", "warning"}, ExitFindings}, // the certificate does not name the second host
 		{"error", bad, nil, ExitFindings},
-		{"other labels", good, []string{"--labels", "istio=other"}, ExitOK},
+		{"other labels", good, []string{"--labels", "istio=other"}, ExitFindings},
 		{"empty", "", nil, ExitOK},
 	} {
 		r := run(t, "", append([]string{"check", folder(t, c.text)}, c.args...)...)

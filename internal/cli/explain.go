@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
@@ -69,7 +70,7 @@ func looksLikeCode(s string) bool {
 func writeEntry(s Streams, e diag.Entry) {
 	fmt.Fprintf(s.Out, "%s %s: %s\n\n%s\n\nfix: %s\n", e.Code, e.Slug, e.Title, e.Cause, e.Fix)
 	if e.Status != 0 {
-		fmt.Fprintf(s.Out, "\nwhere HTTP is reachable the answer is %d\n", e.Status)
+		fmt.Fprintf(s.Out, "\nA request refused for this is answered %d.\n", e.Status)
 	}
 }
 
@@ -93,58 +94,23 @@ func explainAll(s Streams, output string) error {
 	return nil
 }
 
-// explainRequest prints what the running process recorded, then the catalogue's words on its code.
+// explainRequest tells what the running process recorded, and the catalogue's words on its codes.
 func explainRequest(cmd *cobra.Command, s Streams, flags *adminFlags, id, output string) error {
 	client, err := flags.client()
 	if err != nil {
 		return err
 	}
-	var record map[string]any
-	if err := client.Get(cmd.Context(), "/explain/"+url.PathEscape(id), &record); err != nil {
+	var raw []byte
+	if err := client.Get(cmd.Context(), "/explain/"+url.PathEscape(id), &raw); err != nil {
 		return err
 	}
 	if output != "text" {
-		return writeAs(s.Out, output, record)
+		return writeAs(s.Out, output, json.RawMessage(raw))
 	}
-	if err := writeAs(s.Out, "yaml", record); err != nil {
-		return err
+	var told story
+	if err := json.Unmarshal(raw, &told); err != nil {
+		return fmt.Errorf("%w: %w", admin.ErrAnswer, err)
 	}
-	for _, code := range codesIn(record) {
-		e, _ := diag.Lookup(code)
-		fmt.Fprintln(s.Out)
-		writeEntry(s, e)
-	}
+	told.write(s.Out)
 	return nil
-}
-
-// codesIn finds the codes that a record names, at any depth, once each.
-func codesIn(v any) []diag.Code {
-	var out []diag.Code
-	seen := map[diag.Code]bool{}
-	var walk func(any)
-	walk = func(v any) {
-		switch v := v.(type) {
-		case map[string]any:
-			for k, child := range v {
-				if text, ok := child.(string); ok && k == "code" {
-					if c, err := diag.ParseCode(text); err == nil && !seen[c] {
-						seen[c] = true
-						out = append(out, c)
-					}
-				}
-				walk(child)
-			}
-		case []any:
-			for _, child := range v {
-				walk(child)
-			}
-		case json.RawMessage:
-			var inner any
-			if json.Unmarshal(v, &inner) == nil {
-				walk(inner)
-			}
-		}
-	}
-	walk(v)
-	return out
 }

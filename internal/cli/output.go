@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -13,8 +12,6 @@ import (
 
 	"sigs.k8s.io/yaml"
 )
-
-func trimSpace(b []byte) []byte { return bytes.TrimSpace(b) }
 
 // writeAs writes v as JSON or YAML.
 func writeAs(w io.Writer, format string, v any) error {

@@ -143,6 +143,25 @@ func (f *adminFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.tokenFile, "admin-token-file", os.Getenv("HAKONE_TOKEN_FILE"), "file with the token for a TCP admin address")
 }
 
+// tokenIn reads a token from a file that holds nothing else, or from the ROLE:TOKEN lines that
+// hakone run --admin-token-file reads: then an operator's is taken before a viewer's.
+func tokenIn(content string) string {
+	found := ""
+	for line := range strings.Lines(content) {
+		line = strings.TrimSpace(line)
+		if token, ok := strings.CutPrefix(line, "operator:"); ok {
+			return token
+		}
+		if token, ok := strings.CutPrefix(line, "viewer:"); ok && found == "" {
+			found = token
+		}
+	}
+	if found != "" {
+		return found
+	}
+	return strings.TrimSpace(content)
+}
+
 func (f *adminFlags) client() (*admin.Client, error) {
 	token := os.Getenv("HAKONE_TOKEN")
 	if f.tokenFile != "" {
@@ -150,7 +169,7 @@ func (f *adminFlags) client() (*admin.Client, error) {
 		if err != nil {
 			return nil, &Failure{What: "the admin token cannot be read", Cause: err.Error(), Fix: "correct --admin-token-file", Exit: ExitUsage}
 		}
-		token = string(trimSpace(b))
+		token = tokenIn(string(b))
 	}
 	config, err := adminTLS()
 	if err != nil {

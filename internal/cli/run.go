@@ -25,11 +25,13 @@ type folderFlags struct {
 	endpoints []string
 	namespace string
 	labels    []string
+	classes   []string
 }
 
 func (f *folderFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.endpoints, "endpoint", nil, "addresses of a service, as NAME.NAMESPACE:PORT=HOST:PORT[,HOST:PORT]; may be repeated")
 	cmd.Flags().StringVar(&f.namespace, "namespace", "istio-system", "namespace in which credentialName is looked up first")
+	cmd.Flags().StringSliceVar(&f.classes, "gateway-class", nil, "GatewayClasses that are ours whatever their controllerName says, as in manifests exported from another controller's cluster")
 	cmd.Flags().StringSliceVar(&f.labels, "labels", []string{"istio=ingressgateway"}, "labels of this process, matched by a Gateway's selector")
 }
 

@@ -120,7 +120,7 @@ func TestRunningProcess(t *testing.T) {
 	r := run(t, "y\n", "tls-version", "set", "1.3", "--listener", "default/gw/https")
 	for _, want := range []string{
 		"Enabling TLSv1.3 will disable TLSv1.2 and below\n", "tlspolicy.hakone.dev patched in " + filepath.Join(dir, "hakone-managed.yaml"),
-		"httpbin.example.com  refused (70)  refused (70)  refused (70)  ok\n", "undo: hakone tls-version set 1.2 --listener default/gw/https\n",
+		"httpbin.example.com  refused (70)  refused (70)  refused (70)  ok\n", "undo: hakone tls-version unset --listener default/gw/https\n",
 	} {
 		if !strings.Contains(r.out, want) {
 			t.Errorf("%q is missing in\n%s%s", want, r.out, r.err)

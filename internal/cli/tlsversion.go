@@ -56,7 +56,13 @@ with TLS 1.0 to 1.3. No connection is dropped; clients below the new floor are r
 		ValidArgs: []string{"1.0", "1.1", "1.2", "1.3"},
 	}
 	t.registerSet(set)
-	cmd.AddCommand(show, set)
+	unset := &cobra.Command{
+		Use: "unset", Short: "Remove the minimum that set has written for this scope", Args: cobra.NoArgs,
+		Example: "  hakone tls-version unset\n  hakone tls-version unset --host api.example.com --yes",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return t.unset(cmd.Context()) },
+	}
+	t.registerSet(unset)
+	cmd.AddCommand(show, set, unset)
 	return cmd
 }
 
@@ -216,16 +222,55 @@ func (t *tlsVersion) set(ctx context.Context) error {
 		return t.explainRefusal(err)
 	}
 	fmt.Fprintf(t.s.Out, "tlspolicy.hakone.dev patched in %s\n", done.File)
+	t.prove(ctx, &done)
+	return nil
+}
+
+// unset removes what set wrote for exactly this scope; the next wider setting holds again.
+func (t *tlsVersion) unset(ctx context.Context) error {
+	client, before, err := t.status(ctx)
+	if err != nil {
+		return err
+	}
+	if rows := t.inScope(floors(before)); len(rows) == 0 {
+		return &Failure{What: "no TLS listener or host matches " + t.scope(), Fix: "hakone tls-version show --per-listener lists them", Exit: ExitUsage}
+	}
+	if !t.yes {
+		fmt.Fprintf(t.s.Out, "Removing the minimum set for %s; the next wider setting will hold\n", t.scope())
+		if !t.ask() {
+			fmt.Fprintln(t.s.Err, "Nothing was changed")
+			return silent(ExitFailed)
+		}
+	}
+	var done admin.TLSChanged
+	if err := client.Post(ctx, "/tls-version", t.change, &done); err != nil {
+		return t.explainRefusal(err)
+	}
+	if done.Before == "" {
+		fmt.Fprintf(t.s.Out, "No minimum was set for %s by hakone tls-version\n", t.scope())
+		return nil
+	}
+	fmt.Fprintf(t.s.Out, "tlspolicy.hakone.dev removed from %s\n", done.File)
+	t.prove(ctx, &done)
+	return nil
+}
+
+// prove shows what holds now, probes it, and says how to undo the change: with the value that this
+// very scope had, not with what was effective for it.
+func (t *tlsVersion) prove(ctx context.Context, done *admin.TLSChanged) {
 	after := t.inScope(floors(&done.Status))
-	if lowest, differ := lowestFloor(after); differ || lowest != t.change.MinVersion {
+	if lowest, differ := lowestFloor(after); t.change.MinVersion != "" && (differ || lowest != t.change.MinVersion) {
 		fmt.Fprintf(t.s.Out, "Some hosts have a setting of their own, which is more specific and wins:\n")
 		writeFloors(t.s, slices.DeleteFunc(slices.Clone(after), func(f floor) bool { return f.MinVersion == t.change.MinVersion }))
 	}
 	if !t.noProbe {
 		probeListeners(ctx, t.s, &done.Status, after)
 	}
-	fmt.Fprintf(t.s.Out, "undo: hakone tls-version set %s%s\n", old, t.flags())
-	return nil
+	if done.Before == "" {
+		fmt.Fprintf(t.s.Out, "undo: hakone tls-version unset%s\n", t.flags())
+	} else {
+		fmt.Fprintf(t.s.Out, "undo: hakone tls-version set %s%s\n", done.Before, t.flags())
+	}
 }
 
 // inScope keeps the rows that the change is about.
@@ -264,6 +309,9 @@ func (t *tlsVersion) flags() string {
 	if t.admin.address != admin.DefaultAddress() {
 		s += " --admin " + t.admin.address
 	}
+	if t.admin.tokenFile != "" {
+		s += " --admin-token-file " + t.admin.tokenFile
+	}
 	return s
 }
 
@@ -278,13 +326,18 @@ func (t *tlsVersion) confirm(old string) bool {
 			fmt.Fprintln(t.s.Out, "TLS 1.0 and 1.1 are deprecated by RFC 8996: their handshakes rest on MD5 and SHA-1 and their ciphers lack authentication. Use this only for clients that cannot be upgraded, and only for their host (--host).")
 		}
 	}
-	if t.yes {
-		return true
-	}
+	return t.yes || t.ask()
+}
+
+func (t *tlsVersion) ask() bool {
 	fmt.Fprint(t.s.Out, "Do you want to continue? [y/N]: ")
 	line, _ := bufio.NewReader(t.s.In).ReadString('\n')
 	answer := strings.ToLower(strings.TrimSpace(line))
-	return answer == "y" || answer == "yes"
+	if answer == "y" || answer == "yes" {
+		return true
+	}
+	fmt.Fprintln(t.s.Out)
+	return false
 }
 
 func below(version string) string {

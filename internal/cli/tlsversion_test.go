@@ -19,6 +19,7 @@ type gateway struct {
 	floors  []admin.ChainStatus
 	changes []admin.TLSChange
 	refuse  error
+	before  string // what the scope of a change had of its own
 }
 
 func (g *gateway) Status() admin.Status {
@@ -27,7 +28,7 @@ func (g *gateway) Status() admin.Status {
 func (g *gateway) Health() admin.Health     { return admin.Health{Live: true, Ready: true} }
 func (g *gateway) Dump(string) (any, error) { return map[string]string{"a": "b"}, nil }
 func (g *gateway) Explain(id string) (json.RawMessage, bool) {
-	return json.RawMessage(`{"id":"r1","upstream":{"code":"HK3101"}}`), id == "r1"
+	return json.RawMessage(`{"requests":[{"id":"r1","method":"GET","scheme":"https","host":"a.test","target":"/x","status":502,"dur_ms":1.5,"code":"HK3101","reason":"upstream_unknown_ca","detail":"the issuer is strange"}]}`), id == "r1"
 }
 func (g *gateway) Metrics() http.Handler { return http.NotFoundHandler() }
 func (g *gateway) Reload()               {}
@@ -37,11 +38,11 @@ func (g *gateway) SetTLSVersion(_ context.Context, c admin.TLSChange) (admin.TLS
 		return admin.TLSChanged{}, g.refuse
 	}
 	for i := range g.floors {
-		if c.Host == "" && (c.Listener == "" || strings.HasPrefix(g.floors[i].Name+"/", c.Listener+"/")) {
+		if c.MinVersion != "" && c.Host == "" && (c.Listener == "" || strings.HasPrefix(g.floors[i].Name+"/", c.Listener+"/")) {
 			g.floors[i].MinVersion = c.MinVersion
 		}
 	}
-	return admin.TLSChanged{File: "/etc/hakone/hakone-managed.yaml", Status: g.Status()}, nil
+	return admin.TLSChanged{File: "/etc/hakone/hakone-managed.yaml", Before: g.before, Status: g.Status()}, nil
 }
 
 // serve answers as a running process where commands look for one.
@@ -96,7 +97,7 @@ func TestTLSVersionShow(t *testing.T) {
 }
 
 func TestOtherSpellingOfTLSVersion(t *testing.T) {
-	g := &gateway{floors: []admin.ChainStatus{chain("d/g/a", "1.1", "a.test")}}
+	g := &gateway{floors: []admin.ChainStatus{chain("d/g/a", "1.1", "a.test")}, before: "1.1"}
 	g.serve(t, admin.Access{}, false)
 	for _, args := range [][]string{{"service", "tls_version", "--tls-min-version", "show"}, {"service", "tls_version"}} {
 		if r := run(t, "", args...); r.out != "TLS minimum version is 1.1\n" {
@@ -171,13 +172,13 @@ func TestTLSVersionSetScope(t *testing.T) {
 		code int
 		want string
 	}{
-		{"1.3 --listener d/g/a", ExitOK, "undo: hakone tls-version set 1.2 --listener d/g/a\n"},
-		{"1.3 --host a.test", ExitOK, "undo: hakone tls-version set 1.2 --host 'a.test'\n"},
+		{"1.3 --listener d/g/a", ExitOK, "undo: hakone tls-version unset --listener d/g/a\n"},
+		{"1.3 --host a.test", ExitOK, "undo: hakone tls-version unset --host 'a.test'\n"},
 		{"1.2 --listener d/g/a", ExitOK, "TLS minimum version is 1.2 already\n"},
 		{"1.3 --listener d/h", ExitUsage, "no TLS listener or host matches listener d/h"},
 		{"1.3 --host c.test", ExitUsage, "no TLS listener or host matches host c.test"},
 		{"1.3 --host a.test --listener d/g/b", ExitUsage, "host a.test on d/g/b"},
-		{"1.3", ExitOK, "undo: hakone tls-version set 1.1\n"},
+		{"1.3", ExitOK, "undo: hakone tls-version unset\n"},
 	} {
 		g := &gateway{floors: append([]admin.ChainStatus(nil), two...)}
 		g.serve(t, admin.Access{}, false)
@@ -227,7 +228,7 @@ func TestReadingCommands(t *testing.T) {
 		{"status -o yaml", "version: \"0\"\n"},
 		{"dump", "a: b\n"},
 		{"dump certs -o json", "{\n  \"a\": \"b\"\n}\n"},
-		{"explain r1", "id: r1\n"},
+		{"explain r1", "  because   HK3101 upstream_unknown_ca: the issuer is strange\n"},
 		{"explain r1", "HK3101 "}, // what the code means follows
 		{"explain r1 -o json", `"id": "r1"`},
 	} {
@@ -237,5 +238,25 @@ func TestReadingCommands(t *testing.T) {
 	}
 	if r := run(t, "", "explain", "r2"); r.code != ExitFailed || !strings.Contains(r.err, `no record of "r2"`) {
 		t.Errorf("%+v", r)
+	}
+}
+
+// The undo line restores what the scope had of its own, and never lowers a neighbour.
+func TestTLSVersionUnset(t *testing.T) {
+	g := &gateway{floors: []admin.ChainStatus{chain("d/g/a", "1.3", "a.test")}, before: "1.3"}
+	g.serve(t, admin.Access{}, false)
+	if r := run(t, "n\n", "tls-version", "unset"); r.code != ExitFailed || len(g.changes) != 0 {
+		t.Errorf("no: %+v", r)
+	}
+	r := run(t, "y\n", "tls-version", "unset", "--no-probe")
+	if r.code != ExitOK || !strings.Contains(r.out, "tlspolicy.hakone.dev removed from") || !strings.Contains(r.out, "undo: hakone tls-version set 1.3\n") {
+		t.Errorf("yes: %+v", r)
+	}
+	if len(g.changes) != 1 || g.changes[0] != (admin.TLSChange{}) {
+		t.Errorf("asked for %+v", g.changes)
+	}
+	g.before = ""
+	if r := run(t, "", "tls-version", "unset", "--yes"); r.code != ExitOK || !strings.Contains(r.out, "No minimum was set") {
+		t.Errorf("nothing to remove: %+v", r)
 	}
 }

@@ -19,5 +19,19 @@ func Check(set *resource.Set, sourced []diag.Diagnostic, settings Settings, lint
 	if lint != nil {
 		ds = append(ds, set.Place(lint(result.Snapshot, now))...)
 	}
+	if len(result.Snapshot.Config.Listeners) == 0 {
+		ds = append(ds, nothingServes(set))
+	}
 	return diag.Compact(ds)
+}
+
+// nothingServes says that the set yields no listener: an error if there are Gateways, which all are
+// somebody else's or broken, and a warning for a folder that holds only parts, such as routes.
+func nothingServes(set *resource.Set) diag.Diagnostic {
+	d := diag.New(diag.NoUsableListener, diag.Object{}, "", "no listener would serve: there is no Gateway of ours among the objects",
+		"Add a Gateway, or mend the findings about the ones that are there (class, selector, servers).")
+	if len(set.IstioGateways())+len(set.Gateways())+len(set.Broken()) == 0 {
+		d.Severity = diag.Warning
+	}
+	return d
 }

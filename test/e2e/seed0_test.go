@@ -79,7 +79,7 @@ func TestSeed0(t *testing.T) {
 	load.more(20)
 	changed := g.Mark()
 	begin := "Enabling TLSv1.2 will disable TLSv1.1 and below\nDo you want to continue? [y/N]: WARNING: Enabling TLSv1.2 for all listeners\ntlspolicy.hakone.dev patched in " + g.Dir
-	if r.Code != 0 || !strings.HasPrefix(r.Out, begin) || !strings.Contains(r.Out, "undo: hakone tls-version set 1.1\n") {
+	if r.Code != 0 || !strings.HasPrefix(r.Out, begin) || !strings.Contains(r.Out, "undo: hakone tls-version unset") {
 		t.Errorf("set: exit %d\n%s%s", r.Code, r.Out, r.Err)
 	}
 	if resp, _ := before.Get("a.test", "/status/200"); resp.StatusCode != 200 {
@@ -97,7 +97,7 @@ func TestSeed0(t *testing.T) {
 	g.AwaitLine(changed, "kind", "handshake", "code", "HK1001", "detail", "client offered TLS 1.1, host requires 1.2")
 
 	undo := strings.Fields(r.Out[strings.Index(r.Out, "undo: hakone ")+len("undo: hakone "):])
-	if r := g.RunInput("y\n", undo...); r.Code != 0 || !strings.Contains(r.Out, "DANGER: lowering the minimum from TLSv1.2 to TLSv1.1") {
+	if r := g.RunInput("y\n", undo...); r.Code != 0 || !strings.Contains(r.Out, "Removing the minimum set for all listeners") {
 		t.Errorf("undo: exit %d\n%s%s", r.Code, r.Out, r.Err)
 	}
 	if got := versions(t, g, "a.test"); got != "TLSv1.1 TLSv1.2 TLSv1.3" {
@@ -132,7 +132,7 @@ func TestSeed0Scopes(t *testing.T) {
 		t.Errorf("show: %s", show.Out)
 	}
 	r := set("1.2", "--listener", "default/gw")
-	if !strings.Contains(r.Out, "undo: hakone tls-version set 1.1 --listener default/gw\n") {
+	if !strings.Contains(r.Out, "undo: hakone tls-version unset --listener default/gw") {
 		t.Errorf("undo line: %s", r.Out)
 	}
 	if a, b := versions(t, g, "a.test"), versions(t, g, "b.test"); a != "TLSv1.3" || b != "TLSv1.2 TLSv1.3" {

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+)
+
+// story is what a running process recorded about a request or connection: lines of the access log,
+// read as plain JSON so that a newer process may say more.
+type story struct {
+	Requests   []map[string]any `json:"requests"`
+	Handshakes []map[string]any `json:"handshakes"`
+}
+
+// write tells the story in the order in which it happened: connection, request, what became of it, and
+// what to do.
+func (s *story) write(w io.Writer) {
+	var codes []diag.Code
+	note := func(line map[string]any) {
+		c, err := diag.ParseCode(text(line, "code"))
+		if err != nil {
+			return
+		}
+		for _, known := range codes {
+			if known == c {
+				return
+			}
+		}
+		codes = append(codes, c)
+	}
+	for _, h := range s.Handshakes {
+		fmt.Fprintf(w, "%s  connection %s from %s to listener %s\n", text(h, "ts"), text(h, "conn"), text(h, "client"), text(h, "listener"))
+		row(w, "hello", strings.TrimSpace("server name "+or(text(h, "sni"), "(none)")+", TLS "+list(h, "offered_versions")+", "+list(h, "offered_alpn")))
+		row(w, "chain", joined(text(h, "chain"), text(h, "origin")))
+		if text(h, "code") == "" {
+			row(w, "TLS", joined(text(h, "tls"), text(h, "cipher"), text(h, "group")))
+			row(w, "client", or(text(h, "peer"), "no certificate"))
+		} else {
+			row(w, "refused", text(h, "code")+" "+text(h, "reason")+": "+text(h, "detail"))
+		}
+		note(h)
+	}
+	for _, r := range s.Requests {
+		fmt.Fprintf(w, "%s  %s %s://%s%s  (request %s)\n", text(r, "ts"), text(r, "method"), text(r, "scheme"), text(r, "host"), text(r, "target"), text(r, "id"))
+		row(w, "route", joined(text(r, "route"), text(r, "origin")))
+		row(w, "upstream", joined(text(r, "upstream"), text(r, "endpoint")))
+		row(w, "answer", fmt.Sprintf("%s after %s ms, %s bytes", text(r, "status"), text(r, "dur_ms"), or(text(r, "bytes_out"), "0")))
+		if text(r, "code") != "" {
+			row(w, "because", text(r, "code")+" "+text(r, "reason")+": "+text(r, "detail"))
+		}
+		note(r)
+	}
+	for _, c := range codes {
+		e, _ := diag.Lookup(c)
+		fmt.Fprintf(w, "\n%s %s: %s\n  %s\n  fix: %s\n", e.Code, e.Slug, e.Title, e.Cause, e.Fix)
+	}
+}
+
+func row(w io.Writer, name, value string) {
+	if value != "" {
+		fmt.Fprintf(w, "  %-9s %s\n", name, value)
+	}
+}
+
+// text returns a field as people write it; numbers without exponent, "" for what is not there.
+func text(m map[string]any, key string) string {
+	switch v := m[key].(type) {
+	case nil:
+		return ""
+	case string:
+		return v
+	case float64:
+		return strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.3f", v), "0"), ".")
+	default:
+		return fmt.Sprint(v)
+	}
+}
+
+func list(m map[string]any, key string) string {
+	items, _ := m[key].([]any)
+	out := make([]string, len(items))
+	for i, v := range items {
+		out[i] = fmt.Sprint(v)
+	}
+	return or(strings.Join(out, " "), "-")
+}
+
+// joined puts what is there together.
+func joined(parts ...string) string {
+	var out []string
+	for _, p := range parts {
+		if p != "" {
+			out = append(out, p)
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+func or(s, other string) string {
+	if s == "" {
+		return other
+	}
+	return s
+}
