@@ -17,6 +17,7 @@ const (
 	DuplicateKey      Code = 5013
 	EmptyFolder       Code = 5014
 	KindWithoutEffect Code = 5015
+	PolicyNotEnforced Code = 5016
 )
 
 func fileCodes() []Entry {
@@ -51,6 +52,9 @@ func fileCodes() []Entry {
 			"The folder holds no .yaml, .yml or .json document.", "Check --config.", 0},
 		{KindWithoutEffect, "kind_without_effect", Warning, "kind has no effect yet",
 			"The kind is known, but this version of Hakone does nothing with it.", "Do not rely on the object; see the README's table of kinds.", 0},
+		{PolicyNotEnforced, "policy_not_enforced", Error, "policy is not enforced",
+			"The policy would deny or verify traffic, and this version of Hakone does not enforce it. Backends that a BackendTLSPolicy targets are refused (503) rather than sent to in plaintext; for the other kinds traffic passes as if the policy were not there.",
+			"Say the same with what is enforced (client certificates, DestinationRule tls), or put the enforcement elsewhere and move the policy out of what Hakone reads.", 503},
 	}
 }
 

@@ -102,6 +102,8 @@ func (s *Set) file(r Resource) {
 		s.httpRoutes = append(s.httpRoutes, r)
 	case *ReferenceGrant:
 		s.referenceGrants = append(s.referenceGrants, r)
+	case *BackendTLSPolicy:
+		s.backendTLSPolicies = append(s.backendTLSPolicies, r)
 	case *TLSPolicy:
 		s.tlsPolicies = append(s.tlsPolicies, r)
 	case *Service:

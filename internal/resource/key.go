@@ -23,19 +23,20 @@ const (
 
 // Kinds of a Set. Gateway is a kind of two groups.
 const (
-	KindConfigMap       = "ConfigMap"
-	KindDestinationRule = "DestinationRule"
-	KindEndpointSlice   = "EndpointSlice"
-	KindGateway         = "Gateway"
-	KindGatewayClass    = "GatewayClass"
-	KindHTTPRoute       = "HTTPRoute"
-	KindNamespace       = "Namespace"
-	KindReferenceGrant  = "ReferenceGrant"
-	KindSecret          = "Secret"
-	KindService         = "Service"
-	KindServiceEntry    = "ServiceEntry"
-	KindTLSPolicy       = "TLSPolicy"
-	KindVirtualService  = "VirtualService"
+	KindBackendTLSPolicy = "BackendTLSPolicy"
+	KindConfigMap        = "ConfigMap"
+	KindDestinationRule  = "DestinationRule"
+	KindEndpointSlice    = "EndpointSlice"
+	KindGateway          = "Gateway"
+	KindGatewayClass     = "GatewayClass"
+	KindHTTPRoute        = "HTTPRoute"
+	KindNamespace        = "Namespace"
+	KindReferenceGrant   = "ReferenceGrant"
+	KindSecret           = "Secret"
+	KindService          = "Service"
+	KindServiceEntry     = "ServiceEntry"
+	KindTLSPolicy        = "TLSPolicy"
+	KindVirtualService   = "VirtualService"
 )
 
 // Key identifies an object whatever its version. Namespace is empty for cluster-scoped kinds.

@@ -16,22 +16,23 @@ type Set struct {
 	digest   string
 	assume   bool
 
-	istioGateways    []*IstioGateway
-	virtualServices  []*VirtualService
-	destinationRules []*DestinationRule
-	serviceEntries   []*ServiceEntry
-	gatewayClasses   []*GatewayClass
-	gateways         []*Gateway
-	httpRoutes       []*HTTPRoute
-	referenceGrants  []*ReferenceGrant
-	tlsPolicies      []*TLSPolicy
-	secrets          []*Secret
-	configMaps       []*ConfigMap
-	services         []*Service
-	endpointSlices   []*EndpointSlice
-	slices           map[Key][]*EndpointSlice // by the key of their Service
-	namespaces       map[string]*Namespace
-	namespaceList    []*Namespace
+	istioGateways      []*IstioGateway
+	virtualServices    []*VirtualService
+	destinationRules   []*DestinationRule
+	serviceEntries     []*ServiceEntry
+	gatewayClasses     []*GatewayClass
+	gateways           []*Gateway
+	httpRoutes         []*HTTPRoute
+	referenceGrants    []*ReferenceGrant
+	tlsPolicies        []*TLSPolicy
+	secrets            []*Secret
+	configMaps         []*ConfigMap
+	services           []*Service
+	endpointSlices     []*EndpointSlice
+	slices             map[Key][]*EndpointSlice // by the key of their Service
+	namespaces         map[string]*Namespace
+	namespaceList      []*Namespace
+	backendTLSPolicies []*BackendTLSPolicy
 }
 
 // All returns every object, in order. Namespaces that are only assumed are not among them.

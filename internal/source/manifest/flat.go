@@ -172,6 +172,18 @@ func (p *Parser) guess(text string) resource.Key {
 			within = r.indent
 			continue
 		}
+		if inner, ok := strings.CutPrefix(r.text, "metadata: {"); ok && within < 0 {
+			inner, _, _ = strings.Cut(inner, "}")
+			for entry := range strings.SplitSeq(inner, ",") {
+				switch k, v, _ := strings.Cut(strings.TrimSpace(entry), ": "); k {
+				case "name":
+					key.Name = plainValue(v)
+				case "namespace":
+					key.Namespace = plainValue(v)
+				}
+			}
+			break
+		}
 		if within < 0 {
 			continue
 		}

@@ -91,18 +91,28 @@ func knownKinds() map[groupKind]*kindSpec {
 // which this version does nothing.
 func withoutEffect() map[string][]string {
 	return map[string][]string{
-		"networking.istio.io":         {"EnvoyFilter", "ProxyConfig", "Sidecar", "WorkloadEntry", "WorkloadGroup"},
-		"security.istio.io":           {"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"},
+		"networking.istio.io":         {"ProxyConfig", "Sidecar", "WorkloadEntry", "WorkloadGroup"},
 		"telemetry.istio.io":          {"Telemetry"},
-		"extensions.istio.io":         {"WasmPlugin"},
 		"install.istio.io":            {"IstioOperator"},
-		"gateway.networking.k8s.io":   {"BackendTLSPolicy", "GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"},
+		"gateway.networking.k8s.io":   {"GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"},
 		"gateway.networking.x-k8s.io": {"XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"},
 		"networking.k8s.io":           {"Ingress", "IngressClass"},
 		"extensions":                  {"Ingress"},
 		"hakone.dev":                  {},
 		"certificates.k8s.io":         {"ClusterTrustBundle"},
 		"":                            {"Endpoints"},
+	}
+}
+
+// notEnforced lists the kinds, ours and those of other gateways, that deny or verify traffic, and of
+// which this version does nothing: without them traffic would be less safe than was asked for.
+func notEnforced() map[string][]string {
+	return map[string][]string{
+		"networking.istio.io":       {"EnvoyFilter"},
+		"security.istio.io":         {"AuthorizationPolicy", "PeerAuthentication", "RequestAuthentication"},
+		"extensions.istio.io":       {"TrafficExtension", "WasmPlugin"},
+		"gateway.networking.k8s.io": {resource.KindBackendTLSPolicy},
+		"gateway.envoyproxy.io":     {"BackendTrafficPolicy", "ClientTrafficPolicy", "EnvoyExtensionPolicy", "EnvoyPatchPolicy", "SecurityPolicy"},
 	}
 }
 
@@ -140,7 +150,7 @@ func (p *Parser) homes(kind string) []string {
 
 // kindNames returns every kind name that is known in a group, sorted.
 func (p *Parser) kindNames(group string) []string {
-	names := slices.Clone(p.idle[group])
+	names := slices.Concat(p.idle[group], p.policies[group])
 	for gk := range p.kinds {
 		if gk.group == group {
 			names = append(names, gk.kind)

@@ -17,12 +17,15 @@ import (
 // Parser reads manifests. It is immutable: one may be shared by any number of goroutines. Making one
 // takes a millisecond or so, because it studies the upstream types.
 type Parser struct {
-	kinds map[groupKind]*kindSpec
-	idle  map[string][]string // kinds without effect, by group
+	kinds    map[groupKind]*kindSpec
+	idle     map[string][]string // kinds without effect, by group
+	policies map[string][]string // kinds that would deny or verify and are not enforced, by group
 }
 
 // NewParser returns a Parser of every kind that is known.
-func NewParser() *Parser { return &Parser{kinds: knownKinds(), idle: withoutEffect()} }
+func NewParser() *Parser {
+	return &Parser{kinds: knownKinds(), idle: withoutEffect(), policies: notEnforced()}
+}
 
 // Parsed is what became of a chunk. It does not know the chunk's file and lines there, so it can be
 // kept and used again while the text stays the same. It is immutable.
@@ -200,6 +203,9 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 	spec := p.kinds[groupKind{group, kind}]
 	if spec == nil {
 		out.Documents++
+		if group == resource.GroupGateway && kind == resource.KindBackendTLSPolicy {
+			key = out.guard(key, root, faults)
+		}
 		out.faults = append(out.faults, objectFault{p.stranger(group, kind, root), key})
 		return
 	}

@@ -14,6 +14,10 @@ import (
 func (p *Parser) stranger(group, kind string, root *yaml.Node) fault {
 	f := fault{line: lineOf(root, "kind"), field: "kind"}
 	switch {
+	case slices.Contains(p.policies[group], kind):
+		f.code = diag.PolicyNotEnforced
+		f.message, f.fix = unenforced(kind)
+		return f
 	case slices.Contains(p.idle[group], kind):
 		f.code = diag.KindWithoutEffect
 		f.message = fmt.Sprintf("%s has no effect in this version of Hakone.", kind)

@@ -30,6 +30,7 @@ type Resolver struct {
 	creds   *credential.Finder
 	entries *entryIndex
 	rules   *ruleIndex
+	guards  guards
 }
 
 // New returns a Resolver that reads set and writes upstreams and endpoints into out; creds writes
@@ -38,7 +39,7 @@ func New(set *resource.Set, ctx translate.Context, out *translate.Fragment, cred
 	if ctx.ClusterDomain == "" {
 		ctx.ClusterDomain = "cluster.local"
 	}
-	r := &Resolver{set: set, ctx: ctx, out: out, creds: creds}
+	r := &Resolver{set: set, ctx: ctx, out: out, creds: creds, guards: indexGuards(set)}
 	r.entries = indexEntries(r)
 	r.rules = indexRules(r)
 	return r
@@ -77,6 +78,9 @@ func (r *Resolver) Destination(d Destination, namespace string, from ir.Origin) 
 func (r *Resolver) resolve(t target, port uint32, subset string, from ir.Origin) Result {
 	p, fault := r.port(t, port, from)
 	if fault != nil {
+		return Result{Fault: fault}
+	}
+	if fault := r.guarded(t, p, from); fault != nil {
 		return Result{Fault: fault}
 	}
 	name := r.name(t, p.number, subset)

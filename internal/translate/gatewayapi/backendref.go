@@ -97,7 +97,7 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 	result := b.resolver.Service(to.namespace, to.name, uint16(*ref.Port), at)
 	if result.Fault != nil {
 		reason := gatewayv1.RouteReasonBackendNotFound
-		if result.Fault.Code == diag.ProtocolIneffective {
+		if result.Fault.Code == diag.ProtocolIneffective || result.Fault.Code == diag.PolicyNotEnforced {
 			reason = gatewayv1.RouteReasonUnsupportedProtocol
 		}
 		b.route.unresolved(reason, result.Fault.Code, result.Fault.Detail)
