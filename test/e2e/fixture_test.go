@@ -264,3 +264,6 @@ func readToEnd(t *testing.T, c *client.Conn) string {
 	}
 	return string(b)
 }
+
+// gatewayPort is a free port as text.
+func gatewayPort(t *testing.T) string { return fmt.Sprint(gateway.FreePort(t)) }

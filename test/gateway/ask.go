@@ -72,7 +72,7 @@ func (g *Gateway) client() *http.Client {
 // Ask sends a request to the admin address and returns status and body. The body, if any, is JSON.
 func (g *Gateway) Ask(method, path, body string) (int, string) {
 	g.tb.Helper()
-	req, err := http.NewRequest(method, "http://admin"+path, strings.NewReader(body))
+	req, err := http.NewRequest(method, g.base()+path, strings.NewReader(body))
 	if err != nil {
 		g.tb.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func (g *Gateway) Ask(method, path, body string) (int, string) {
 }
 
 func (g *Gateway) get(path string) (int, string, error) {
-	resp, err := g.client().Get("http://admin" + path)
+	resp, err := g.client().Get(g.base() + path)
 	if err != nil {
 		return 0, "", err
 	}
@@ -143,4 +143,12 @@ func (g *Gateway) AwaitEpoch(before uint64) {
 		}
 	}
 	g.tb.Fatalf("no generation after %d was applied", before)
+}
+
+// base is the beginning of the admin address's URLs.
+func (g *Gateway) base() string {
+	if strings.HasPrefix(g.Admin, "unix:") {
+		return "http://hakone"
+	}
+	return "http://" + g.Admin
 }
