@@ -199,6 +199,8 @@ func (p *Parser) guess(text string) resource.Key {
 	}
 	if spec := p.kinds[gk]; spec != nil {
 		key.Namespace = namespaceOf(spec, key.Namespace)
+	} else if slices.Contains(p.policies[gk.group], gk.kind) && key.Name != "" && key.Namespace == "" {
+		key.Namespace = "default"
 	}
 	return key
 }

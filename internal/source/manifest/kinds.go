@@ -144,6 +144,11 @@ func (p *Parser) homes(kind string) []string {
 			out = append(out, k.apiVersions()[0])
 		}
 	}
+	for group, kinds := range p.policies {
+		if slices.Contains(kinds, kind) {
+			out = append(out, group)
+		}
+	}
 	slices.Sort(out)
 	return out
 }

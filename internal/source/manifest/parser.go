@@ -206,7 +206,11 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 		if group == resource.GroupGateway && kind == resource.KindBackendTLSPolicy {
 			key = out.guard(key, root, faults)
 		}
-		out.faults = append(out.faults, objectFault{p.stranger(group, kind, root), key})
+		f := p.stranger(group, kind, root)
+		out.faults = append(out.faults, objectFault{f, key})
+		if meant, ok := p.misspelt(key); ok && f.code == diag.KindMisspelt {
+			out.broken = append(out.broken, objectFault{f, meant})
+		}
 		return
 	}
 	key.Namespace = namespaceOf(spec, key.Namespace)

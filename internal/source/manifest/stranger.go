@@ -8,6 +8,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/resource"
 )
 
 // stranger says what is to be thought of a kind that is not read.
@@ -43,12 +44,55 @@ func (p *Parser) stranger(group, kind string, root *yaml.Node) fault {
 	if homes := p.homes(kind); homes != nil {
 		f.field, f.line = "apiVersion", lineOf(root, "apiVersion")
 		f.fix = fmt.Sprintf("%s is a kind of %s.", kind, strings.Join(homes, " and of "))
+		if p.knownGroup(group) || slices.ContainsFunc(homes, func(home string) bool {
+			home, _, _ = strings.Cut(home, "/")
+			return distance(group, home, 4) < 4 // a slip of the pen
+		}) {
+			f.code = diag.KindMisspelt
+		}
 		return f
 	}
 	if near := nearest(kind, p.kindNames(group)); near != "" {
 		f.fix = "Did you mean " + quote(near) + "?"
+		if p.meant(group, near) {
+			f.code = diag.KindMisspelt
+		}
 		return f
 	}
 	f.fix = "Remove it, or correct apiVersion and kind."
 	return f
+}
+
+// meant reports whether a kind changes what is served, or refuses something.
+func (p *Parser) meant(group, kind string) bool {
+	return p.kinds[groupKind{group, kind}] != nil || slices.Contains(p.policies[group], kind)
+}
+
+// knownGroup reports whether any kind of a group is meant for a gateway.
+func (p *Parser) knownGroup(group string) bool {
+	if len(p.policies[group]) > 0 {
+		return true
+	}
+	for gk := range p.kinds {
+		if gk.group == group {
+			return true
+		}
+	}
+	return false
+}
+
+// misspelt returns the key that an object with a misspelt kind was meant to have, so that its last
+// good version goes on serving; false if that is in doubt.
+func (p *Parser) misspelt(key resource.Key) (resource.Key, bool) {
+	near := nearest(key.Kind, p.kindNames(key.Group))
+	if !p.meant(key.Group, near) {
+		return key, false
+	}
+	key.Kind = near
+	spec := p.kinds[groupKind{key.Group, near}]
+	if spec == nil {
+		spec = &kindSpec{}
+	}
+	key.Namespace = namespaceOf(spec, key.Namespace)
+	return key, true
 }

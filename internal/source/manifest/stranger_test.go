@@ -21,3 +21,35 @@ func TestPoliciesThatAreNotEnforcedAreErrors(t *testing.T) {
 		}
 	}
 }
+
+func TestMisspeltKindsAreErrors(t *testing.T) {
+	for _, c := range []struct {
+		version, kind string
+		want          diag.Code
+		broken        string
+	}{
+		{"networking.istio.io/v1", "VirtualSerivce", diag.KindMisspelt, "VirtualService"},
+		{"v1", "ConfigMpa", diag.KindMisspelt, "ConfigMap"},
+		{"gateway.networking.k8s.io/v1", "HttpRoute", diag.KindMisspelt, "HTTPRoute"},
+		{"gateway.networking.k8s.io/v1", "BackendTLSPolcy", diag.KindMisspelt, "BackendTLSPolicy"},
+		{"networking.istio.io/v1", "AuthorizationPolicy", diag.KindMisspelt, ""},
+		{"v1", "Gateway", diag.KindMisspelt, ""},
+		{"networking.istoi.io/v1", "VirtualService", diag.KindMisspelt, ""},
+		{"serving.knative.dev/v1", "Service", diag.UnknownKind, ""},
+		{"v1", "Pods", diag.UnknownKind, ""},
+		{"example.com/v1", "VirtualSerivce", diag.UnknownKind, ""},
+		{"networking.istio.io/v1", "Thing", diag.UnknownKind, ""},
+	} {
+		set, ds := Set(map[string]string{"a.yaml": "apiVersion: " + c.version + "\nkind: " + c.kind + "\nmetadata: {name: p}\n"})
+		if len(ds) != 1 || ds[0].Code != c.want || ds[0].Severity == diag.Error != (c.want == diag.KindMisspelt) {
+			t.Errorf("%s: %v", c.kind, ds)
+		}
+		broken := ""
+		for _, b := range set.Broken() {
+			broken = b.Kind
+		}
+		if broken != c.broken {
+			t.Errorf("%s: broken %q, want %q", c.kind, broken, c.broken)
+		}
+	}
+}
