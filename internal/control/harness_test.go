@@ -167,7 +167,7 @@ func (r *rig) publish(texts ...string) {
 			r.t.Fatalf("the input is at fault: %s", d)
 		}
 	}
-	r.sets <- published{set, ds}
+	r.sets <- published{set: set, ds: ds}
 	synctest.Wait()
 }
 

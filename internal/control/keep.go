@@ -10,15 +10,15 @@ import (
 )
 
 // keepLastGood returns next with the last good version of every object that stands in the source but
-// broke since previous, and the keys kept.
-func keepLastGood(previous, next *resource.Set) (*resource.Set, []resource.Key) {
-	if previous == nil {
+// broke, and the keys kept. lastGood returns that version, or nil; it may be nil itself.
+func keepLastGood(lastGood func(resource.Key) resource.Resource, next *resource.Set) (*resource.Set, []resource.Key) {
+	if lastGood == nil {
 		return next, nil
 	}
 	var kept []resource.Key
 	b := next.Rebuild()
 	for _, broken := range next.Broken() {
-		if r := previous.Lookup(broken.Key); r != nil && next.Lookup(broken.Key) == nil {
+		if r := lastGood(broken.Key); r != nil && next.Lookup(broken.Key) == nil {
 			kept = append(kept, broken.Key)
 			b.Add(r.Copy())
 		}
@@ -36,6 +36,10 @@ type graces struct {
 	since map[ir.SecretRef]time.Time
 	last  map[ir.SecretRef]*ir.Credential // the last that had a pair
 	over  map[ir.SecretRef]bool           // deleted and past the grace: only a good pair brings it back
+
+	// What the last apply found.
+	broken map[ir.SecretRef]*ir.Credential // there, but unusable: the last good pair, which serves, with what is wrong
+	back   []ir.SecretRef                  // created again within the grace
 }
 
 func newGraces(grace time.Duration) *graces {
@@ -48,9 +52,13 @@ func newGraces(grace time.Duration) *graces {
 // was withdrawn stays so until there is a good pair again. It returns references that newly began a grace, and when the next one ends (zero: none runs).
 func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now time.Time) (began []ir.SecretRef, next time.Time) {
 	wanted := map[ir.SecretRef]bool{}
+	g.broken, g.back = map[ir.SecretRef]*ir.Credential{}, nil
 	for ref, c := range secrets.ByRef {
 		wanted[ref] = true
 		if c.Pair != nil {
+			if _, running := g.since[ref]; running && !g.over[ref] {
+				g.back = append(g.back, ref)
+			}
 			g.last[ref] = c
 			delete(g.since, ref)
 			delete(g.over, ref)
@@ -67,10 +75,11 @@ func (g *graces) apply(secrets *ir.Secrets, deleted func(ir.SecretRef) bool, now
 			continue
 		}
 		kept := *good
-		kept.Detail = c.Detail
+		kept.Detail, kept.Cause = c.Detail, c.Cause
 		if !deleted(from) {
 			if !g.over[from] {
-				secrets.ByRef[ref] = &kept
+				secrets.ByRef[ref], g.broken[ref] = &kept, &kept
+				delete(g.since, from) // a later deletion has a grace of its own
 			}
 			continue
 		}

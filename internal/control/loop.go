@@ -16,7 +16,8 @@ import (
 	"github.com/hakone-gateway/hakone/internal/translate/istio"
 )
 
-// Source publishes sets: one at once, then one for every change, until ctx ends.
+// Source publishes sets: one at once, then one for every change, until ctx ends. publish returns when
+// the set has been evaluated and, if it changed the snapshot, applied.
 type Source interface {
 	Run(ctx context.Context, publish func(*resource.Set, []diag.Diagnostic)) error
 }
@@ -54,7 +55,12 @@ type State struct {
 	Result      Result
 	Diagnostics []diag.Diagnostic // of source, translation and lint
 	Kept        []resource.Key    // objects that serve in their last good version
-	Time        time.Time
+	Broken      []BrokenSecret    // secrets that are there and cannot be used; their last good certificates serve
+	Time        time.Time         // of the last evaluation
+
+	Set      *resource.Set // that was evaluated last
+	Reloaded time.Time     // when the source last published; Set is of then
+	Failed   error         // why the last generation could not be prepared; nil if it serves
 }
 
 // Usable reports whether at least one listener serves.
@@ -74,6 +80,7 @@ type Loop struct {
 
 	// owned by Run
 	epoch    uint64
+	memory   *memory
 	graces   *graces
 	good     *resource.Set // last set, with last good versions of broken objects
 	sourced  []diag.Diagnostic
@@ -87,7 +94,7 @@ type Loop struct {
 
 // New returns a Loop that reads source and drives plane.
 func New(source Source, plane Plane, opts Options) *Loop {
-	return &Loop{source: source, plane: plane, opts: opts, cache: credential.NewCache(), graces: newGraces(opts.SecretGrace), known: map[string]bool{}}
+	return &Loop{source: source, plane: plane, opts: opts, cache: credential.NewCache(), graces: newGraces(opts.SecretGrace), memory: newMemory(), known: map[string]bool{}}
 }
 
 // State returns what was last applied.
@@ -98,8 +105,9 @@ func (l *Loop) State() State {
 }
 
 type published struct {
-	set *resource.Set
-	ds  []diag.Diagnostic
+	set  *resource.Set
+	ds   []diag.Diagnostic
+	done chan struct{} // closed once it is evaluated and, if need be, applied; nil if nobody waits
 }
 
 // Run applies what the source publishes until ctx ends, and returns nil then. It returns ErrNoListener
@@ -111,8 +119,13 @@ func (l *Loop) Run(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- l.source.Run(ctx, func(set *resource.Set, ds []diag.Diagnostic) {
+			done := make(chan struct{})
 			select {
-			case sets <- published{set, ds}:
+			case sets <- published{set, ds, done}:
+				select {
+				case <-done:
+				case <-ctx.Done():
+				}
 			case <-ctx.Done():
 			}
 		})
@@ -130,6 +143,9 @@ func (l *Loop) Run(ctx context.Context) error {
 		case p := <-sets:
 			first := l.good == nil
 			l.take(ctx, p)
+			if p.done != nil {
+				close(p.done)
+			}
 			if st := l.State(); first && !st.Usable() && !l.opts.Wait {
 				return ErrNoListener
 			}
@@ -164,13 +180,11 @@ func (l *Loop) untilWake() time.Duration {
 
 // take keeps what broke and applies a new set.
 func (l *Loop) take(ctx context.Context, p published) {
-	set, kept := keepLastGood(l.good, p.set)
-	for _, key := range kept {
-		l.opts.Logger.Warn("object is broken, its last good version goes on serving", "kind", key.Kind, "namespace", key.Namespace, "name", key.Name)
-	}
+	set, kept := keepLastGood(l.memory.lastGood(l.good), p.set)
+	l.memory.keep(p.set, kept)
 	l.good, l.sourced = set, p.ds
 	l.mu.Lock()
-	l.state.Kept = kept
+	l.state.Kept, l.state.Set, l.state.Reloaded = kept, set, time.Now()
 	l.mu.Unlock()
 	l.apply(ctx)
 }
@@ -182,6 +196,7 @@ func (l *Loop) apply(ctx context.Context) {
 	settings.Files = l.files.read(istio.FilePaths(l.good))
 	result := Evaluate(l.good, settings, l.cache)
 	l.cache.Sweep()
+	l.memory.note(l.good, result.Snapshot.Secrets)
 	began, next := l.graces.apply(result.Snapshot.Secrets, func(ref ir.SecretRef) bool { return !l.exists(ref) }, now)
 	result.Snapshot.Seal()
 	l.wake = earliest(next, now.Add(lintEvery))
@@ -194,13 +209,18 @@ func (l *Loop) apply(ctx context.Context) {
 		ds = append(ds, l.good.Place(l.opts.Lint(result.Snapshot, now))...)
 	}
 	ds = diag.Compact(ds)
+	broken := brokenSecrets(result.Snapshot, l.graces.broken)
+	l.memory.tell(l.opts.Logger, l.good, l.sourced, result.Snapshot, broken, l.graces.back)
 	l.logNew(ds)
 	l.mu.Lock()
-	l.state.Result, l.state.Diagnostics, l.state.Time = result, ds, now
+	l.state.Result, l.state.Diagnostics, l.state.Time, l.state.Broken = result, ds, now, broken
 	l.mu.Unlock()
 
 	hash := result.Snapshot.Hash()
 	if hash == l.hash && !l.refused() {
+		l.mu.Lock()
+		l.state.Failed = nil
+		l.mu.Unlock()
 		return // equal snapshot: nothing to apply
 	}
 	share(l.snapshot, result.Snapshot)
@@ -208,6 +228,9 @@ func (l *Loop) apply(ctx context.Context) {
 	l.epoch++
 	gen := &ir.Generation{Epoch: l.epoch, Hash: hash, Objects: l.good.ObjectVersions(), Security: withdraws(l.snapshot, result.Snapshot), Snapshot: result.Snapshot}
 	staged, err := l.plane.Prepare(ctx, gen)
+	l.mu.Lock()
+	l.state.Failed = err
+	l.mu.Unlock()
 	if err != nil {
 		l.opts.Logger.Error("generation was not applied, the last one goes on serving", "revision", hash, "err", err)
 		l.tryAgain(now)

@@ -16,28 +16,28 @@ func TestKeepLastGood(t *testing.T) {
 	if set, kept := keepLastGood(nil, first); set != first || kept != nil {
 		t.Error("the first set is taken as it is")
 	}
-	if set, kept := keepLastGood(first, first); set != first || kept != nil {
+	if set, kept := keepLastGood(first.Lookup, first); set != first || kept != nil {
 		t.Error("a set without broken objects is taken as it is")
 	}
 	broken, ds := parse(strings.Replace(gateway, "selector:", "selecktor:", 1))
 	if len(Failed(ds)) == 0 || len(broken.Broken()) != 1 {
 		t.Fatalf("the gateway should be broken: %v", ds)
 	}
-	set, kept := keepLastGood(first, broken)
+	set, kept := keepLastGood(first.Lookup, broken)
 	if len(kept) != 1 || set.IstioGateway("default", "gw") == nil {
 		t.Fatalf("kept %v", kept)
 	}
 	if set.Secret("istio-system", "cert") != nil {
 		t.Error("a deleted object is gone at once")
 	}
-	if again, kept := keepLastGood(set, broken); len(kept) != 1 || again.IstioGateway("default", "gw") == nil {
+	if again, kept := keepLastGood(set.Lookup, broken); len(kept) != 1 || again.IstioGateway("default", "gw") == nil {
 		t.Error("a second reload with the same fault loses the object")
 	}
-	if set, kept := keepLastGood(broken, broken); len(kept) != 0 || set.IstioGateway("default", "gw") != nil {
+	if set, kept := keepLastGood(broken.Lookup, broken); len(kept) != 0 || set.IstioGateway("default", "gw") != nil {
 		t.Error("what was never good is not kept")
 	}
 	gone, _ := parse("")
-	if set, kept := keepLastGood(first, gone); len(kept) != 0 || set.Len() != 0 {
+	if set, kept := keepLastGood(first.Lookup, gone); len(kept) != 0 || set.Len() != 0 {
 		t.Error("what was deleted is not kept")
 	}
 }

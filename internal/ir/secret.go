@@ -30,6 +30,7 @@ type Credential struct {
 	Pair   *secret.KeyPair // nil if there is none
 	Code   diag.Code       // why Pair is nil: CredentialMissing or CredentialWithdrawn
 	Detail string          // one sentence for the log
+	Cause  diag.Code       // what is wrong with the content of a credential that is there; 0 for one that is missing
 
 	// Sought are the references under which a missing credential would be found if its secret existed:
 	// the grace after a deletion looks there.

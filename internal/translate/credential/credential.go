@@ -73,7 +73,7 @@ func (f *Finder) Pair(places []string, name string, from ir.Origin) (ir.SecretRe
 	f.tell(s.Key, false, p.findings, p.pairErr)
 	if p.pairErr != nil {
 		f.report(diag.SecretInvalid, from, fmt.Sprintf("%s cannot be used: %s", s.Object(), p.pairErr), p.pairErr.Fix)
-		f.out.Secrets[ref] = &ir.Credential{Origin: origin, Code: diag.CredentialMissing, Detail: p.pairErr.Error()}
+		f.out.Secrets[ref] = &ir.Credential{Origin: origin, Code: diag.CredentialMissing, Detail: p.pairErr.Error(), Cause: p.pairErr.Code}
 		return ref, false
 	}
 	f.out.Secrets[ref] = &ir.Credential{Origin: origin, Pair: p.pair}
@@ -101,7 +101,7 @@ func (f *Finder) PairFiles(cert, key string, from, keyFrom ir.Origin) (ir.Secret
 			where = keyFrom
 		}
 		f.report(p.pairErr.Code, where, fmt.Sprintf("files %q (tls.crt) and %q (tls.key): %s", cert, key, p.pairErr), p.pairErr.Fix)
-		f.out.Secrets[ref] = &ir.Credential{Origin: from, Code: diag.CredentialMissing, Detail: p.pairErr.Error()}
+		f.out.Secrets[ref] = &ir.Credential{Origin: from, Code: diag.CredentialMissing, Detail: p.pairErr.Error(), Cause: p.pairErr.Code}
 		return ref, false
 	}
 	f.out.Secrets[ref] = &ir.Credential{Origin: from, Pair: p.pair}

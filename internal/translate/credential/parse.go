@@ -16,6 +16,25 @@ var (
 	trustEntries = [...]string{"ca.crt", "cacert", "ca.crl", "crl"}
 )
 
+// WithPairOf returns s with the certificate and key of good: everything else, the CA above all, stays
+// as s has it.
+func WithPairOf(s, good *resource.Secret) *resource.Secret {
+	merged := *s
+	merged.Data = make(map[string]resource.Sensitive, len(s.Data))
+	for k, v := range s.Data {
+		if !slices.Contains(pairEntries[:], k) {
+			merged.Data[k] = v
+		}
+	}
+	for _, k := range pairEntries {
+		if v, ok := good.Data[k]; ok {
+			merged.Data[k] = v
+		}
+	}
+	merged.Version = s.Version + "+" + good.Version // the content is of neither
+	return &merged
+}
+
 // secretContent reads a Secret of any of the formats, once.
 func (f *Finder) secretContent(s *resource.Secret) *parsed {
 	return f.once(s.Key, func() *parsed {
