@@ -65,10 +65,21 @@ func distance(a, b string, bound int) int {
 	return prev[len(b)]
 }
 
-// alternatives says what could have stood in place of word, as a fix.
+// digitsOf returns the digits of a word.
+func digitsOf(word string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsDigit(r) {
+			return r
+		}
+		return -1
+	}, word)
+}
+
+// alternatives says what could have stood in place of word, as a fix. A value with other digits is
+// never proposed: one slip from TLSV1_4 stands TLSV1_0, which nobody should be led to.
 func alternatives(word string, allowed []string, what string) string {
 	fix := ""
-	if n := nearest(word, allowed); n != "" {
+	if n := nearest(word, allowed); n != "" && digitsOf(n) == digitsOf(word) {
 		fix = "Did you mean " + quote(n) + "? "
 	}
 	return fix + what + ": " + enumerate(allowed) + "."
