@@ -116,9 +116,9 @@ func serverTLS(cert, key, ca string) (*tls.Config, error) {
 }
 
 // clientTLS is what the Go loader offers: TLS 1.3 and X25519 only, so that every target does the same
-// key exchange. The server's chain is checked only where asked: a loader is not what is measured.
+// key exchange; and full records, as OpenSSL sends. The server's chain is checked only where asked: a loader is not what is measured.
 func clientTLS(p loadSpec) (*tls.Config, error) {
-	conf := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS13, InsecureSkipVerify: !p.Verify}
+	conf := &tls.Config{ServerName: host, MinVersion: tls.VersionTLS13, InsecureSkipVerify: !p.Verify, DynamicRecordSizingDisabled: true}
 	conf.CurvePreferences = []tls.CurveID{tls.X25519}
 	if p.Hybrid {
 		conf.CurvePreferences = []tls.CurveID{tls.X25519MLKEM768}
