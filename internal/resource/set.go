@@ -1,6 +1,9 @@
 package resource
 
 import (
+	"fmt"
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -141,6 +144,16 @@ func get[R Resource](s *Set, key Key) R {
 // Broken returns the objects that stand in the source but were not accepted and are not in the set,
 // ordered by name.
 func (s *Set) Broken() []Broken { return s.broken }
+
+// Unaccepted says where an object stands that was not accepted, as in "stands in a.yaml:3 but was not
+// accepted (HK5003)"; "" if there is no such object.
+func (s *Set) Unaccepted(key Key) string {
+	i, ok := slices.BinarySearchFunc(s.broken, key, func(b Broken, key Key) int { return compareNames(b.Key, key) })
+	if !ok {
+		return ""
+	}
+	return fmt.Sprintf("stands in %s but was not accepted (%s)", s.broken[i].Position, s.broken[i].Code)
+}
 
 // Digest identifies the content and order of the set: 16 hex digits. Places (files, lines) do not
 // count. The empty set made by a Builder has one too.

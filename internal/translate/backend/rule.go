@@ -132,6 +132,11 @@ func (r *Resolver) ruleFor(t target, port uint32, subset string, from ir.Origin)
 	if len(known) > 0 {
 		message += "; there are " + strings.Join(known, ", ")
 	}
+	for _, b := range r.set.Broken() {
+		if b.Group == resource.GroupIstio && b.Kind == resource.KindDestinationRule && (b.Namespace == t.home() || b.Namespace == r.ctx.Namespace) {
+			message += fmt.Sprintf("; DestinationRule %s/%s %s", b.Namespace, b.Name, r.set.Unaccepted(b.Key))
+		}
+	}
 	return p, r.fault(diag.SubsetNotFound, below(from, "subset"), message, "Define the subset in a DestinationRule, or remove it here.").Fault
 }
 

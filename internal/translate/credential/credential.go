@@ -57,7 +57,7 @@ func (f *Finder) Pair(places []string, name string, from ir.Origin) (ir.SecretRe
 	s := f.findSecret(places, name)
 	if s == nil {
 		message := f.missing("secret", resource.KindSecret, places, name)
-		f.report(diag.SecretNotFound, from, message, createSecret(places[0], name))
+		f.report(diag.SecretNotFound, from, message, f.createSecret(places, name))
 		c := &ir.Credential{Origin: from, Code: diag.CredentialMissing, Detail: message}
 		var names []string
 		for _, ns := range places {
@@ -127,13 +127,14 @@ func (f *Finder) findSecret(places []string, name string) *resource.Secret {
 	return nil
 }
 
+// mendIt is the fix where the object stands there and was not accepted.
+const mendIt = "Mend what is reported there."
+
 // missing says in one sentence that no object of the name is in any of places, and what is near.
 func (f *Finder) missing(what, kind string, places []string, name string) string {
 	for _, ns := range places {
-		for _, b := range f.set.Broken() {
-			if b.Kind == kind && b.Namespace == ns && b.Name == name {
-				return fmt.Sprintf("%s %s/%s stands in %s but was not accepted (%s)", what, ns, name, b.Position, b.Code)
-			}
+		if stands := f.unaccepted(kind, ns, name); stands != "" {
+			return fmt.Sprintf("%s %s/%s %s", what, ns, name, stands)
 		}
 	}
 	message := fmt.Sprintf("%s %q does not exist in namespace %s", what, name, strings.Join(places, " nor in "))
@@ -150,7 +151,18 @@ func (f *Finder) missing(what, kind string, places []string, name string) string
 	return message
 }
 
-func createSecret(namespace, name string) string {
+// unaccepted is resource.Set.Unaccepted for a core kind.
+func (f *Finder) unaccepted(kind, namespace, name string) string {
+	return f.set.Unaccepted(resource.Key{Kind: kind, Namespace: namespace, Name: name})
+}
+
+func (f *Finder) createSecret(places []string, name string) string {
+	for _, ns := range places {
+		if f.unaccepted(resource.KindSecret, ns, name) != "" {
+			return mendIt
+		}
+	}
+	namespace := places[0]
 	return fmt.Sprintf("Create it: kubectl create -n %s secret tls %s --key=KEY --cert=CERT (for a folder with --dry-run=client -o yaml).", namespace, name)
 }
 

@@ -65,8 +65,11 @@ func (f *Finder) Trust(sources []Source) (ir.TrustRef, bool) {
 	for _, src := range sources {
 		h, found := f.exact(src)
 		if !found {
-			f.report(diag.CANotFound, src.From, fmt.Sprintf("%s %s/%s with CA certificates does not exist", src.Kind, src.Namespace, src.Name),
-				"Create it with an entry ca.crt.")
+			state, fix := f.unaccepted(src.Kind, src.Namespace, src.Name), mendIt
+			if state == "" {
+				state, fix = "with CA certificates does not exist", "Create it with an entry ca.crt."
+			}
+			f.report(diag.CANotFound, src.From, fmt.Sprintf("%s %s/%s %s", src.Kind, src.Namespace, src.Name, state), fix)
 			continue
 		}
 		f.tellTrust(h)

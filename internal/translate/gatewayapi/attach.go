@@ -115,6 +115,11 @@ func (t *translator) parent(r *route, ref *gatewayv1.ParentReference, field stri
 
 // noSuchGateway says what is near a name that no Gateway has.
 func (t *translator) noSuchGateway(r *route, name objectName, field string) {
+	key := resource.Key{Group: resource.GroupGateway, Kind: resource.KindGateway, Namespace: name.namespace, Name: name.name}
+	if stands := t.set.Unaccepted(key); stands != "" {
+		t.report(&r.Meta, diag.GatewayNotFound, field, fmt.Sprintf("Gateway %s/%s %s", name.namespace, name.name, stands), "Mend what is reported there.")
+		return
+	}
 	message := fmt.Sprintf("no Gateway %s/%s exists", name.namespace, name.name)
 	fix := "Create it, or correct the name."
 	var elsewhere, names []string

@@ -88,7 +88,7 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 		return "", b.badBackend(at.Field, diag.RefKindInvalid, gatewayv1.RouteReasonInvalidKind,
 			fmt.Sprintf("kind %s (group %q) cannot be a backend", to.kind, to.group), `Refer to a Service (group "").`)
 	case !b.grants.permits(from, to):
-		message, fix := refusal(from, to)
+		message, fix := b.refusal(from, to)
 		return "", b.badBackend(at.Field, diag.RefNotPermitted, gatewayv1.RouteReasonRefNotPermitted, message, fix)
 	case ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535:
 		return "", b.badBackend(at.Field+".port", diag.ServicePortMissing, gatewayv1.RouteReasonBackendNotFound,

@@ -38,6 +38,9 @@ func (t *translator) isOurs(g *resource.Gateway) bool {
 		t.report(&g.Meta, diag.ForeignClass, field, fmt.Sprintf("class %q belongs to controller %s, so this Gateway is left to it", name, class.Spec.ControllerName),
 			"Use a class whose controllerName is "+t.ctx.ControllerName+".")
 		return false
+	case t.set.Unaccepted(resource.Key{Group: resource.GroupGateway, Kind: resource.KindGatewayClass, Name: name}) != "" && !slices.Contains(t.ctx.AssumeClasses, name):
+		stands := t.set.Unaccepted(resource.Key{Group: resource.GroupGateway, Kind: resource.KindGatewayClass, Name: name})
+		t.reportAs(diag.Warning, &g.Meta, diag.ForeignClass, field, fmt.Sprintf("GatewayClass %s %s, so nobody serves this Gateway", name, stands), "Mend what is reported there.")
 	case slices.Contains(t.ctx.AssumeClasses, name):
 		t.report(&g.Meta, diag.ClassAssumed, field, fmt.Sprintf("no GatewayClass %q exists; the name is taken as ours", name), "Nothing to do.")
 		return true

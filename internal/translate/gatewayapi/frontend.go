@@ -114,7 +114,7 @@ func (t *translator) clientCA(g *gateway, r *gatewayv1.ObjectReference, at ir.Or
 		t.report(&g.Meta, diag.RefKindInvalid, at.Field, message, "Refer to a ConfigMap or Secret (group \"\") with ca.crt.")
 		return unusable(gatewayv1.ListenerReasonInvalidCACertificateKind, diag.RefKindInvalid, message)
 	case !t.grants.permits(from, to):
-		message, fix := refusal(from, to)
+		message, fix := t.refusal(from, to)
 		t.report(&g.Meta, diag.RefNotPermitted, at.Field, message, fix)
 		return unusable(gatewayv1.ListenerReasonRefNotPermitted, diag.RefNotPermitted, message)
 	}

@@ -61,9 +61,15 @@ func grantsTo(spec *gatewayv1.ReferenceGrantSpec, to grantTo) bool {
 
 // refusal says that a reference is not permitted, without telling whether its target exists, and
 // what grant would permit it.
-func refusal(from grantFrom, to grantTo) (message, fix string) {
+func (t *translator) refusal(from grantFrom, to grantTo) (message, fix string) {
 	message = fmt.Sprintf("no ReferenceGrant in namespace %s lets %s of namespace %s refer to %s %s", to.namespace, from.kind, from.namespace, to.kind, to.name)
 	fix = fmt.Sprintf("Create a ReferenceGrant in namespace %s: from {group: %s, kind: %s, namespace: %s}, to {group: %q, kind: %s, name: %s}.",
 		to.namespace, from.group, from.kind, from.namespace, to.group, to.kind, to.name)
+	for _, b := range t.set.Broken() {
+		if b.Group == resource.GroupGateway && b.Kind == resource.KindReferenceGrant && b.Namespace == to.namespace {
+			message += fmt.Sprintf("; ReferenceGrant %s %s", b.Name, t.set.Unaccepted(b.Key))
+			fix = "Mend what is reported there."
+		}
+	}
 	return message, fix
 }

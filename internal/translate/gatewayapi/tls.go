@@ -109,7 +109,7 @@ func (t *translator) certificate(l *listener, r *gatewayv1.SecretObjectReference
 		l.unresolved(gatewayv1.ListenerReasonInvalidCertificateRef, diag.RefKindInvalid, message)
 		return t.noCertificate(ir.SecretRef(fmt.Sprintf("kind:%s:%s/%s", to.kind, to.namespace, to.name)), at, message), false
 	case !t.grants.permits(from, to):
-		message, fix := refusal(from, to)
+		message, fix := t.refusal(from, to)
 		t.report(&l.gateway.Meta, diag.RefNotPermitted, at.Field, message, fix)
 		l.unresolved(gatewayv1.ListenerReasonRefNotPermitted, diag.RefNotPermitted, message)
 		// A name of its own: the secret itself may well serve those who are permitted.

@@ -82,6 +82,8 @@ func (t *translator) bindings(v *resource.VirtualService) []*gateway {
 		key := gatewayName(name, v.Namespace)
 		g := t.gateways[key]
 		switch {
+		case g == nil && t.unaccepted(key) != "":
+			t.report(diag.GatewayNotFound, at(&v.Meta, "spec.gateways[%d]", i), fmt.Sprintf("Gateway %s/%s %s", key.namespace, key.name, t.unaccepted(key)), "Mend what is reported there.")
 		case g == nil:
 			t.report(diag.GatewayNotFound, at(&v.Meta, "spec.gateways[%d]", i), fmt.Sprintf("Gateway %s/%s does not exist%s", key.namespace, key.name, t.nearGateway(key)), "Create the Gateway, or correct the name (name, or namespace/name).")
 		case g.selected && !slices.Contains(bound, g):
@@ -89,6 +91,11 @@ func (t *translator) bindings(v *resource.VirtualService) []*gateway {
 		}
 	}
 	return bound
+}
+
+// unaccepted says where a Gateway stands that was not accepted; "" if there is none.
+func (t *translator) unaccepted(name objectName) string {
+	return t.set.Unaccepted(resource.Key{Group: resource.GroupIstio, Kind: resource.KindGateway, Namespace: name.namespace, Name: name.name})
 }
 
 // gatewayName reads name, namespace/name, and the old form name.namespace.svc.cluster.local.
