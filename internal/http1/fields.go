@@ -47,11 +47,27 @@ func parseFields(s side, buf []byte, i int, f *message.Fields, limit int) (end i
 			return 0, 0, s.refuse(diag.RequestTooManyFields, "more field lines than the limit")
 		}
 		id := message.Identify(name)
+		if id == message.Other && s == downstream && aliasesFraming(name) {
+			return 0, 0, s.refuse(diag.RequestAmbiguousBody, "framing field spelt with an underscore")
+		}
 		twice |= f.Names() & (1 << id)
 		f.Append(id, name, buf[value:end:end])
 		i += 2
 	}
 	return 0, 0, nil
+}
+
+// aliasesFraming reports whether a name is Transfer-Encoding or Content-Length with an underscore for
+// the hyphen. CGI and what descends from it fold the two, so an origin may frame by what we pass over.
+func aliasesFraming(name []byte) bool {
+	const coding, length = "transfer-encoding", "content-length"
+	switch len(name) {
+	case len(coding):
+		return name[8] == '_' && message.EqualFold(name[:8], []byte(coding[:8])) && message.EqualFold(name[9:], []byte(coding[9:]))
+	case len(length):
+		return name[7] == '_' && message.EqualFold(name[:7], []byte(length[:7])) && message.EqualFold(name[8:], []byte(length[8:]))
+	}
+	return false
 }
 
 // badName tells the ways apart in which a line fails to begin with a field name and a colon.
