@@ -53,6 +53,9 @@ func (v *Verifier) judge(presented []*x509.Certificate, c causes, name string, n
 	if r.code != 0 {
 		return refuse(r)
 	}
+	if r := bareCA(leaf, facts, c); r.code != 0 {
+		return refuse(r)
+	}
 	chain, warnings, r := v.choose(chains, c, now)
 	if r.code != 0 {
 		return refuse(r)
@@ -111,6 +114,16 @@ func (v *Verifier) chains(presented []*x509.Certificate, c causes, now time.Time
 		return nil, v.explain(first, presented, c, now)
 	}
 	return chains, refusal{}
+}
+
+// bareCA refuses a client that shows a CA certificate whose key usage is for signing certificates
+// alone (RFC 5280 section 4.2.1.3): a handshake is signed with digitalSignature, and who holds a CA's
+// key is not one client among others. Without the extension any use is allowed.
+func bareCA(leaf *x509.Certificate, facts *Facts, c causes) refusal {
+	if c.role != "client" || !leaf.IsCA || leaf.KeyUsage == 0 || leaf.KeyUsage&x509.KeyUsageDigitalSignature != 0 {
+		return refusal{}
+	}
+	return refusal{c.wrongUsage, fmt.Sprintf("the client certificate %q is a CA's, and its key usage lacks digitalSignature, which a handshake needs", facts.Subject)}
 }
 
 func (v *Verifier) pools() []*x509.CertPool {
