@@ -10,17 +10,19 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
-// check compares a normalized node with a shape and returns every fault.
-func check(root *yaml.Node, s *shape) []fault {
-	c := &checker{}
+// check compares a normalized node with a shape and returns every fault. Of a discreet one's faults
+// none shows a value, and names are cut short: keys get pasted into the wrong line.
+func check(root *yaml.Node, s *shape, discreet bool) []fault {
+	c := &checker{discreet: discreet, trail: trail{cut: discreet}}
 	c.node(root, s)
 	return c.faults
 }
 
 type checker struct {
-	trail  trail
-	within []*shape // objects around the node, outermost first
-	faults []fault
+	discreet bool
+	trail    trail
+	within   []*shape // objects around the node, outermost first
+	faults   []fault
 }
 
 func (c *checker) report(code diag.Code, line int, message, fix string) {
@@ -144,7 +146,11 @@ func (c *checker) unknown(key *yaml.Node, s *shape) {
 	where := c.here()
 	c.trail.key(key.Value)
 	defer c.trail.pop()
-	message := fmt.Sprintf("%s has no field %s.", where, quote(key.Value))
+	word := key.Value
+	if c.discreet {
+		word = short(word)
+	}
+	message := fmt.Sprintf("%s has no field %s.", where, quote(word))
 	names := s.names()
 	if near := nearest(key.Value, names); near != "" {
 		c.report(diag.UnknownField, key.Line, message, "Did you mean "+quote(near)+"?")
@@ -235,7 +241,11 @@ func (c *checker) allowed(n *yaml.Node, s *shape) {
 		if s.open && strings.Contains(n.Value, "/") {
 			return
 		}
-		c.report(diag.UnknownEnum, n.Line, fmt.Sprintf("%s cannot be %s.", c.here(), quote(n.Value)), alternatives(n.Value, s.enum, "Allowed"))
+		value := quote(n.Value)
+		if c.hides(s) {
+			value = "the value given"
+		}
+		c.report(diag.UnknownEnum, n.Line, fmt.Sprintf("%s cannot be %s.", c.here(), value), alternatives(n.Value, s.enum, "Allowed"))
 		return
 	}
 	if s.check != nil {
@@ -247,30 +257,33 @@ func (c *checker) allowed(n *yaml.Node, s *shape) {
 
 // bad reports a value of the right type that breaks the field's rules.
 func (c *checker) bad(n *yaml.Node, s *shape, want string) {
-	if s.sensitive {
+	if c.hides(s) {
 		c.report(diag.BadValue, n.Line, fmt.Sprintf("%s must be %s.", c.here(), want), "Write it as "+want+".")
 		return
 	}
 	c.report(diag.BadValue, n.Line, fmt.Sprintf("%s must be %s, not %s.", c.here(), want, quote(n.Value)), "Write "+want+".")
 }
 
+// hides reports whether the values of a field must not be shown.
+func (c *checker) hides(s *shape) bool { return c.discreet || s.sensitive }
+
 // wrong reports a value of the wrong type.
 func (c *checker) wrong(n *yaml.Node, want string, s *shape) {
 	fix := "Write " + want + "."
-	if n.Kind == yaml.ScalarNode && s.form == formText && !s.sensitive {
+	if n.Kind == yaml.ScalarNode && s.form == formText && !c.hides(s) {
 		fix = fmt.Sprintf("Put it in quotes: %q.", n.Value)
 		if s.check != nil && s.check(n.Value) != "" {
 			fix = "Write " + s.check(n.Value) + "."
 		}
-	} else if s.form == formText && s.sensitive {
+	} else if s.form == formText && c.hides(s) {
 		fix = "Put it in quotes."
 	}
 	got := "a list"
 	switch {
 	case n.Kind == yaml.MappingNode:
 		got = "a mapping"
-	case n.Kind == yaml.ScalarNode && s.sensitive:
-		got = tagWords(n)
+	case n.Kind == yaml.ScalarNode && c.hides(s):
+		got = hiddenWords(n)
 	case n.Kind == yaml.ScalarNode:
 		got = tagWords(n) + " " + quote(n.Value)
 	}
@@ -308,6 +321,20 @@ func tagWords(n *yaml.Node) string {
 		return "the text"
 	}
 	return "the value"
+}
+
+// hiddenWords names the type of a scalar whose value is not to be shown.
+func hiddenWords(n *yaml.Node) string {
+	if _, truth := boolOf(n); truth {
+		return "a truth value"
+	}
+	switch n.Tag {
+	case "!!int", "!!float":
+		return "a number"
+	case "!!str":
+		return "text"
+	}
+	return "a value of another kind"
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }

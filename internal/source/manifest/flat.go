@@ -74,6 +74,9 @@ func (p *Parser) flat(text string) (resource.Key, *fault) {
 		if next.indent != rows[i].indent || !ok || top(nextKey) {
 			continue
 		}
+		if spec != nil && spec.kind == resource.KindSecret {
+			nextKey = short(nextKey)
+		}
 		f := &fault{code: diag.FlatDocument, line: next.line, field: key,
 			message: fmt.Sprintf("The document has lost its indentation: %s stands at the left margin, though it belongs under %s.", nextKey, key),
 			fix:     "Indent the lines that belong under metadata and under spec by two spaces."}
@@ -83,7 +86,11 @@ func (p *Parser) flat(text string) (resource.Key, *fault) {
 				f.fix = "Restore the indentation: " + hint + "."
 			}
 			name, namespace := tree.get("metadata", "name"), tree.get("metadata", "namespace")
-			return resource.Key{Group: spec.group, Kind: spec.kind, Namespace: namespaceOf(spec, namespace), Name: name}, f
+			key := resource.Key{Group: spec.group, Kind: spec.kind, Namespace: namespaceOf(spec, namespace), Name: name}
+			if spec.kind == resource.KindSecret {
+				key, _ = discreet(key, nil)
+			}
+			return key, f
 		}
 		return p.guess(text), f
 	}
@@ -201,6 +208,9 @@ func (p *Parser) guess(text string) resource.Key {
 		key.Namespace = namespaceOf(spec, key.Namespace)
 	} else if slices.Contains(p.policies[gk.group], gk.kind) && key.Name != "" && key.Namespace == "" {
 		key.Namespace = "default"
+	}
+	if key.Kind == resource.KindSecret {
+		key, _ = discreet(key, nil)
 	}
 	return key
 }

@@ -38,6 +38,9 @@ func parseYAML(text []byte) (*yaml.Node, *fault) {
 // syntaxFault explains an error of the YAML parser.
 func syntaxFault(text []byte, err error) *fault {
 	message := strings.TrimPrefix(err.Error(), "yaml: ")
+	if strings.HasPrefix(message, "unknown anchor") { // it quotes the text, which may be a password
+		message = "an alias (a word that begins with *) refers to no anchor; put text in quotes"
+	}
 	line := 1
 	if m := regexp.MustCompile(`^(?:\w+ error: )?line (\d+): `).FindStringSubmatch(message); m != nil {
 		line, _ = strconv.Atoi(m[1])
@@ -258,9 +261,15 @@ func (z *normalizer) merge(n, m *yaml.Node, seen map[string]bool) {
 }
 
 // trail is the path to the node being walked.
-type trail struct{ segs []string }
+type trail struct {
+	segs []string
+	cut  bool // names are cut short
+}
 
 func (t *trail) key(k string) {
+	if t.cut {
+		k = short(k)
+	}
 	switch {
 	case strings.ContainsAny(k, ".[]/ ") || k == "":
 		t.segs = append(t.segs, "["+k+"]")

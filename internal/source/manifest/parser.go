@@ -195,6 +195,10 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 			fix: "Add " + missing + ", or move the file out of the folder."})
 		return
 	}
+	if kind == resource.KindSecret {
+		key, faults = discreet(key, faults)
+		version = short(version)
+	}
 	group, v, ok := strings.Cut(version, "/")
 	if !ok {
 		group, v = "", version
@@ -222,9 +226,33 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 	p.accept(out, spec, key, root, faults)
 }
 
+// discreet takes out of a Secret's key and of the faults found before its kind was known whatever may
+// be a secret pasted into the wrong place.
+func discreet(key resource.Key, faults []fault) (resource.Key, []fault) {
+	if key.Name != "" && !validName(key.Name) {
+		key.Name = "(not shown)"
+	}
+	if key.Namespace != "" && !validNamespace(key.Namespace) {
+		key.Namespace = "(not shown)"
+	}
+	own := slices.Clone(faults)
+	for i := range own {
+		if own[i].code == diag.DuplicateKey {
+			own[i].message = "A key stands twice in one mapping."
+		}
+		segments := strings.Split(own[i].field, ".")
+		for j := range segments {
+			segments[j] = short(segments[j])
+		}
+		own[i].field = strings.Join(segments, ".")
+	}
+	return key, own
+}
+
 // accept checks an object of a known kind and puts it into the result if it has no faults.
 func (p *Parser) accept(out *Parsed, spec *kindSpec, key resource.Key, root *yaml.Node, faults []fault) {
-	faults = append(faults, check(root, spec.root)...)
+	discreet := spec.group == resource.GroupCore && spec.kind == resource.KindSecret
+	faults = append(faults, check(root, spec.root, discreet)...)
 	faults = append(faults, checkMetadata(root, spec)...)
 	d := &document{root: root, shape: spec.root}
 	if len(faults) == 0 {

@@ -101,6 +101,15 @@ func enumerate(words []string) string {
 	return strings.Join(shown, ", ") + tail
 }
 
+// short cuts a name that may be a secret pasted into the wrong place after 24 bytes.
+func short(s string) string {
+	const longest = 24
+	if len(s) <= longest {
+		return s
+	}
+	return strings.ToValidUTF8(s[:longest], "") + "…"
+}
+
 // quote puts a word between quotes; what is long or strange is cut short.
 func quote(s string) string {
 	const longest = 60

@@ -21,7 +21,11 @@ func checkMetadata(root *yaml.Node, spec *kindSpec) []fault {
 	}
 	var faults []fault
 	bad := func(n *yaml.Node, field, want string) {
-		faults = append(faults, fault{diag.BadValue, n.Line, field, fmt.Sprintf("%s must be %s, not %s.", field, want, quote(n.Value)), "Write " + want + "."})
+		message := fmt.Sprintf("%s must be %s, not %s.", field, want, quote(n.Value))
+		if spec.kind == resource.KindSecret {
+			message = fmt.Sprintf("%s must be %s.", field, want)
+		}
+		faults = append(faults, fault{diag.BadValue, n.Line, field, message, "Write " + want + "."})
 	}
 	if !validName(name.Value) {
 		bad(name, "metadata.name", "lower-case letters, digits, hyphens and dots")
