@@ -33,7 +33,8 @@ func (c *conn) record(x *exchange) {
 	a.Flags = flags(a.Code)
 	a.SNI = c.d.Peer.SNI
 	if h := c.d.Handshake; h != nil {
-		a.TLSVersion, a.TLSSuite, a.PeerHash, a.PeerSubject = h.Version, h.Suite, h.PeerHash, h.PeerSubject
+		a.TLSVersion, a.TLSSuite, a.TLSGroup, a.Resumed = h.Version, h.Suite, h.Group, h.Resumed
+		a.PeerHash, a.PeerSubject = h.PeerHash, h.PeerSubject
 	}
 	c.p.sink.Access(a)
 }
