@@ -25,7 +25,7 @@ func gatewayCodes() []Entry {
 		{ProtocolConflict, "protocol_conflict", Error, "one port with two protocols", "A port can carry plain HTTP or TLS, not both.", "Move one of them to another port.", 0},
 		{ListenerUnsupported, "listener_unsupported", Error, "listener protocol is not served", "This protocol is not served by this version; the listener is left out, others serve.", "Use HTTP or HTTPS.", 0},
 		{SelectorMismatch, "selector_mismatch", Warning, "gateway selects another workload", "The Gateway's selector does not match the labels of this process (--labels).", "Correct the selector, or start with --labels.", 0},
-		{ForeignClass, "foreign_class", Info, "gateway belongs to another controller", "The gatewayClassName names a class that is not ours.", "Use gatewayClassName hakone, or nothing.", 0},
+		{ForeignClass, "foreign_class", Info, "gateway belongs to another controller", "The gatewayClassName names a class that is not ours.", "Use gatewayClassName hakone (or istio without a GatewayClass object), or start with --gateway-class NAME to serve that class here.", 0},
 		{NoUsableListener, "no_usable_listener", Error, "no usable listener", "The configuration yields no listener that can serve.", "Mend the errors listed, or start with --wait.", 0},
 		{ListenerHostInvalid, "listener_host_invalid", Error, "host name is invalid", "A host must be a DNS name, \"*.\" and a DNS name, or \"*\".", "Correct the name.", 0},
 		{ListenerTLSInvalid, "listener_tls_invalid", Error, "TLS settings of the listener are invalid", "The listener cannot terminate TLS as configured, so it does not serve.", "Mend the field named.", 0},

@@ -17,6 +17,7 @@ type Context struct {
 	Namespace      string              // --namespace: where credentialName is looked up first
 	EndpointFlags  map[string][]string // --endpoint: "httpbin.default:8000" → host:port addresses
 	AssumeClasses  []string            // gatewayClassNames that are ours without a GatewayClass object
+	AdoptClasses   []string            // --gateway-class: gatewayClassNames that are ours whatever controllerName their GatewayClass has
 	ControllerName string              // of our GatewayClasses: "hakone.dev/gateway-controller"
 	ClusterDomain  string              // "cluster.local"
 	Files          map[string][]byte   // certificate files named in manifests, read by the home; absent: unreadable

@@ -3,7 +3,6 @@ package gatewayapi
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -26,17 +25,25 @@ func (t *translator) class(c *resource.GatewayClass) {
 }
 
 // isOurs reports whether a Gateway is to be served here: its class names our controller, or no such
-// class exists and the name is one of those that are taken as ours without an object.
+// class exists and the name is one of those that are taken as ours without an object, or the class was
+// adopted by name. The GatewayClass of another controller gets no status from us even if adopted.
 func (t *translator) isOurs(g *resource.Gateway) bool {
 	const field = "spec.gatewayClassName"
 	name := string(g.Spec.GatewayClassName)
 	class := t.set.GatewayClass(name)
+	severity := diag.Info
+	fix := fmt.Sprintf("Use a class whose controllerName is %s, or start with --gateway-class %s.", t.ctx.ControllerName, name)
+	if len(t.ctx.AssumeClasses) > 0 { // a folder, where nobody else will serve it
+		severity = diag.Warning
+		fix = fmt.Sprintf("Use gatewayClassName hakone (or istio without a GatewayClass object), or start with --gateway-class %s to serve this class here.", name)
+	}
 	switch {
+	case slices.Contains(t.ctx.AdoptClasses, name):
+		return true
 	case class != nil && string(class.Spec.ControllerName) == t.ctx.ControllerName:
 		return true
 	case class != nil:
-		t.report(&g.Meta, diag.ForeignClass, field, fmt.Sprintf("class %q belongs to controller %s, so this Gateway is left to it", name, class.Spec.ControllerName),
-			"Use a class whose controllerName is "+t.ctx.ControllerName+".")
+		t.reportAs(severity, &g.Meta, diag.ForeignClass, field, fmt.Sprintf("class %q belongs to controller %s, so this Gateway is left to it", name, class.Spec.ControllerName), fix)
 		return false
 	case t.set.Unaccepted(resource.Key{Group: resource.GroupGateway, Kind: resource.KindGatewayClass, Name: name}) != "" && !slices.Contains(t.ctx.AssumeClasses, name):
 		stands := t.set.Unaccepted(resource.Key{Group: resource.GroupGateway, Kind: resource.KindGatewayClass, Name: name})
@@ -45,8 +52,7 @@ func (t *translator) isOurs(g *resource.Gateway) bool {
 		t.report(&g.Meta, diag.ClassAssumed, field, fmt.Sprintf("no GatewayClass %q exists; the name is taken as ours", name), "Nothing to do.")
 		return true
 	case len(t.ctx.AssumeClasses) > 0:
-		t.reportAs(diag.Warning, &g.Meta, diag.ForeignClass, field, fmt.Sprintf("no GatewayClass %q exists, so nobody serves this Gateway", name),
-			fmt.Sprintf("Create the GatewayClass, or use one of %s, which need none.", strings.Join(t.ctx.AssumeClasses, ", ")))
+		t.reportAs(severity, &g.Meta, diag.ForeignClass, field, fmt.Sprintf("no GatewayClass %q exists, so nobody serves this Gateway", name), fix)
 	}
 	return false
 }
