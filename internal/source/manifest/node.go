@@ -46,7 +46,11 @@ func syntaxFault(text []byte, err error) *fault {
 		line, _ = strconv.Atoi(m[1])
 		message = message[len(m[0]):]
 	}
-	f := &fault{code: diag.YAMLSyntax, line: line, message: "The document is not valid YAML: " + strings.TrimSuffix(message, ".") + ".",
+	place := ""
+	if at, remark := breaks(text); at > 0 && !(at < line && strings.Contains(message, "expected ','")) {
+		line, place = at, remark
+	}
+	f := &fault{code: diag.YAMLSyntax, line: line, message: "The document is not valid YAML: " + strings.TrimSuffix(message, ".") + "." + place,
 		fix: "Look at this line and the one before: indentation, a missing colon or quote."}
 	rows := bytes.Split(text, []byte("\n"))
 	// The parser names the line it stopped at; the tab may be one line off.
