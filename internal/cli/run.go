@@ -40,6 +40,7 @@ func (f *folderFlags) settings() (control.Settings, error) {
 	var s control.Settings
 	s.Namespace = f.namespace
 	s.AssumeClasses = []string{"istio", "hakone"}
+	s.AdoptClasses = f.classes
 	s.ControllerName = server.ControllerName
 	s.ClusterDomain = "cluster.local"
 	s.Labels = map[string]string{}
