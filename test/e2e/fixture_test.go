@@ -4,7 +4,6 @@ package e2e
 
 import (
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -157,14 +156,6 @@ func presents(config *tls.Config, cert tls.Certificate) *tls.Config {
 	c := config.Clone()
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
 	return c
-}
-
-func poolOf(pairs ...*testca.Pair) *x509.CertPool {
-	pool := x509.NewCertPool()
-	for _, p := range pairs {
-		pool.AddCert(p.Cert)
-	}
-	return pool
 }
 
 // istioServer is a server of an Istio Gateway on port 443.

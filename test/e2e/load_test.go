@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -48,13 +49,9 @@ func startLoad(t *testing.T, addr, host, path string, status int, config *tls.Co
 func (l *load) client(addr, host, path string, status int, config *tls.Config, kept bool) {
 	dials := 0
 	transport := &http.Transport{DisableKeepAlives: !kept, TLSClientConfig: config.Clone(), MaxIdleConnsPerHost: 1,
-		DialTLS: func(string, string) (net.Conn, error) {
+		DialTLSContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			dials++
-			c, err := tls.Dial("tcp", addr, config)
-			if err != nil {
-				return nil, err
-			}
-			return c, nil
+			return (&tls.Dialer{Config: config}).DialContext(ctx, "tcp", addr)
 		}}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: 10 * time.Second}
