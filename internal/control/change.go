@@ -3,6 +3,7 @@ package control
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
@@ -186,4 +187,57 @@ func credentialsInUse(s *ir.Snapshot) uses {
 		}
 	}
 	return m
+}
+
+// hostsOf lists the hosts of each listener, in order.
+func hostsOf(s *ir.Snapshot) map[string][]string {
+	m := make(map[string][]string, len(s.Config.Listeners))
+	for _, l := range s.Config.Listeners {
+		var hosts []string
+		for _, c := range l.Chains {
+			for _, h := range c.Hosts {
+				hosts = append(hosts, h.String())
+			}
+		}
+		slices.Sort(hosts)
+		m[l.Name] = slices.Compact(hosts)
+	}
+	return m
+}
+
+// logHosts names the hosts that are new and those that are served no longer, by listener.
+func (l *Loop) logHosts(last, next *ir.Snapshot) {
+	if last == nil || last.Config == next.Config {
+		return
+	}
+	before, now := hostsOf(last), hostsOf(next)
+	names := slices.Concat(slices.Collect(maps.Keys(before)), slices.Collect(maps.Keys(now)))
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if added := without(now[name], before[name]); added != nil {
+			l.opts.Logger.Info("hosts are new", "listener", name, "hosts", some(added))
+		}
+		if gone := without(before[name], now[name]); gone != nil {
+			l.opts.Logger.Info("hosts are served no longer", "listener", name, "hosts", some(gone))
+		}
+	}
+}
+
+// without returns the names of list that other has not. Both are sorted.
+func without(list, other []string) []string {
+	var out []string
+	for _, s := range list {
+		if _, found := slices.BinarySearch(other, s); !found {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// some keeps lines of the log short: ten names at most.
+func some(names []string) []string {
+	if len(names) > 10 {
+		return append(slices.Clone(names[:10]), fmt.Sprintf("and %d more", len(names)-10))
+	}
+	return names
 }

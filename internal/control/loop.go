@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -269,18 +270,33 @@ func (l *Loop) logApplied(gen *ir.Generation, applied *ir.Applied, began time.Ti
 		}
 	}
 	news := gen.Hash != l.hash
+	serving, all := map[string]string{}, map[string]bool{} // addresses by listener; hosts
+	hosts := hostsOf(gen.Snapshot)
 	for _, r := range applied.Listeners {
+		if r.Code == 0 {
+			serving[r.Name] = r.Address
+		}
 		if r == before[r.Name] {
 			continue
 		}
 		news = true
 		if r.Code != 0 {
 			l.opts.Logger.Error("listener does not serve", "listener", r.Name, "address", r.Address, "code", r.Code, "err", r.Detail, "fix", r.Fix)
+		} else if old, known := before[r.Name]; !known || old.Code != 0 || old.Address != r.Address {
+			l.opts.Logger.Info("listening", "listener", r.Name, "address", r.Address, "hosts", len(hosts[r.Name]))
 		}
 	}
-	if news {
-		l.opts.Logger.Info("applied", "revision", gen.Hash, "epoch", gen.Epoch, "listeners", len(applied.Listeners), "dur", time.Since(began).Round(time.Microsecond))
+	if !news {
+		return
 	}
+	l.logHosts(l.snapshot, gen.Snapshot)
+	for name := range serving {
+		for _, h := range hosts[name] {
+			all[h] = true
+		}
+	}
+	l.opts.Logger.Info("applied", "revision", gen.Hash, "epoch", gen.Epoch, "listeners", len(serving), "hosts", len(all),
+		"addresses", some(slices.Sorted(maps.Values(serving))), "dur", time.Since(began).Round(time.Microsecond))
 }
 
 // exists reports whether what a reference names is still there, usable or not.

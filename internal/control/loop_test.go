@@ -402,3 +402,41 @@ func TestCertificatesAreJudgedAgainAsTheyAge(t *testing.T) {
 		}
 	})
 }
+
+// second is another Gateway, on another port.
+const second = `
+---
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: gw2, namespace: default}
+spec:
+  selector: {istio: ingressgateway}
+  servers: [{port: {number: 80, name: http, protocol: HTTP}, hosts: [a.example.com, httpbin.example.com]}]
+`
+
+func TestApplyNamesAddressesAndHosts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := start(t, Options{})
+		defer r.end()
+		r.publish(gateway, secretOf("httpbin"))
+		if r.logged("msg=listening", "listener=", "address=127.0.0.1:443", "hosts=1") != 1 || r.logged("msg=applied", "listeners=1", "hosts=1", "127.0.0.1:443") != 1 {
+			t.Errorf("start\n%s", r.text())
+		}
+		r.publish(gateway, secretOf("httpbin"), second)
+		if r.logged("msg=listening") != 2 || r.logged("msg=listening", "hosts=2") != 1 || r.logged("msg=applied", "listeners=2", "hosts=2") != 1 ||
+			r.logged("hosts are new", "a.example.com", "httpbin.example.com") != 1 {
+			t.Errorf("a second listener\n%s", r.text())
+		}
+		r.set(func() { r.refuse = true })
+		r.publish(strings.Replace(gateway, "example.com], tls", "example.org], tls", 1), secretOf("httpbin"), second)
+		if r.logged("hosts are served no longer", "[httpbin.example.com]") != 1 || r.logged("hosts are new", "[httpbin.example.org]") != 1 || r.logged("msg=applied", "listeners=0", "hosts=0") != 1 {
+			t.Errorf("renamed and refused\n%s", r.text())
+		}
+		r.set(func() { r.refuse = false })
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if r.logged("msg=listening") != 4 {
+			t.Errorf("a listener that could be bound at last is news\n%s", r.text())
+		}
+	})
+}

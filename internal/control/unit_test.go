@@ -130,7 +130,7 @@ func TestCheckFindsWhatSourceEvaluationAndLintFind(t *testing.T) {
 	for _, d := range ds {
 		found[d.Code] = d
 	}
-	for _, code := range []diag.Code{diag.UnknownKind, diag.SecretNotFound, diag.CertRSA} {
+	for _, code := range []diag.Code{diag.KindMisspelt, diag.SecretNotFound, diag.CertRSA} {
 		if d, ok := found[code]; !ok || d.Position.Line == 0 {
 			t.Errorf("%s: %+v", code, d)
 		}

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"context"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,6 +15,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/status"
 	"github.com/hakone-gateway/hakone/internal/tlsname"
 )
@@ -44,6 +45,9 @@ func (p *process) Status() admin.Status {
 	for _, k := range st.Kept {
 		out.Kept = append(out.Kept, k.Object().String())
 	}
+	for _, b := range st.Broken {
+		out.Kept = append(out.Kept, nameOf(b))
+	}
 	if st.Generation == nil {
 		return out
 	}
@@ -67,6 +71,14 @@ func (p *process) Status() admin.Status {
 		out.Upstreams = append(out.Upstreams, us)
 	}
 	return out
+}
+
+// nameOf names a broken secret for people.
+func nameOf(b control.BrokenSecret) string {
+	if paths, isFiles := strings.CutPrefix(string(b.Ref), "file:"); isFiles {
+		return "certificate file " + strings.ReplaceAll(paths, "|", " with key ")
+	}
+	return "Secret " + string(b.Ref)
 }
 
 // addresses are what Gateways report as their own: the address that listeners bind, if it is one.
@@ -124,15 +136,63 @@ func (p *process) Health() admin.Health {
 		h.Checks = append(h.Checks, c)
 	}
 	add("config", st.Generation != nil, "failed", "no generation has been applied")
-	add("listeners", st.Usable(), "failed", "no listener serves")
+	if refused := refusedListeners(st.Applied); st.Usable() {
+		add("listeners", refused == "", "degraded", refused)
+	} else {
+		add("listeners", false, "failed", strings.TrimSuffix("no listener serves; "+refused, "; "))
+	}
 	add("drain", !draining, "failed", "the process is draining")
 	failed := control.Failed(st.Diagnostics)
 	add("objects", len(failed) == 0, "degraded", first(failed))
 	if st.Generation != nil {
-		detail := expiring(st.Generation.Snapshot, time.Now())
+		detail := cmp.Or(notForARestart(st), expiring(st.Generation.Snapshot, time.Now()))
 		add("certificates", detail == "", "degraded", detail)
 	}
 	return h
+}
+
+// refusedListeners names the listeners that do not serve, and why the first does not.
+func refusedListeners(applied *ir.Applied) string {
+	if applied == nil {
+		return ""
+	}
+	var names []string
+	why := ""
+	for _, l := range applied.Listeners {
+		if l.Code != 0 {
+			names = append(names, l.Name)
+			why = cmp.Or(why, fmt.Sprintf("%s %s", l.Code, l.Detail))
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return fmt.Sprintf("%s does not serve: %s", some(names), why)
+}
+
+// some lists at most five names.
+func some(names []string) string {
+	if len(names) > 5 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:5], ", "), len(names)-5)
+	}
+	return strings.Join(names, ", ")
+}
+
+// notForARestart says which certificates serve only because this process remembers them.
+func notForARestart(st control.State) string {
+	var names []string
+	for _, b := range st.Broken {
+		names = append(names, nameOf(b))
+	}
+	for _, k := range st.Kept {
+		if k.Kind == resource.KindSecret {
+			names = append(names, k.Object().String())
+		}
+	}
+	if names == nil {
+		return ""
+	}
+	return some(names) + " is broken: its last good certificate serves, a restart would not serve it"
 }
 
 func first(ds []diag.Diagnostic) string {
@@ -221,27 +281,6 @@ func routesOf(c *ir.Config) []routeRow {
 		}
 	}
 	return out
-}
-
-// waitApplied waits until a generation newer than epoch is applied, or the time is over: a change that
-// leaves the snapshot as it was applies nothing.
-func (p *process) waitApplied(ctx context.Context, epoch uint64) {
-	deadline := time.NewTimer(5 * time.Second)
-	defer deadline.Stop()
-	tick := time.NewTicker(20 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		if st := p.loop.State(); st.Generation != nil && st.Generation.Epoch > epoch {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-deadline.C:
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // policyName makes an object name of a scope. Scopes that read alike once their odd characters are gone

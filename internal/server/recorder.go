@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/hakone-gateway/hakone/internal/control"
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -28,12 +29,13 @@ type counted interface {
 	UpstreamStats() []upstream.Stats
 }
 
-// newRecorder opens the logs. plane is called only once something asks for metrics.
-func newRecorder(cfg Config, plane func() counted) (*recorder, error) {
+// newRecorder opens the logs. plane and state are called only once something asks for metrics.
+func newRecorder(cfg Config, plane func() counted, state func() control.State) (*recorder, error) {
 	r := &recorder{metrics: telemetry.NewMetrics(telemetry.Sources{
 		Version:     Version,
 		Connections: func() map[string]int { return plane().OpenConnections() },
 		Upstreams:   func() []telemetry.UpstreamCounters { return counters(plane().UpstreamStats()) },
+		Config:      func() telemetry.ConfigState { return configState(state()) },
 	})}
 	if cfg.AccessLog.Format != "off" {
 		opts := telemetry.LogOptions{Format: telemetry.Format(cfg.AccessLog.Format), Path: cfg.AccessLog.File, Stdout: cfg.AccessLog.Stdout, Logger: cfg.Logger}
@@ -78,6 +80,26 @@ func (r *recorder) routeMetrics(listener string, x *route.Route) any {
 func (r *recorder) applied(st control.State) { r.metrics.Applied(st.Generation, st.Applied.Listeners) }
 
 func (r *recorder) explain(id string) (json.RawMessage, bool) { return r.Recorder.Explain(id) }
+
+// configState counts findings. What is broken shows although the snapshot is as it was.
+func configState(st control.State) telemetry.ConfigState {
+	c := telemetry.ConfigState{Findings: map[telemetry.Finding]int{}, Kept: len(st.Kept) + len(st.Broken), Reloaded: st.Reloaded}
+	for _, d := range st.Diagnostics {
+		c.Findings[telemetry.Finding{Severity: d.Severity, Code: d.Code}]++
+	}
+	if st.Applied != nil {
+		for _, l := range st.Applied.Listeners {
+			if l.Code != 0 {
+				c.Findings[telemetry.Finding{Severity: l.Code.Severity(), Code: l.Code}]++
+			}
+		}
+	}
+	c.Success = c.Kept == 0 && st.Failed == nil
+	for f := range c.Findings {
+		c.Success = c.Success && f.Severity != diag.Error
+	}
+	return c
+}
 
 func counters(stats []upstream.Stats) []telemetry.UpstreamCounters {
 	out := make([]telemetry.UpstreamCounters, 0, len(stats))

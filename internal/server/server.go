@@ -51,7 +51,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if p.record, err = newRecorder(cfg, func() counted { return p.plane }); err != nil {
+	if p.record, err = newRecorder(cfg, func() counted { return p.plane }, func() control.State { return p.loop.State() }); err != nil {
 		return err
 	}
 	defer p.record.close()
@@ -117,10 +117,51 @@ func (p *process) onSignals(ctx context.Context, signals <-chan os.Signal) {
 			}
 			if s == syscall.SIGHUP {
 				p.cfg.Logger.Info("reload asked for", "signal", "HUP")
-				p.source.Reload()
+				p.reload(ctx)
 			}
 		}
 	}
+}
+
+// reload reads the folders again and says what came of it.
+func (p *process) reload(ctx context.Context) {
+	before := p.loop.State()
+	if err := p.source.ReloadNow(ctx); err != nil {
+		return // the source has said why
+	}
+	now := p.loop.State()
+	bad := []any{"kept", len(now.Kept) + len(now.Broken), "errors", len(control.Failed(now.Diagnostics))}
+	changed := changes(before.Generation, now.Generation)
+	switch {
+	case now.Failed != nil:
+		p.cfg.Logger.Error("reloaded, but not applied", "err", now.Failed)
+	case changed == nil:
+		p.cfg.Logger.Info("reloaded, nothing changed", bad...)
+	default:
+		p.cfg.Logger.Info("reloaded", append([]any{"changed", changed, "revision", now.Generation.Hash}, bad...)...)
+	}
+}
+
+// changes names the families in which two generations differ.
+func changes(before, now *ir.Generation) []string {
+	if before == now || now == nil {
+		return nil
+	}
+	old := &ir.Snapshot{Config: &ir.Config{}, Endpoints: &ir.Endpoints{}, Secrets: &ir.Secrets{}, Trust: &ir.Trust{}}
+	if before != nil {
+		old = before.Snapshot
+	}
+	var out []string
+	for _, f := range []struct {
+		name        string
+		before, now ir.Revision
+	}{{"config", old.Config.Revision, now.Snapshot.Config.Revision}, {"endpoints", old.Endpoints.Revision, now.Snapshot.Endpoints.Revision},
+		{"secrets", old.Secrets.Revision, now.Snapshot.Secrets.Revision}, {"trust", old.Trust.Revision, now.Snapshot.Trust.Revision}} {
+		if f.before != f.now {
+			out = append(out, f.name)
+		}
+	}
+	return out
 }
 
 // drain ends politely within the drain timeout.

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -18,8 +19,10 @@ import (
 	"github.com/hakone-gateway/hakone/internal/tlsname"
 )
 
-// SetTLSVersion writes a TLSPolicy into the first folder and waits until it is applied. A folder that
-// cannot be written is refused with the object to apply.
+// SetTLSVersion writes a TLSPolicy into the first folder and returns when it has been evaluated and, if
+// it changes anything, applied. Without a version it removes the policy of exactly that scope; where
+// there is none nothing is written. Before is the version that the managed policy of that scope had, ""
+// if there was none. A folder that cannot be written is refused with the object to apply.
 func (p *process) SetTLSVersion(ctx context.Context, change admin.TLSChange) (admin.TLSChanged, error) {
 	p.writing.Lock()
 	defer p.writing.Unlock()
@@ -27,36 +30,72 @@ func (p *process) SetTLSVersion(ctx context.Context, change admin.TLSChange) (ad
 	if err != nil {
 		return admin.TLSChanged{}, err
 	}
+	dir, key := p.cfg.Folders[0], file.PolicyKey(policy)
+	done := admin.TLSChanged{File: filepath.Join(dir, file.ManagedFile)}
+	old, err := file.Managed(dir, key)
+	if err != nil {
+		return admin.TLSChanged{}, p.unwritable(err, policy)
+	}
+	if old != nil {
+		done.Before = string(old.Spec.MinVersion)
+	}
+	switch {
+	case change.MinVersion != "":
+		err = file.WriteManaged(dir, policy)
+	case old != nil:
+		policy.Spec = *old.Spec
+		err = file.RemoveManaged(dir, key)
+	default:
+		done.File, done.Status = "", p.Status()
+		return done, nil
+	}
+	if err != nil {
+		return admin.TLSChanged{}, p.unwritable(err, policy)
+	}
 	text, err := file.Render(policy)
 	if err != nil {
 		return admin.TLSChanged{}, err
 	}
-	done := admin.TLSChanged{Object: string(text)}
-	epoch := p.loop.State().Generation.Epoch
-	done.File = filepath.Join(p.cfg.Folders[0], file.ManagedFile)
-	if err := file.WriteManaged(p.cfg.Folders[0], policy); err != nil {
-		problem := &admin.Problem{Status: http.StatusConflict, Code: diag.ReadOnlyFolder, Object: string(text),
-			Title: fmt.Sprintf("the folder %s cannot be written: %v", p.cfg.Folders[0], err),
-			Fix:   "apply the object printed by other means (kubectl, GitOps)"}
-		if !errors.Is(err, file.ErrReadOnly) {
-			problem.Title = fmt.Sprintf("the managed file in %s was not written: %v", p.cfg.Folders[0], err)
-		}
-		return admin.TLSChanged{}, problem
+	done.Object = string(text)
+	ctx, cancel := context.WithTimeout(ctx, reloadWithin)
+	defer cancel()
+	if err := p.source.ReloadNow(ctx); err != nil {
+		return admin.TLSChanged{}, &admin.Problem{Status: http.StatusInternalServerError, Object: done.Object,
+			Title: fmt.Sprintf("%s was written, but not read again: %v", done.File, err), Fix: "look at the log of hakone run"}
 	}
-	p.source.Reload()
-	p.waitApplied(ctx, epoch)
 	done.Status = p.Status()
 	return done, nil
 }
 
-// policyOf makes the TLSPolicy of a change. Its name follows from its scope, so that a later change of
+// reloadWithin bounds how long a command waits for a reload.
+const reloadWithin = 20 * time.Second
+
+// unwritable is the answer where the managed file cannot be read or written; it shows what to apply by
+// other means.
+func (p *process) unwritable(err error, policy *v1alpha1.TLSPolicy) error {
+	problem := &admin.Problem{Status: http.StatusConflict, Code: diag.ReadOnlyFolder,
+		Title: fmt.Sprintf("the folder %s cannot be written: %v", p.cfg.Folders[0], err),
+		Fix:   "apply the object printed by other means (kubectl, GitOps)"}
+	if !errors.Is(err, file.ErrReadOnly) {
+		problem.Title = fmt.Sprintf("the managed file in %s was not written: %v", p.cfg.Folders[0], err)
+	}
+	if policy.Spec.MinVersion == "" {
+		problem.Fix = fmt.Sprintf("remove TLSPolicy %s/%s by other means (kubectl, GitOps)", policy.Namespace, policy.Name)
+	}
+	if text, err := file.Render(policy); err == nil {
+		problem.Object = string(text)
+	}
+	return problem
+}
+
+// policyOf makes the TLSPolicy of a change, without a floor if the change has none. Its name follows from its scope, so that a later change of
 // the same scope replaces it.
 func (p *process) policyOf(change admin.TLSChange) (*v1alpha1.TLSPolicy, error) {
 	bad := func(format string, args ...any) error {
 		return &admin.Problem{Status: http.StatusBadRequest, Code: diag.TLSFloorInvalid, Title: fmt.Sprintf(format, args...), Fix: "see hakone tls-version set --help"}
 	}
 	version, ok := tlsname.ParseVersion(change.MinVersion)
-	if !ok {
+	if !ok && change.MinVersion != "" {
 		return nil, bad("%q is no TLS version", change.MinVersion)
 	}
 	if p.loop.State().Generation == nil {
@@ -65,7 +104,9 @@ func (p *process) policyOf(change admin.TLSChange) (*v1alpha1.TLSPolicy, error) 
 	policy := &v1alpha1.TLSPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "hakone.dev/v1alpha1", Kind: "TLSPolicy"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.cfg.Settings.Namespace},
-		Spec:       v1alpha1.TLSPolicySpec{MinVersion: v1alpha1.TLSVersion(tlsname.Version(version))},
+	}
+	if ok {
+		policy.Spec.MinVersion = v1alpha1.TLSVersion(tlsname.Version(version))
 	}
 	name := []string{"tls-minimum"}
 	if change.Listener != "" {

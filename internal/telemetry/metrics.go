@@ -4,11 +4,13 @@ import (
 	"net/http"
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -18,6 +20,22 @@ type Sources struct {
 	Version     string
 	Connections func() map[string]int // open downstream connections by listener
 	Upstreams   func() []UpstreamCounters
+	Config      func() ConfigState
+}
+
+// ConfigState is what became of the configuration that was read last, whether or not it changed what
+// serves.
+type ConfigState struct {
+	Findings map[Finding]int // how many of each
+	Kept     int             // objects and secrets that are broken and serve in their last good version
+	Reloaded time.Time       // when it was read; zero before the first time
+	Success  bool            // nothing of it is broken or left out, and it was applied
+}
+
+// Finding is a kind of finding about the configuration.
+type Finding struct {
+	Severity diag.Severity
+	Code     diag.Code
 }
 
 // UpstreamCounters are one endpoint's counters.
@@ -74,9 +92,16 @@ func NewMetrics(s Sources) *Metrics {
 	return m
 }
 
-// Handler answers /metrics.
+// Handler answers /metrics in OpenMetrics, and in Prometheus's older text to those who ask for it.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	negotiating := promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if accept := r.Header.Get("Accept"); accept == "" || accept == "*/*" {
+			r = r.Clone(r.Context())
+			r.Header.Set("Accept", "application/openmetrics-text; version=1.0.0")
+		}
+		negotiating.ServeHTTP(w, r)
+	})
 }
 
 // Route returns the counters of a route. Equal names give the same counters, in any snapshot. It is

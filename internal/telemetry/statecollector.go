@@ -18,6 +18,7 @@ type stateCollector struct {
 	info, epoch, notAfter, connections           *prometheus.Desc
 	active, open, idle, cooling                  *prometheus.Desc
 	requests, connects, connectErrors, overflows *prometheus.Desc
+	diagnostics, kept, reloaded, success         *prometheus.Desc
 }
 
 func newStateCollector(m *Metrics, s Sources) *stateCollector {
@@ -29,6 +30,11 @@ func newStateCollector(m *Metrics, s Sources) *stateCollector {
 		epoch:       desc("hakone_config_epoch", "Number of the generation that serves.", nil, nil),
 		notAfter:    desc("hakone_certificate_not_after_timestamp_seconds", "When the certificate that a host serves expires.", []string{"secret", "host"}, nil),
 		connections: desc("hakone_connections", "Open downstream connections.", []string{"listener"}, nil),
+
+		diagnostics: desc("hakone_config_diagnostics", "Findings about the configuration that was read last, by severity and code (hakone explain CODE).", []string{"severity", "code"}, nil),
+		kept:        desc("hakone_config_objects_kept", "Objects and secrets that are broken and serve in their last good version; a restart would not serve them.", nil, nil),
+		reloaded:    desc("hakone_config_last_reload_timestamp_seconds", "When the configuration was read last, whether or not it changed what serves.", nil, nil),
+		success:     desc("hakone_config_last_reload_success", "1 if nothing of the configuration that was read last is broken or left out, and it was applied.", nil, nil),
 
 		active:        desc("hakone_upstream_active_requests", "Requests in progress.", endpoint, nil),
 		open:          desc("hakone_upstream_connections", "Open connections.", endpoint, nil),
@@ -44,7 +50,7 @@ func newStateCollector(m *Metrics, s Sources) *stateCollector {
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.info, c.epoch, c.notAfter, c.connections, c.active, c.open, c.idle, c.cooling,
-		c.requests, c.connects, c.connectErrors, c.overflows} {
+		c.requests, c.connects, c.connectErrors, c.overflows, c.diagnostics, c.kept, c.reloaded, c.success} {
 		ch <- d
 	}
 }
@@ -60,6 +66,16 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.epoch, float64(g.Epoch))
 		for k, at := range expiries(s) {
 			gauge(c.notAfter, at, k.secret, k.host)
+		}
+	}
+	if c.sources.Config != nil {
+		if s := c.sources.Config(); !s.Reloaded.IsZero() {
+			for f, n := range s.Findings {
+				gauge(c.diagnostics, float64(n), f.Severity.String(), f.Code.String())
+			}
+			gauge(c.kept, float64(s.Kept))
+			gauge(c.reloaded, float64(s.Reloaded.UnixMilli())/1000)
+			gauge(c.success, oneIf(s.Success))
 		}
 	}
 	if c.sources.Connections != nil {
@@ -95,11 +111,7 @@ func (c *stateCollector) upstreams(ch chan<- prometheus.Metric, gauge func(*prom
 		gauge(c.active, u.Active, u.Upstream, u.Endpoint)
 		gauge(c.open, u.Open, u.Upstream, u.Endpoint)
 		gauge(c.idle, u.Idle, u.Upstream, u.Endpoint)
-		cooling := 0.0
-		if u.Cooling {
-			cooling = 1
-		}
-		gauge(c.cooling, cooling, u.Upstream, u.Endpoint)
+		gauge(c.cooling, oneIf(u.Cooling), u.Upstream, u.Endpoint)
 		counter(c.requests, u.Requests, u.Upstream, u.Endpoint)
 		counter(c.connects, u.Connects, u.Upstream, u.Endpoint)
 		counter(c.connectErrors, u.ConnectErrors, u.Upstream, u.Endpoint)
@@ -107,6 +119,13 @@ func (c *stateCollector) upstreams(ch chan<- prometheus.Metric, gauge func(*prom
 	for name, n := range over {
 		counter(c.overflows, n, name)
 	}
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 type certificateKey struct{ secret, host string }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -468,5 +470,107 @@ func TestReadOnlyFoldersAreRefused(t *testing.T) {
 	}
 	if err := WriteManaged("/proc/self", policy("floor", "1.2")); err == nil {
 		t.Error("a file system without files to write")
+	}
+}
+
+func TestReloadNowReturnsWhenTheSetIsPublished(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "conf")
+	write(t, filepath.Join(dir, "a.yaml"), configMap("a"))
+	s := New([]string{dir}, quiet())
+	var published atomic.Pointer[string]
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() {
+		done <- s.Run(ctx, func(set *resource.Set, _ []diag.Diagnostic) {
+			text := names(set)
+			published.Store(&text)
+		})
+	}()
+	for i := range 5 {
+		name := fmt.Sprintf("n%d", i/2) // every other time nothing changes
+		write(t, filepath.Join(dir, "a.yaml"), configMap(name))
+		if err := s.ReloadNow(t.Context()); err != nil || *published.Load() != name {
+			t.Fatalf("%v, published %q, want %q", err, *published.Load(), name)
+		}
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ReloadNow(t.Context()); err == nil {
+		t.Error("a folder that is gone was read")
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.ReloadNow(ended); !errors.Is(err, context.Canceled) {
+		t.Errorf("without Run: %v", err)
+	}
+}
+
+func TestFolderThatComesBackIsTold(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "conf")
+	write(t, filepath.Join(dir, "a.yaml"), configMap("a"))
+	log := &lines{}
+	s := New([]string{dir}, slog.New(slog.NewTextHandler(log, nil)))
+	sets := watcher(t, s)
+	await(t, sets, "a")
+	if err := os.Rename(dir, dir+".away"); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ReloadNow(t.Context()); err == nil {
+		t.Error("read")
+	}
+	if err := os.Rename(dir+".away", dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ReloadNow(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(log.String(), "configuration can be read again") != 1 || !strings.Contains(log.String(), "what was loaded before stays") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+// lines is a log that a test reads while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(b)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestManagedFindsExactlyOneScope(t *testing.T) {
+	dir := t.TempDir()
+	key := PolicyKey(policy("floor", ""))
+	if p, err := Managed(dir, key); p != nil || err != nil {
+		t.Errorf("no file: %v, %v", p, err)
+	}
+	if err := WriteManaged(dir, policy("floor", "1.2"), policy("other", "1.3")); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Managed(dir, key); err != nil || p == nil || p.Spec.MinVersion != "1.2" {
+		t.Errorf("%v, %v", p, err)
+	}
+	if err := RemoveManaged(dir, key); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := Managed(dir, key); p != nil || err != nil {
+		t.Errorf("removed: %v, %v", p, err)
+	}
+	if _, err := Managed(filepath.Join(dir, "none"), key); err == nil {
+		t.Error("no folder")
 	}
 }

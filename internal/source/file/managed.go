@@ -44,7 +44,7 @@ func WriteManaged(dir string, policies ...*v1alpha1.TLSPolicy) error {
 			return err
 		}
 		docs = append(docs, doc)
-		replaced[policyKey(p)] = true
+		replaced[PolicyKey(p)] = true
 	}
 	return editManaged(dir, replaced, docs)
 }
@@ -56,6 +56,38 @@ func RemoveManaged(dir string, keys ...resource.Key) error {
 		gone[k] = true
 	}
 	return editManaged(dir, gone, nil)
+}
+
+// Managed returns the policy of a key in the managed file of a folder, or nil if there is none. The
+// error wraps ErrReadOnly if the folder is not for us to read.
+func Managed(dir string, key resource.Key) (*resource.TLSPolicy, error) {
+	fail := func(err error) error {
+		if readOnly(err) {
+			err = fmt.Errorf("%w: %w", ErrReadOnly, err)
+		}
+		return fmt.Errorf("read %s in %q: %w", ManagedFile, dir, err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fail(err)
+	}
+	defer root.Close()
+	text, _, err := readManaged(root)
+	if err != nil {
+		return nil, fail(err)
+	}
+	chunks, bad := manifest.Split(ManagedFile, text)
+	if len(bad) > 0 {
+		return nil, fail(errors.New(bad[0].Message))
+	}
+	parser := manifest.NewParser()
+	var b resource.Builder
+	for _, c := range chunks {
+		parser.Parse(c).AddTo(&b, ManagedFile, c.Line, 0)
+	}
+	set, _ := b.Build()
+	policy, _ := set.Lookup(key).(*resource.TLSPolicy)
+	return policy, nil
 }
 
 // Render returns a policy as the YAML document that WriteManaged writes, for people who apply it by
@@ -76,7 +108,8 @@ func Render(p *v1alpha1.TLSPolicy) ([]byte, error) {
 	return doc, nil
 }
 
-func policyKey(p *v1alpha1.TLSPolicy) resource.Key {
+// PolicyKey returns the key under which a policy stands in the managed file.
+func PolicyKey(p *v1alpha1.TLSPolicy) resource.Key {
 	key := resource.Key{Group: resource.GroupHakone, Kind: resource.KindTLSPolicy, Namespace: p.Namespace, Name: p.Name}
 	if key.Namespace == "" {
 		key.Namespace = "default"

@@ -39,6 +39,12 @@ type Source struct {
 	cache map[digest]*manifest.Parsed // of the documents of the last load, by their text
 	known map[string][]resource.Key   // by file: the objects it held when it was last free of faults
 	last  fingerprint                 // of the last result that was handed out
+
+	// Owned by Run's goroutine.
+	unreadable bool // the last load failed
+
+	asking sync.Mutex   // guards askers; never held together with mu
+	askers []chan error // callers of ReloadNow
 }
 
 type digest [sha256.Size]byte

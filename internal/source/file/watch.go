@@ -25,6 +25,35 @@ func (s *Source) Reload() {
 	}
 }
 
+// ReloadNow is Reload that returns when publish has returned, with an error if the folders could not be
+// read or ctx ended first.
+func (s *Source) ReloadNow(ctx context.Context) error {
+	answer := make(chan error, 1)
+	s.asking.Lock()
+	s.askers = append(s.askers, answer)
+	s.asking.Unlock()
+	s.Reload()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// asked takes those who wait for a reload that begins now; answer tells them what became of it.
+func (s *Source) asked() (answer func(error)) {
+	s.asking.Lock()
+	askers := s.askers
+	s.askers = nil
+	s.asking.Unlock()
+	return func(err error) {
+		for _, a := range askers {
+			a <- err
+		}
+	}
+}
+
 // Run watches the folders until ctx ends, and then returns nil. It calls publish with each result
 // that differs from the one that Load or publish gave out last, once at the start if neither has
 // happened; publish is called by Run's goroutine alone. While a folder is missing or unreadable
@@ -37,7 +66,7 @@ func (s *Source) Run(ctx context.Context, publish func(*resource.Set, []diag.Dia
 	changes := make(chan struct{}, 1)
 	n := s.newNotifier(changes)
 	defer n.close()
-	s.refresh(ctx, n, publish, false)
+	_ = s.refresh(ctx, n, publish, false) // it has told
 	tick := time.NewTimer(n.interval())
 	defer tick.Stop()
 	for {
@@ -55,7 +84,11 @@ func (s *Source) Run(ctx context.Context, publish func(*resource.Set, []diag.Dia
 		case <-changes:
 			settle(ctx, changes, s.timing.quiet, s.timing.most)
 		}
-		s.refresh(ctx, n, publish, force)
+		answer := func(error) {}
+		if force {
+			answer = s.asked()
+		}
+		answer(s.refresh(ctx, n, publish, force))
 		tick.Reset(n.interval())
 	}
 }
@@ -81,11 +114,11 @@ func settle(ctx context.Context, changes <-chan struct{}, quiet, most time.Durat
 }
 
 // refresh renews the watches, loads, and publishes what is new. Watches come first, so that nothing
-// that happens while reading goes unnoticed.
-func (s *Source) refresh(ctx context.Context, n *notifier, publish func(*resource.Set, []diag.Diagnostic), force bool) {
+// that happens while reading goes unnoticed. The error says why nothing could be read; it has been told.
+func (s *Source) refresh(ctx context.Context, n *notifier, publish func(*resource.Set, []diag.Diagnostic), force bool) error {
 	found, err := walk(ctx, s.dirs)
 	if ctx.Err() != nil {
-		return
+		return ctx.Err()
 	}
 	var dirs []string
 	if err == nil {
@@ -98,8 +131,13 @@ func (s *Source) refresh(ctx context.Context, n *notifier, publish func(*resourc
 	before := s.last
 	s.mu.Unlock()
 	set, ds, now, err := s.load(ctx)
+	if err == nil && s.unreadable {
+		s.log.Info("configuration can be read again")
+	}
+	s.unreadable = err != nil
 	switch {
 	case ctx.Err() != nil:
+		return ctx.Err()
 	case err != nil && before == (fingerprint{}):
 		s.mu.Lock()
 		s.last = fingerprint{set: "none"}
@@ -113,6 +151,7 @@ func (s *Source) refresh(ctx context.Context, n *notifier, publish func(*resourc
 	case force || now != before:
 		publish(set, ds)
 	}
+	return err
 }
 
 // sentence makes a sentence of an error's text.
