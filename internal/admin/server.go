@@ -178,6 +178,9 @@ func (s *Server) Handler(local bool) http.Handler {
 	})
 	read("/metrics", s.backend.Metrics().ServeHTTP)
 	read("/status", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, s.backend.Status()) })
+	read("/dump", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, map[string][]string{"dumps": DumpNames()})
+	})
 	read("/dump/{what}", s.dump)
 	read("/explain/{id}", s.explain)
 	write("/tls-version", s.setTLSVersion)

@@ -4,6 +4,7 @@
 package forwarded
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 
@@ -45,7 +46,7 @@ func (s *step) Request(x *filter.Exchange) filter.Result {
 	if len(x.Request.Authority) > 0 {
 		setMissing(f, message.XForwardedHost, x.Request.Authority)
 	}
-	setMissing(f, message.XForwardedPort, strconv.AppendUint(buf[:0], uint64(x.Peer.ListenPort), 10))
+	setMissing(f, message.XForwardedPort, strconv.AppendUint(buf[:0], uint64(port(x)), 10))
 	if s.RealIP {
 		f.SetID(message.XRealIP, client.AppendTo(buf[:0]))
 	}
@@ -53,6 +54,21 @@ func (s *step) Request(x *filter.Exchange) filter.Result {
 		s.appendForwarded(x, peer)
 	}
 	return filter.Next
+}
+
+// port returns the port that the client used: where a declared port is bound elsewhere (--port-map) and
+// the client named the bound one, that; else the declared one.
+func port(x *filter.Exchange) uint16 {
+	p := x.Peer
+	bound, mapped := p.PortMap[p.ListenPort]
+	if !mapped || bound != p.Local.Port() {
+		return p.ListenPort
+	}
+	var buf [6]byte
+	if bytes.HasSuffix(x.Request.Authority, strconv.AppendUint(append(buf[:0], ':'), uint64(bound), 10)) {
+		return bound
+	}
+	return p.ListenPort
 }
 
 // dropClaims removes what else origins take for a hop's word: the fields above in a spelling that some

@@ -106,9 +106,35 @@ func TestClient(t *testing.T) {
 func TestDoesNotAllocate(t *testing.T) {
 	f := New(Settings{})
 	x := exchange("2001:db8::1")
+	x.Request.Authority = []byte("a.test:8443")
+	x.Peer.PortMap, x.Peer.Local = map[uint16]uint16{443: 8443}, netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), 8443)
 	run := func() { x.Request.Fields.Reset(); f.Request(x) }
 	run()
 	if n := testing.AllocsPerRun(100, run); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// TestPortIsWhatTheClientUsed declares port 443 and binds it to 8443.
+func TestPortIsWhatTheClientUsed(t *testing.T) {
+	for _, c := range []struct {
+		authority string
+		local     uint16
+		want      string
+	}{
+		{"a.test:8443", 8443, "8443"},
+		{"a.test", 8443, "443"}, // something in front maps it back
+		{"a.test:443", 8443, "443"},
+		{"a.test:18443", 8443, "443"},
+		{"[2001:db8::1]:8443", 8443, "8443"},
+		{"a.test:8443", 9443, "443"}, // not the port that it came in by
+	} {
+		x := exchange("10.0.0.1")
+		x.Request.Authority = []byte(c.authority)
+		x.Peer.PortMap, x.Peer.Local = map[uint16]uint16{443: 8443}, netip.AddrPortFrom(netip.MustParseAddr("10.0.0.2"), c.local)
+		New(Settings{}).Request(x)
+		if got, _ := x.Request.Fields.Get(message.XForwardedPort); string(got) != c.want {
+			t.Errorf("%+v: %s", c, got)
+		}
 	}
 }

@@ -308,7 +308,10 @@ func TestRunPublishesOnlyWhatIsNew(t *testing.T) {
 	s := New([]string{dir}, quiet())
 	load(t, s)
 	sets := watcher(t, s)
-	write(t, file, "# a comment is no change\n"+configMap("one"))
+	write(t, filepath.Join(dir, ".new"), "# a comment is no change\n"+configMap("one"))
+	if err := os.Rename(filepath.Join(dir, ".new"), file); err != nil { // in one step, so that no half of it is read
+		t.Fatal(err)
+	}
 	select {
 	case <-sets:
 		t.Error("published what Load gave out already")
