@@ -81,13 +81,20 @@ func (r *Resolver) byDNS(up *ir.Upstream, t target, p port, labels map[string]st
 		return
 	}
 	up.Resolve.Also = []string{t.name + "." + t.namespace, t.name}
+	asked := fmt.Sprintf("DNS is asked for %s, %s and %s", t.host, up.Resolve.Also[0], up.Resolve.Also[1])
 	fix := fmt.Sprintf("If DNS does not know it, add an EndpointSlice, or --endpoint %s=HOST:PORT.", up.Name)
 	if t.service != nil && len(t.service.Spec.Selector) > 0 {
 		r.report(diag.NoEndpoints, ir.Origin{Object: t.service.Object(), Field: "spec.selector"},
-			fmt.Sprintf("%s selects pods, and no EndpointSlice lists their addresses; DNS is asked for %s and %s", t, t.host, t.name), fix)
+			fmt.Sprintf("%s selects pods, and no EndpointSlice lists their addresses; %s", t, asked), fix)
 		return
 	}
-	r.report(diag.ResolvedByDNS, from, fmt.Sprintf("nothing here gives addresses for %s; DNS is asked for %s and %s", t, t.host, t.name), fix)
+	if message, mend, slip := r.absent(t); t.service == nil && slip { // a slip is more likely than a name of DNS
+		d := diag.New(diag.ServiceNotFound, from.Object, from.Field, message+"; "+asked, mend+" "+fix)
+		d.Severity = diag.Warning
+		r.out.Diagnostics = append(r.out.Diagnostics, d)
+		return
+	}
+	r.report(diag.ResolvedByDNS, from, fmt.Sprintf("nothing here gives addresses for %s; %s", t, asked), fix)
 }
 
 // fromSlices takes the ready endpoints of every slice whose port has the Service port's name.

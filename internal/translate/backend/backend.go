@@ -31,6 +31,7 @@ type Resolver struct {
 	entries *entryIndex
 	rules   *ruleIndex
 	guards  guards
+	sought  int // how often similar has searched
 }
 
 // New returns a Resolver that reads set and writes upstreams and endpoints into out; creds writes

@@ -40,6 +40,10 @@ func (r *Resolver) port(t target, number uint32, from ir.Origin) (port, *ir.Faul
 		return port{}, r.fault(diag.DestinationInvalid, at, fmt.Sprintf("port %d is no port number", number), "Use 1 to 65535.").Fault
 	}
 	if number == 0 {
+		if t.internal() && t.service == nil && len(t.entries) == 0 {
+			message, fix, _ := r.absent(t)
+			return port{}, r.fault(diag.DestinationInvalid, at, message+", so the destination must name a port", "Add port.number. "+fix).Fault
+		}
 		if len(all) != 1 {
 			return port{}, r.fault(diag.DestinationInvalid, at, fmt.Sprintf("%s has %d ports, so the destination must name one%s", t, len(all), list(all)), "Add port.number.").Fault
 		}
@@ -57,7 +61,11 @@ func (r *Resolver) port(t target, number uint32, from ir.Origin) (port, *ir.Faul
 	case t.service != nil && !(t.service.Spec.Type == corev1.ServiceTypeExternalName && len(all) == 0), t.service == nil && len(t.entries) > 0:
 		return port{}, r.fault(diag.ServicePortMissing, at, fmt.Sprintf("%s has no port %d%s", t, number, list(all)), "Use one of its ports.").Fault
 	case r.ctx.Complete && t.service == nil:
-		return port{}, r.fault(diag.ServiceNotFound, from, fmt.Sprintf("%s does not exist", t), "Create it, or correct the name.").Fault
+		if !t.internal() {
+			return port{}, r.fault(diag.ServiceNotFound, from, fmt.Sprintf("%s does not exist", t), "Create it, or correct the name.").Fault
+		}
+		message, fix, _ := r.absent(t)
+		return port{}, r.fault(diag.ServiceNotFound, from, message, fix).Fault
 	}
 	return p, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate"
 )
 
 // target is what a destination's host means. Either namespace and name are set (a Service, which may
@@ -127,6 +128,37 @@ func twoLabels(s string) (name, namespace string, ok bool) {
 		return "", "", false
 	}
 	return name, namespace, ok && name != "" && namespace != "" && !strings.Contains(namespace, ".")
+}
+
+// absent says that there is no Service of a target's name, and what is near. slip reports that one
+// was most likely meant which is written otherwise, or was not accepted.
+func (r *Resolver) absent(t target) (message, fix string, slip bool) {
+	if stands := r.set.Unaccepted(resource.Key{Kind: resource.KindService, Namespace: t.namespace, Name: t.name}); stands != "" {
+		return fmt.Sprintf("Service %s/%s %s", t.namespace, t.name, stands), "Mend what is reported there.", true
+	}
+	message, fix = fmt.Sprintf("there is no Service %s/%s", t.namespace, t.name), "Create it, or correct the name."
+	if near := r.similar(t); near != "" {
+		return message, fmt.Sprintf("Did you mean %s?", near), true
+	}
+	return message, fix, false
+}
+
+// maxSought bounds the searches of similar: ten thousand missing services must not be compared with ten
+// thousand others.
+const maxSought = 100
+
+// similar returns the Service of the target's namespace that may have been meant, or "".
+func (r *Resolver) similar(t target) string {
+	if r.sought++; r.sought > maxSought {
+		return ""
+	}
+	var names []string
+	for _, s := range r.set.Services() {
+		if s.Namespace == t.namespace {
+			names = append(names, s.Name)
+		}
+	}
+	return translate.Nearest(t.name, names)
 }
 
 // entryIndex finds ServiceEntries by host.
