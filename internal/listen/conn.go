@@ -197,17 +197,23 @@ func (c *Conn) Close() error {
 // CloseWrite ends the sending direction with a FIN.
 func (c *Conn) CloseWrite() error { return c.tcp.CloseWrite() }
 
-// CloseLinger sends FIN, reads and discards what the peer still sends, for at most bound bytes and d,
+// lingerPause is the pause between reads from a peer that has sent more than its bound.
+const lingerPause = 50 * time.Millisecond
+
+// CloseLinger sends FIN, reads and discards what the peer still sends until it closes or d is over,
 // and closes. Without it, unread bytes would make the kernel send RST, which can destroy an answer
-// that is still on its way to the peer. It blocks.
+// that is still on its way to the peer. Beyond bound bytes it reads slowly: a peer in the middle of a
+// large upload is then held up, looks about and finds the answer. It blocks.
 func (c *Conn) CloseLinger(bound int, d time.Duration) error {
 	if c.CloseWrite() == nil && c.tcp.SetReadDeadline(time.Now().Add(d)) == nil {
 		buf := getPeekBuffer()
-		for bound > 0 {
-			n, err := c.tcp.Read((*buf)[:min(bound, len(*buf))])
-			bound -= n
+		for {
+			n, err := c.tcp.Read(*buf)
 			if err != nil {
 				break
+			}
+			if bound -= n; bound <= 0 {
+				time.Sleep(lingerPause)
 			}
 		}
 		putPeekBuffer(buf)

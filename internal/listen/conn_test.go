@@ -2,8 +2,10 @@ package listen
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -129,6 +131,31 @@ func TestCloseLinger(t *testing.T) {
 	go func() { done <- here.CloseLinger(64<<10, 5*time.Second) }()
 	got, err := io.ReadAll(there)
 	if string(got) != "answer" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+	there.Close()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCloseLingerUpload delivers it also to a peer that sends far more than the bound before it looks.
+func TestCloseLingerUpload(t *testing.T) {
+	here, there := pair(t)
+	_, _ = here.Write([]byte("answer"))
+	done := make(chan error, 1)
+	go func() { done <- here.CloseLinger(64<<10, time.Second) }()
+	_ = there.SetWriteDeadline(time.Now().Add(300 * time.Millisecond))
+	block := make([]byte, 256<<10)
+	for {
+		if _, err := there.Write(block); err != nil {
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("the upload was not held up but ended: %v", err)
+			}
+			break
+		}
+	}
+	if got, err := io.ReadAll(there); string(got) != "answer" || err != nil {
 		t.Errorf("%q, %v", got, err)
 	}
 	there.Close()
