@@ -5,6 +5,7 @@
 package demo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/admin"
@@ -46,8 +48,17 @@ type stage struct {
 	tap     *tap
 }
 
-// Run runs the demo until ctx ends, or the script to its end.
+// Run runs the demo until ctx ends or nobody reads its output any more, or the script to its end. It
+// returns a *server.ConfigError for a port that is none.
 func Run(ctx context.Context, opts Options) error {
+	if opts.Port < 1 || opts.Port > 65535 {
+		return &server.ConfigError{What: fmt.Sprintf("--port %d is no port", opts.Port), Fix: "give a number from 1 to 65535"}
+	}
+	defer catchBrokenPipe()()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var mu sync.Mutex
+	opts.Out, opts.Err = &pipe{opts.Out, cancel, &mu}, &pipe{opts.Err, cancel, &mu}
 	s := &stage{opts: opts, began: time.Now()}
 	dir, err := os.MkdirTemp("", "hakone-demo-")
 	if err != nil {
@@ -55,8 +66,6 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	defer os.RemoveAll(dir)
 	s.dir = dir
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("listen for the backend: %w", err)
@@ -121,8 +130,11 @@ func freePort(want int) (int, error) {
 			return port, nil
 		}
 	}
-	return 0, fmt.Errorf("ports %d to %d are all taken: give another one with --port", want, want+49)
+	return 0, fmt.Errorf("ports %d to %d are all taken: give another one with --port", want, min(want+49, 65535))
 }
+
+// secretGrace is that of hakone run.
+const secretGrace = 10 * time.Second
 
 // serve runs the gateway, tells what to try, and runs the script if asked to.
 func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
@@ -134,7 +146,9 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
 	cfg.Admin, cfg.AdminFallback = "unix:"+filepath.Join(s.dir, "admin.sock"), false
 	cfg.AccessLog.Format = "off"
 	cfg.DrainTimeout = time.Second
-	cfg.Logger = slog.New(slog.NewTextHandler(s.opts.Err, &slog.HandlerOptions{Level: slog.LevelError}))
+	cfg.SecretGrace = cmp.Or(cfg.SecretGrace, secretGrace)
+	log := newLogHandler(s.opts.Out, s.opts.Err, s.opts.Color, fmt.Sprintf("https://*.%s:%d", domain, s.port))
+	cfg.Logger = slog.New(log)
 	cfg.Tap = s.tap
 	cfg.Ready = func(st admin.Status) { ready <- st }
 	ended := make(chan error, 1)
@@ -147,6 +161,7 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
 	case <-ready:
 	}
 	s.banner()
+	log.shared.all.Store(!s.opts.Script)
 	if !s.opts.Script {
 		return <-ended
 	}
@@ -178,7 +193,7 @@ func (s *stage) banner() {
 	for _, step := range s.steps() {
 		fmt.Fprintf(w, "  %s\n      → %s\n", step.line(s), step.says)
 	}
-	admin := "unix:" + filepath.Join(s.dir, "admin.sock")
-	fmt.Fprintf(w, "  %s status --admin %s\n  %s tls-version set 1.3 --admin %s\n", s.opts.Program, admin, s.opts.Program, admin)
-	fmt.Fprintf(w, "\nEach request and each refused handshake shows here. Ctrl-C ends the demo.\n\n")
+	fmt.Fprintf(w, "  export HAKONE_ADMIN=unix:%s\n      → from then on hakone's commands are about this demo\n", filepath.Join(s.dir, "admin.sock"))
+	fmt.Fprintf(w, "  %s status\n  %s tls-version set 1.3\n", s.opts.Program, s.opts.Program)
+	fmt.Fprintf(w, "\nEach request, each refused handshake and each change of the manifests shows here. Ctrl-C ends the demo.\n\n")
 }
