@@ -31,7 +31,7 @@ type Input struct {
 // loses a conflict is left out, the others serve. The result owns its memory only in part: chains and
 // routes of the fragments are taken over, so a fragment must not be compiled twice.
 func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
-	c := &compiler{minVersion: cmp.Or(in.MinVersion, tls.VersionTLS12), refusing: map[ir.SecretRef]*ir.Credential{}}
+	c := &compiler{minVersion: cmp.Or(in.MinVersion, tls.VersionTLS12), refusing: map[ir.SecretRef]*ir.Credential{}, lost: map[ir.Origin]bool{}}
 	s := &ir.Snapshot{
 		Config:    &ir.Config{},
 		Endpoints: &ir.Endpoints{ByUpstream: map[string][]ir.Endpoint{}},
@@ -50,6 +50,10 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 	}
 	c.orderInput()
 	s.Config.Listeners = c.merge()
+	// What serves nothing needs no routes.
+	c.diagnostics = slices.DeleteFunc(c.diagnostics, func(d diag.Diagnostic) bool {
+		return d.Code == diag.NoRoutesAttached && c.lost[ir.Origin{Object: d.Object, Field: d.Field}]
+	})
 	maps.Copy(s.Secrets.ByRef, c.refusing)
 	c.applyPolicies(s.Config.Listeners)
 	keepReferenced(s, upstreams)
@@ -64,6 +68,7 @@ type compiler struct {
 	policies    []translate.Policy
 	diagnostics []diag.Diagnostic
 	refusing    map[ir.SecretRef]*ir.Credential // of guards: they never hold a key
+	lost        map[ir.Origin]bool              // listeners that lost all their hosts
 }
 
 func (c *compiler) report(code diag.Code, obj diag.Object, field, message, fix string) {

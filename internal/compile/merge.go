@@ -93,7 +93,9 @@ func (c *compiler) add(s *socket, l *translate.Listener) {
 	slices.SortFunc(l.Chain.Hosts, hostname.Compare)
 	if len(hosts) > 0 {
 		s.chains = append(s.chains, l)
+		return
 	}
+	c.lost[l.Chain.Origin] = true
 }
 
 // within returns the virtual hosts of which requests can come to a chain of these hosts.

@@ -57,12 +57,59 @@ func (c *compiler) applyPolicies(listeners []*ir.Listener) {
 			c.completeChain(chain, owner[chain], used)
 		}
 	}
+	const most = 100 // policies for which what was meant is looked for
+	unused := 0
 	for i, ok := range used {
 		if p := &c.policies[i]; !ok {
+			hint := ""
+			if unused++; unused <= most {
+				hint = c.meant(p)
+			}
 			c.report(diag.TLSPolicyTarget, p.Origin.Object, "spec", "no TLS listener or host matches this policy's target, so it changes nothing",
-				"Correct spec.targetRef or spec.hosts; hakone dump listeners shows what is served.")
+				hint+"Correct spec.targetRef or spec.hosts; hakone dump listeners shows what is served.")
 		}
 	}
+}
+
+// meant proposes what the target of an unused policy was most likely meant to be; "" if nothing is near.
+func (c *compiler) meant(p *translate.Policy) string {
+	var gateways, sections, hosts []string
+	exists := false
+	for _, l := range c.listeners {
+		if p.Gateway != nil && l.Gateway != *p.Gateway {
+			gateways = append(gateways, l.Gateway.Namespace+"/"+l.Gateway.Name)
+			continue
+		}
+		exists = true
+		sections = append(sections, l.Section)
+		for _, h := range l.Chain.Hosts {
+			hosts = append(hosts, h.String())
+		}
+	}
+	if p.Gateway != nil && !exists {
+		for _, l := range c.listeners {
+			if l.Gateway.Name == p.Gateway.Name {
+				return fmt.Sprintf("Did you mean the Gateway of namespace %s? ", l.Gateway.Namespace)
+			}
+		}
+		return didYouMean("Gateway", p.Gateway.Namespace+"/"+p.Gateway.Name, gateways)
+	}
+	if p.Section != "" && !slices.Contains(sections, p.Section) {
+		return didYouMean("sectionName", p.Section, sections)
+	}
+	for _, h := range p.Hosts {
+		if fix := didYouMean("host", h.String(), hosts); fix != "" {
+			return fix
+		}
+	}
+	return ""
+}
+
+func didYouMean(what, name string, candidates []string) string {
+	if near := translate.Nearest(name, candidates); near != "" && near != name {
+		return fmt.Sprintf("Did you mean %s %s? ", what, near)
+	}
+	return ""
 }
 
 // target is what two policies cannot both have. Host is invalid for policies of every host.

@@ -277,6 +277,9 @@ func (c *checker) wrong(n *yaml.Node, want string, s *shape) {
 		}
 	} else if s.form == formText && c.hides(s) {
 		fix = "Put it in quotes."
+		if n.Kind == yaml.ScalarNode && hiddenWords(n) == taggedWords {
+			fix = "Remove the tag (a word that begins with !)."
+		}
 	}
 	got := "a list"
 	switch {
@@ -323,6 +326,8 @@ func tagWords(n *yaml.Node) string {
 	return "the value"
 }
 
+const taggedWords = "a value with a tag of its own"
+
 // hiddenWords names the type of a scalar whose value is not to be shown.
 func hiddenWords(n *yaml.Node) string {
 	if _, truth := boolOf(n); truth {
@@ -334,7 +339,7 @@ func hiddenWords(n *yaml.Node) string {
 	case "!!str":
 		return "text"
 	}
-	return "a value of another kind"
+	return taggedWords
 }
 
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.Tag == "!!null" }

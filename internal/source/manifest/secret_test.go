@@ -57,3 +57,18 @@ func TestSecretsAreNeverQuoted(t *testing.T) {
 		}
 	}
 }
+
+// TestWrongTypesInSecretsReadWell holds the sentence that says what stands in the place of text.
+func TestWrongTypesInSecretsReadWell(t *testing.T) {
+	for value, want := range map[string]string{
+		"12":            "data.a must be text, not a number. — fix: Put it in quotes.",
+		"true":          "data.a must be text, not a truth value. — fix: Put it in quotes.",
+		"!!binary YQ==": "data.a must be text, not a value with a tag of its own. — fix: Remove the tag (a word that begins with !).",
+		"[a]":           "data.a must be text, not a list. — fix: Put it in quotes.",
+	} {
+		_, ds := Set(map[string]string{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\ndata: {a: " + value + "}\n"})
+		if len(ds) != 1 || !strings.HasSuffix(ds[0].String(), want) {
+			t.Errorf("%s: %v, want %q", value, ds, want)
+		}
+	}
+}

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
@@ -72,12 +74,28 @@ func (f *Finder) Pair(places []string, name string, from ir.Origin) (ir.SecretRe
 	ref, p, origin := secretRef(s.Namespace, s.Name), f.secretContent(s), ir.Origin{Object: s.Object()}
 	f.tell(s.Key, false, p.findings, p.pairErr)
 	if p.pairErr != nil {
-		f.report(diag.SecretInvalid, from, fmt.Sprintf("%s cannot be used: %s", s.Object(), p.pairErr), p.pairErr.Fix)
+		message, fix := fmt.Sprintf("%s cannot be used: %s", s.Object(), p.pairErr), p.pairErr.Fix
+		if holdsNoCertificate(s.Type) {
+			message = fmt.Sprintf("%s has the type %s, which holds no certificate", s.Object(), s.Type)
+			fix = "Name a Secret of type kubernetes.io/tls, or an Opaque one with tls.crt and tls.key."
+		}
+		f.report(diag.SecretInvalid, from, message, fix)
 		f.out.Secrets[ref] = &ir.Credential{Origin: origin, Code: diag.CredentialMissing, Detail: p.pairErr.Error(), Cause: p.pairErr.Code}
 		return ref, false
 	}
 	f.out.Secrets[ref] = &ir.Credential{Origin: origin, Pair: p.pair}
 	return ref, true
+}
+
+// holdsNoCertificate reports whether Secrets of a type are for something else than a certificate with
+// its key.
+func holdsNoCertificate(secretType string) bool {
+	switch corev1.SecretType(secretType) {
+	case corev1.SecretTypeDockerConfigJson, corev1.SecretTypeDockercfg, corev1.SecretTypeBasicAuth, corev1.SecretTypeSSHAuth,
+		corev1.SecretTypeServiceAccountToken, corev1.SecretTypeBootstrapToken:
+		return true
+	}
+	return false
 }
 
 // PairFiles is Pair for files named in a manifest (serverCertificate and privateKey). The fields that

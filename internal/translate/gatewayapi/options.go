@@ -9,6 +9,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/tlsname"
+	"github.com/hakone-gateway/hakone/internal/translate"
 )
 
 // Options of a listener's tls that are understood. The first two are Istio's; Istio has none for
@@ -96,7 +97,7 @@ func (t *translator) cipherSuites(l *listener, field, value string) {
 		case tlsname.Unsupported:
 			t.report(&l.gateway.Meta, diag.CipherNotSupported, field, fmt.Sprintf("cipher suite %s cannot be offered", name), "Remove it from the list.")
 		default:
-			t.report(&l.gateway.Meta, diag.CipherUnknown, field, fmt.Sprintf("cipher suite %q is not known", name), "Correct the name.")
+			t.report(&l.gateway.Meta, diag.CipherUnknown, field, fmt.Sprintf("cipher suite %q is not known", name), translate.SuiteFix(name))
 		}
 	}
 	if len(suites) == 0 {
