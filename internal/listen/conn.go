@@ -32,8 +32,9 @@ type Conn struct {
 	accepted time.Time
 
 	// Owned by the goroutine that reads.
-	pending  []byte  // peeked bytes that Read has not yet returned
+	pending  []byte  // bytes received that Read has not yet returned
 	pooled   *[]byte // what pending lies in; given back when pending is used up
+	frame    framer  // follows the records once a ClientHello was peeked
 	attached any     // see Attach
 	watching bool    // the handshake is in progress: keep the last bytes read
 	tail     [alertLen]byte
@@ -94,7 +95,7 @@ func (c *Conn) Attach(v any) { c.attached = v }
 // Attached returns what Attach kept.
 func (c *Conn) Attached() any { return c.attached }
 
-// Pending returns how many peeked bytes Read has not yet returned.
+// Pending returns how many received bytes Read has not yet returned.
 func (c *Conn) Pending() int { return len(c.pending) }
 
 // BytesRead returns the bytes received so far, as they came from the wire.
@@ -103,10 +104,12 @@ func (c *Conn) BytesRead() int64 { return c.read.Load() }
 // BytesWritten returns the bytes handed to the kernel so far.
 func (c *Conn) BytesWritten() int64 { return c.written.Load() }
 
-// Read returns peeked bytes first, then reads from the connection.
+// Read returns peeked bytes first, then reads from the connection. Of a TLS connection it returns at
+// most the rest of one record.
 func (c *Conn) Read(p []byte) (int, error) {
+	p = c.frame.limit(p)
 	if len(c.pending) > 0 {
-		n := copy(p, c.pending)
+		n := c.frame.cut(p[:copy(p, c.pending)])
 		c.pending = c.pending[n:]
 		c.watch(p[:n])
 		if len(c.pending) == 0 {
@@ -117,7 +120,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 	n, err := c.tcp.Read(p)
 	if n > 0 {
 		c.read.Add(int64(n))
-		c.watch(p[:n])
+		own := c.frame.cut(p[:n])
+		c.stash(p[own:n])
+		c.watch(p[:own])
+		n = own
 	}
 	return n, err
 }

@@ -62,6 +62,7 @@ func (c *Conn) PeekHello() (*Hello, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.frame.on = true
 	return hello, nil
 }
 
