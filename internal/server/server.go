@@ -82,6 +82,7 @@ func (p *process) run(ctx context.Context, access admin.Access) error {
 	}
 	planeCtx, stopPlane := context.WithCancel(context.Background())
 	planes.Go(func() { _ = p.plane.Run(planeCtx) })
+	planes.Go(func() { tuneMemory(planeCtx) })
 
 	loopCtx, stopLoop := context.WithCancel(ctx)
 	defer stopLoop()

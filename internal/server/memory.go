@@ -1,0 +1,56 @@
+package server
+
+import (
+	"context"
+	"os"
+	"runtime/debug"
+	"runtime/metrics"
+	"time"
+)
+
+// Bounds between which the collector is made thriftier. A small heap is collected so rarely that
+// headroom costs nothing; a large one is mostly idle connections and configuration, which live long, and
+// each of their bytes would cost a second one of headroom.
+const (
+	smallHeap = 16 << 20
+	largeHeap = 48 << 20
+
+	smallPercent = 100 // Go's default
+	largePercent = 50
+)
+
+// tuneMemory keeps the collector's headroom fit for the size of the heap until ctx ends. Where the user
+// has set GOGC or GOMEMLIMIT it does nothing.
+func tuneMemory(ctx context.Context) {
+	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	set := smallPercent
+	t := time.NewTicker(2 * time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		metrics.Read(live)
+		if want := percent(live[0].Value.Uint64()); want != set {
+			set = want
+			debug.SetGCPercent(want)
+		}
+	}
+}
+
+// percent returns the headroom for a heap of so many live bytes, in steps of ten.
+func percent(live uint64) int {
+	switch {
+	case live <= smallHeap:
+		return smallPercent
+	case live >= largeHeap:
+		return largePercent
+	}
+	part := int((live - smallHeap) * (smallPercent - largePercent) / (largeHeap - smallHeap))
+	return smallPercent - part/10*10
+}
