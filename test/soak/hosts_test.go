@@ -26,7 +26,7 @@ const (
 	startBound    = 45 * time.Second
 	changeBound   = 10 * time.Second
 	perHostBound  = 96 << 10 // bytes resident
-	perFile       = 100       // hosts whose Gateway and VirtualService share a file
+	perFile       = 100      // hosts whose Gateway and VirtualService share a file
 	settle        = 15 * time.Second
 	changesTimed  = 7
 	brokenHost    = 4711
