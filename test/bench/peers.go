@@ -10,6 +10,8 @@ package main
 //     http-reuse always);
 //   - TLS 1.3 with AES-128-GCM and X25519, which is what crypto/tls picks with a Go or OpenSSL client;
 //   - the same fields towards the upstream: Host, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id;
+//   - one session ticket for each handshake, as crypto/tls sends, instead of OpenSSL's two, where it can be
+//     set (nginx): that is a tenth of the cost of a handshake, a fifth with a client certificate;
 //   - the same deadlines, and an access log of the same fields when ours is on.
 
 const nginxConf = `daemon off;
@@ -51,6 +53,7 @@ http {
   ssl_ecdh_curve X25519;
   ssl_session_cache shared:bench:20m;
   ssl_session_tickets on;
+  ssl_conf_command NumTickets 1;
   proxy_http_version 1.1;
   proxy_connect_timeout 5s;
   proxy_read_timeout 60s;
