@@ -32,7 +32,7 @@ check: lint unit ## daily use: vet, unit, golden, short fuzz (≤ 5 min warm)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
 
 e2e: build setup ## the built binary with curl, openssl and other real clients
-	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/e2e/... -tags e2e -count=1 -timeout 25m -v
+	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/e2e/... -tags e2e -count=1 -timeout 25m
 
 test: ## everything: what CI runs
 	@tools/test.sh
