@@ -91,7 +91,11 @@ func (l *HandshakeLog) tell(h *Handshake) {
 	add("offered_cert", h.PeerOffered)
 	add("ja4", h.Hello.JA4)
 	args = append(args, "conn", h.Conn)
-	l.log.Log(context.Background(), level(h.Code), "tls handshake refused", args...)
+	message := "tls handshake refused"
+	if h.Code == diag.ClosedAfterShake { // it succeeded; the client left all the same
+		message = "client left after the tls handshake"
+	}
+	l.log.Log(context.Background(), level(h.Code), message, args...)
 }
 
 // level is low for what healthy networks do all day.
