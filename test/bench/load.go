@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -83,13 +84,15 @@ func runLoad(s loadSpec, in io.Reader, out io.Writer) error {
 		}
 		res = l.keepAlive(conns, s.Count)
 	case loadIdle:
-		if _, err := l.open(); err != nil {
+		conns, err := l.open()
+		if err != nil {
 			return err
 		}
 		if err := ready(); err != nil {
 			return err
 		}
-		res.Count = s.Conns
+		res.Count = len(conns)
+		runtime.KeepAlive(conns) // unreachable connections would be closed
 	default:
 		return fmt.Errorf("no load is called %q", s.Kind)
 	}

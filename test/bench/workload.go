@@ -97,7 +97,9 @@ func (b *bench) wrk(t *target, path string, conns int) (sample, error) {
 		return sample{}, err
 	}
 	defer w.stop()
-	time.Sleep(700 * time.Millisecond)
+	if err := b.warm(t); err != nil {
+		return sample{}, err
+	}
 	s, err := b.window(t, path == pathBulk)
 	if err != nil {
 		return s, err
@@ -108,6 +110,26 @@ func (b *bench) wrk(t *target, path string, conns int) (sample, error) {
 		return s, fmt.Errorf("%w\n%s", err, text)
 	}
 	return s, nil
+}
+
+// warm waits until the load that was just started is under way.
+func (b *bench) warm(t *target) error {
+	from, err := readCounts(b.upstream)
+	if err != nil {
+		return err
+	}
+	for range 200 {
+		time.Sleep(50 * time.Millisecond)
+		to, err := readCounts(b.upstream)
+		if err != nil {
+			return err
+		}
+		if to.Requests-from.Requests > 8 {
+			time.Sleep(600 * time.Millisecond)
+			return nil
+		}
+	}
+	return fmt.Errorf("%s serves nothing:\n%s", t.name, t.tail())
 }
 
 // reading is what the upstream has served and what t has used, at one moment: if the benchmark itself
@@ -165,16 +187,19 @@ func (b *bench) window(t *target, bytes bool) (sample, error) {
 	}
 }
 
-// wrkReport returns the 99th percentile in µs, and an error if wrk saw failures.
+// wrkReport returns the 99th percentile in µs, 0 if wrk knows none, and an error if wrk saw failures.
 func wrkReport(text string) (float64, error) {
 	if m := regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors: .*`).FindString(text); m != "" {
 		if !regexp.MustCompile(`^Socket errors: connect 0, read 0, write 0, timeout \d+$`).MatchString(m) {
 			return 0, fmt.Errorf("wrk: %s", m)
 		}
 	}
+	if !strings.Contains(text, "requests in") {
+		return 0, fmt.Errorf("wrk printed no result")
+	}
 	m := regexp.MustCompile(`99%\s+([0-9.]+)(us|ms|s)`).FindStringSubmatch(text)
 	if m == nil {
-		return 0, fmt.Errorf("wrk printed no 99th percentile")
+		return 0, nil // it was ended while it calibrated its clock
 	}
 	v, err := strconv.ParseFloat(m[1], 64)
 	if err != nil {
