@@ -31,6 +31,12 @@ const (
 	UpstreamHeadTooLarge   Code = 3210
 	UpstreamBodyTruncated  Code = 3211
 	UpstreamSpeaksTLS      Code = 3212
+	UpstreamStreamReset    Code = 3213
+	UpstreamGoAway         Code = 3214
+	UpstreamNoHTTP2        Code = 3215
+	UpstreamNoWebSocket    Code = 3216
+	UpstreamRefusedStream  Code = 3217
+	UpstreamRequestLimit   Code = 3218
 )
 
 func upstreamReasonCodes() []Entry {
@@ -91,6 +97,18 @@ func upstreamReasonCodes() []Entry {
 			"The response body ended before its declared length; the client's connection was closed so that it can tell.", "Read the upstream's log for this request ID.", 502},
 		{UpstreamSpeaksTLS, "upstream_speaks_tls", Error, "upstream speaks TLS where plain HTTP was expected",
 			"The upstream answered with a TLS record.", "Add tls.mode SIMPLE to the DestinationRule of this host.", 502},
+		{UpstreamStreamReset, "upstream_stream_reset", Error, "upstream reset the HTTP/2 stream",
+			"The upstream sent RST_STREAM before a complete answer; the detail has its error code.", "Read the upstream's log for this request ID.", 502},
+		{UpstreamGoAway, "upstream_goaway", Error, "upstream ended the HTTP/2 connection with an error",
+			"The upstream sent GOAWAY with an error code, or broke the rules of RFC 9113, before a complete answer.", "Read the upstream's log; the detail has the error code.", 502},
+		{UpstreamNoHTTP2, "upstream_no_http2", Error, "upstream does not speak HTTP/2",
+			"The port is declared as http2 or grpc, but the endpoint chose another protocol or answered in HTTP/1.1.", "Correct the Service port's name or appProtocol, or enable HTTP/2 at the workload.", 502},
+		{UpstreamNoWebSocket, "upstream_no_websocket", Error, "upstream does not take WebSocket over HTTP/2",
+			"The upstream did not announce SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441), so the upgrade cannot be passed on.", "Declare the port as http (HTTP/1.1), or enable extended CONNECT at the workload.", 502},
+		{UpstreamRefusedStream, "upstream_refused_stream", Error, "upstream refused the stream",
+			"The upstream sent REFUSED_STREAM, or GOAWAY before it looked at the request, and repeating did not help.", "The upstream is overloaded or shutting down; read its log.", 503},
+		{UpstreamRequestLimit, "upstream_request_limit", Error, "too many requests in progress to the upstream",
+			"The upstream has as many requests in progress as connectionPool.http.http2MaxRequests allows.", "Raise http2MaxRequests.", 503},
 	}
 }
 

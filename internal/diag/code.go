@@ -94,7 +94,7 @@ func Lookup(c Code) (Entry, bool) {
 
 // catalogue is fixed after construction.
 var catalogue = func() []Entry {
-	all := slices.Concat(helloCodes(), certificateReasonCodes(), upstreamReasonCodes(), requestCodes(),
+	all := slices.Concat(helloCodes(), certificateReasonCodes(), upstreamReasonCodes(), requestCodes(), http2Codes(),
 		fileCodes(), referenceCodes(), gatewayCodes(), routeCodes(), tlsSettingCodes(), certificateLintCodes(),
 		serviceCodes(), noEffectCodes(), processCodes())
 	slices.SortFunc(all, func(a, b Entry) int { return int(a.Code) - int(b.Code) })

@@ -30,7 +30,38 @@ type Route struct {
 
 	Timeout        time.Duration `json:"timeout,omitempty"`        // from request received to response complete; 0: none
 	BackendTimeout time.Duration `json:"backendTimeout,omitempty"` // one try; 0: none
+	Retry          *Retry        `json:"retry,omitempty"`          // nil: only what is certain not to have been processed
 }
+
+// Retry says when a request is sent again. A request whose body does not fit the replay buffer, or whose
+// answer has begun to be passed on, is not.
+type Retry struct {
+	Origin   Origin           `json:"origin"`
+	Attempts int              `json:"attempts"`           // after the first
+	On       []RetryCondition `json:"on,omitempty"`       // in order of the constants' names, no duplicates
+	Statuses []int            `json:"statuses,omitempty"` // for RetryStatuses, ascending
+	Backoff  time.Duration    `json:"backoff,omitempty"`  // before the first repetition, doubled each time up to tenfold, with jitter; 0: 25 ms
+}
+
+// RetryCondition is one of Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on values.
+type RetryCondition string
+
+// Conditions. The last five look at grpc-status, in the answer's head or trailers-only answer.
+const (
+	RetryServerError      RetryCondition = "5xx"                  // any 5xx, or no answer at all
+	RetryGatewayError     RetryCondition = "gateway-error"        // 502, 503, 504
+	RetryReset            RetryCondition = "reset"                // no answer: disconnect, reset, timeout of a try
+	RetryResetBefore      RetryCondition = "reset-before-request" // the same, before the request was sent
+	RetryConnectFailure   RetryCondition = "connect-failure"
+	RetryRefusedStream    RetryCondition = "refused-stream" // RST_STREAM with REFUSED_STREAM
+	RetryRetriable4xx     RetryCondition = "retriable-4xx"  // 409
+	RetryStatuses         RetryCondition = "retriable-status-codes"
+	RetryCancelled        RetryCondition = "cancelled"
+	RetryDeadlineExceeded RetryCondition = "deadline-exceeded"
+	RetryInternal         RetryCondition = "internal"
+	RetryExhausted        RetryCondition = "resource-exhausted"
+	RetryUnavailable      RetryCondition = "unavailable"
+)
 
 // Fault is why a route or backend refuses. Code's HTTP status is answered.
 type Fault struct {

@@ -15,15 +15,24 @@ type Upstream struct {
 	Resolve   *ResolveDNS      `json:"resolve,omitempty"` // nil: addresses come from Endpoints
 	Balancing Balancing        `json:"balancing"`
 	Pool      Pool             `json:"pool"`
-	Fault     *Fault           `json:"fault,omitempty"` // refuses everything, for example for broken TLS settings
+
+	// GRPCWeb translates gRPC-Web requests to gRPC, as Envoy's grpc_web filter does.
+	GRPCWeb bool `json:"grpcWeb,omitempty"`
+
+	Fault *Fault `json:"fault,omitempty"` // refuses everything, for example for broken TLS settings
 }
 
 // UpstreamProtocol is what is spoken to the endpoints.
 type UpstreamProtocol string
 
-// Protocols.
+// Protocols. UpstreamHTTP2 is h2 by ALPN over TLS and h2c with prior knowledge without; UpstreamAuto
+// offers both by ALPN and is HTTP/1.1 without TLS; UpstreamSame is what the client speaks (Istio's
+// useClientProtocol).
 const (
 	UpstreamHTTP1 UpstreamProtocol = "http1"
+	UpstreamHTTP2 UpstreamProtocol = "http2"
+	UpstreamAuto  UpstreamProtocol = "auto"
+	UpstreamSame  UpstreamProtocol = "same"
 )
 
 // ResolveDNS asks DNS for the addresses; every address of the answer is an endpoint. The names in Also
@@ -49,6 +58,9 @@ type Pool struct {
 	MaxConnections           int           `json:"maxConnections,omitempty"`
 	MaxPendingRequests       int           `json:"maxPendingRequests,omitempty"`
 	MaxRequestsPerConnection int           `json:"maxRequestsPerConnection,omitempty"`
+	MaxRequests              int           `json:"maxRequests,omitempty"` // in progress, all connections (http2MaxRequests)
+	MaxStreams               int           `json:"maxStreams,omitempty"`  // in progress on one HTTP/2 connection (maxConcurrentStreams)
+	MaxRetries               int           `json:"maxRetries,omitempty"`  // in progress, all connections
 	ConnectTimeout           time.Duration `json:"connectTimeout,omitempty"`
 	IdleTimeout              time.Duration `json:"idleTimeout,omitempty"`
 }

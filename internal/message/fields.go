@@ -47,6 +47,13 @@ const (
 	HTTP2Settings
 	StrictTransportSecurity
 	Traceparent
+	GRPCTimeout
+	GRPCStatus
+	GRPCMessage
+	SecWebSocketKey
+	SecWebSocketAccept
+	SecWebSocketVersion
+	AltSvc
 	numNames
 )
 

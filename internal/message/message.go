@@ -38,7 +38,7 @@ type BodyKind uint8
 const (
 	NoBody     BodyKind = iota // no body follows the head: none sent, or none allowed (HEAD, 1xx, 204, 304)
 	Sized                      // Length bytes follow
-	Chunked                    // chunked transfer coding
+	Chunked                    // of no declared length; the version of HTTP marks the end (chunks, END_STREAM)
 	UntilClose                 // responses only: until the connection closes
 )
 
@@ -73,6 +73,7 @@ type Request struct {
 	KeepAlive bool   // the client wants the connection to persist
 	Continue  bool   // Expect: 100-continue
 	Upgrade   []byte // protocols of Upgrade if Connection nominates it, else nil
+	Protocol  []byte // :protocol of an extended CONNECT (RFC 8441), else nil
 }
 
 // Reset empties the request and keeps its memory.

@@ -45,6 +45,13 @@ var canonical = [numNames][]byte{
 	HTTP2Settings:           []byte("HTTP2-Settings"),
 	StrictTransportSecurity: []byte("Strict-Transport-Security"),
 	Traceparent:             []byte("Traceparent"),
+	GRPCTimeout:             []byte("Grpc-Timeout"),
+	GRPCStatus:              []byte("Grpc-Status"),
+	GRPCMessage:             []byte("Grpc-Message"),
+	SecWebSocketKey:         []byte("Sec-WebSocket-Key"),
+	SecWebSocketAccept:      []byte("Sec-WebSocket-Accept"),
+	SecWebSocketVersion:     []byte("Sec-WebSocket-Version"),
+	AltSvc:                  []byte("Alt-Svc"),
 }
 
 // maxName is the room for a known name in folded, and so the longest that Identify looks at.

@@ -1,7 +1,7 @@
 package message
 
 // trailerNames are the known names that may stand in trailers.
-const trailerNames = NameSet(1<<Other | 1<<ProxyStatus | 1<<Server)
+const trailerNames = NameSet(1<<Other | 1<<ProxyStatus | 1<<Server | 1<<GRPCStatus | 1<<GRPCMessage)
 
 // TrailerAllowed reports whether a field may be passed on as trailer: framing, routing, authentication,
 // request modifiers, response controls and content description may not, since a receiver that merges

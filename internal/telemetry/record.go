@@ -90,6 +90,11 @@ type Access struct {
 	Referer   []byte
 	XFF       []byte
 
+	Stream        uint32 // of HTTP/2; 0 for HTTP/1
+	Attempts      int    // requests sent to upstreams
+	UpstreamProto string // version spoken to the upstream
+	GRPC          bool   // the request is gRPC or gRPC-Web
+	GRPCStatus    int    // valid if GRPC; -1: none was sent
 	Status        int
 	Code          diag.Code     // reason when Hakone refused or the exchange failed
 	Detail        string        // for people; for 404 the nearest route and what failed to match
