@@ -43,7 +43,7 @@ soak: build setup ## long: 10,000 hosts, rotation under load, bounds
 bench: build setup ## beside nginx and HAProxy; writes dist/bench.md
 	$(GO) run ./test/bench -bin bin/hakone -out dist/bench.md
 
-bench-quick: build setup ## W1 and W4 only, ≤ 3 minutes
+bench-quick: build setup ## W1, W3 and W4 only, ≤ 3 minutes
 	$(GO) run ./test/bench -bin bin/hakone -quick
 
 docs: ## write the pages that are made from the catalogue of codes

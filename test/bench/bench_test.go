@@ -56,6 +56,18 @@ func TestWrkReport(t *testing.T) {
 	}
 }
 
+func TestH2loadReport(t *testing.T) {
+	const good = "requests: 10 total, 10 started, 10 done, 10 succeeded, 0 failed, 0 errored, 0 timeout\nstatus codes: 10 2xx, 0 3xx, 0 4xx, 0 5xx\n"
+	if err := h2loadReport(good, 10); err != nil {
+		t.Error(err)
+	}
+	for _, bad := range []string{"", "status codes: 9 2xx, 0 3xx, 1 4xx, 0 5xx\n"} {
+		if h2loadReport(bad, 10) == nil {
+			t.Errorf("no error for %q", bad)
+		}
+	}
+}
+
 func TestSpread(t *testing.T) {
 	if got, want := spreadOf([]float64{4, 1, 3, 2}), (spread{2.5, 1, 4}); got != want {
 		t.Errorf("spread is %v, want %v", got, want)

@@ -24,7 +24,7 @@ func (b *bench) check(t *target) error {
 		what string
 		run  func(*target) error
 	}{
-		{"negotiation", b.checkNegotiation}, {"bodies", b.checkBodies}, {"fields to the upstream", b.checkFields}, {"client certificates", b.checkMutual},
+		{"negotiation", b.checkNegotiation}, {"bodies", b.checkBodies}, {"HTTP/2", b.checkHTTP2}, {"session tickets", b.checkTickets}, {"fields to the upstream", b.checkFields}, {"client certificates", b.checkMutual},
 		{"upstream keep-alive", b.checkKeepAlive}, {"pinning", b.checkPinning},
 	} {
 		if err := c.run(t); err != nil {
@@ -111,6 +111,59 @@ func (b *bench) get(s loadSpec, path string) (*http.Response, []byte, error) {
 		err = fmt.Errorf("%s: %s %s, connection ends: %t", path, resp.Proto, resp.Status, resp.Close)
 	}
 	return resp, got, err
+}
+
+// checkHTTP2 asks over HTTP/2: the same body, and the same fields at the upstream as over HTTP/1.1.
+func (b *bench) checkHTTP2(t *target) error {
+	conf, err := clientTLS(b.spec(t.ECDSA))
+	if err != nil {
+		return err
+	}
+	tr := &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true}
+	defer tr.CloseIdleConnections()
+	for path, want := range map[string][]byte{pathSmall: body(smallBytes), pathHead: nil} {
+		req, err := http.NewRequest("GET", fmt.Sprintf("https://%s:%d%s", host, t.ECDSA, path), nil)
+		if err != nil {
+			return err
+		}
+		req.Header.Set("User-Agent", "bench")
+		req.Header.Set("Accept-Encoding", "identity")
+		resp, err := tr.RoundTrip(req)
+		if err != nil {
+			return err
+		}
+		got, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusOK || resp.Proto != "HTTP/2.0" {
+			return fmt.Errorf("%s: %s %s, %w", path, resp.Proto, resp.Status, err)
+		}
+		if want != nil && !bytes.Equal(got, want) {
+			return fmt.Errorf("%s: the body is not the one sent", path)
+		}
+		if want != nil {
+			continue
+		}
+		seen, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(got)))
+		if err != nil {
+			return fmt.Errorf("%w: %q", err, got)
+		}
+		if seen.Host != req.URL.Host || seen.Close || seen.Proto != "HTTP/1.1" || seen.Header.Get("X-Forwarded-For") != "127.0.0.1" ||
+			seen.Header.Get("X-Forwarded-Proto") != "https" || len(seen.Header.Get("X-Request-Id")) < 16 {
+			return fmt.Errorf("the upstream sees %q", got)
+		}
+	}
+	return nil
+}
+
+// checkTickets counts the session tickets that an OpenSSL client is sent.
+func (b *bench) checkTickets(t *target) error {
+	cmd := exec.Command("openssl", "s_client", "-connect", fmt.Sprintf("127.0.0.1:%d", t.ECDSA), "-servername", host, "-ign_eof")
+	cmd.Stdin = strings.NewReader(fmt.Sprintf("GET %s HTTP/1.1\r\nHost: %s:%d\r\nConnection: close\r\n\r\n", pathSmall, host, t.ECDSA))
+	out, _ := cmd.CombinedOutput()
+	if n := bytes.Count(out, []byte("Post-Handshake New Session Ticket arrived")); n != 1 {
+		return fmt.Errorf("it sends %d session tickets", n)
+	}
+	return nil
 }
 
 // checkFields looks at the request head that the upstream received.

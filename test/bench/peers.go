@@ -10,8 +10,8 @@ package main
 //     http-reuse always);
 //   - TLS 1.3 with AES-128-GCM and X25519, which is what crypto/tls picks with a Go or OpenSSL client;
 //   - the same fields towards the upstream: Host, X-Forwarded-For, X-Forwarded-Proto, X-Request-Id;
-//   - one session ticket for each handshake, as crypto/tls sends, instead of OpenSSL's two, where it can be
-//     set (nginx): that is a tenth of the cost of a handshake, a fifth with a client certificate;
+//   - one session ticket for each handshake, as crypto/tls sends, instead of OpenSSL's two: that is a tenth
+//     of the cost of a handshake, a fifth with a client certificate (HAProxy takes it from openssl.cnf);
 //   - the same deadlines, and an access log of the same fields when ours is on.
 
 const nginxConf = `daemon off;
@@ -82,7 +82,7 @@ http {
     keepalive_timeout 300s;
   }
   server {
-    listen 127.0.0.1:{{.Doors.ECDSA}} ssl{{if gt .Cores 1}} reuseport{{end}} backlog=4096;
+    listen 127.0.0.1:{{.Doors.ECDSA}} ssl http2{{if gt .Cores 1}} reuseport{{end}} backlog=4096;
     server_name {{.Host}};
     ssl_certificate {{.PKI.Server}};
     ssl_certificate_key {{.PKI.ServerKey}};
@@ -165,7 +165,7 @@ defaults
   option dontlog-normal
 {{- end}}
 frontend ecdsa
-  bind 127.0.0.1:{{.Doors.ECDSA}} ssl crt {{.Own}}/server.pem alpn http/1.1 backlog 4096
+  bind 127.0.0.1:{{.Doors.ECDSA}} ssl crt {{.Own}}/server.pem alpn h2,http/1.1 backlog 4096
 {{template "rules" .}}
   default_backend plain
 frontend mtls
@@ -184,4 +184,14 @@ backend plain
   server up 127.0.0.1:{{.Plain}} pool-max-conn 512 pool-purge-delay 300s
 backend tls
   server up 127.0.0.1:{{.TLS}} pool-max-conn 512 pool-purge-delay 300s ssl verify required ca-file {{.PKI.CA}} crt {{.Own}}/client.pem sni str({{.Host}}) verifyhost {{.Host}}
+`
+
+// opensslConf sets for HAProxy what it has no directive for.
+const opensslConf = `openssl_conf = all
+[all]
+ssl_conf = ssl
+[ssl]
+system_default = default
+[default]
+NumTickets = 1
 `

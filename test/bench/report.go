@@ -250,5 +250,5 @@ func (b *bench) versions() []string {
 	v := []string{first("", b.opt.bin, "version")}
 	v = append(v, first("nginx version", program(nginx), "-V")+" ("+first("OpenSSL", program(nginx), "-V")+")")
 	v = append(v, first("version", program(haproxy), "-vv")+" ("+first("Running on OpenSSL", program(haproxy), "-vv")+")")
-	return append(v, first("wrk", "wrk", "-v"))
+	return append(v, first("wrk", "wrk", "-v"), first("h2load", "h2load", "--version"))
 }

@@ -79,6 +79,10 @@ func startTarget(name string, s setup) (*target, error) {
 				return nil, err
 			}
 		}
+		if err := os.WriteFile(filepath.Join(dir, "openssl.cnf"), []byte(opensslConf), 0o644); err != nil {
+			return nil, err
+		}
+		c.Env = []string{"OPENSSL_CONF=" + filepath.Join(dir, "openssl.cnf")}
 		c.Args = []string{program(haproxy), "-db", "-f", filepath.Join(dir, "haproxy.cfg")}
 	case hakone, before:
 		if c.Args, err = hakoneArgs(data); err != nil {
