@@ -36,7 +36,9 @@ var rooms = map[string][]string{
 	// data side
 	"internal/telemetry": {"internal/diag", "internal/ir", "internal/message", "internal/tlsname"},
 	"internal/filter":    {"internal/diag", "internal/ir", "internal/message", "internal/tlsname"},
-	"internal/http1":     {"internal/diag", "internal/message"},
+	"internal/semantics": {"internal/diag", "internal/message"},
+	"internal/http1":     {"internal/diag", "internal/message", "internal/semantics"},
+	"internal/http2":     {"internal/diag", "internal/message", "internal/semantics"},
 	"internal/trust":     {"internal/diag", "internal/ir", "internal/secret"},
 	"internal/listen":    {"internal/diag", "internal/telemetry", "internal/tlsname"},
 	"internal/tlsconf": {"internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/listen", "internal/secret", "internal/telemetry",
