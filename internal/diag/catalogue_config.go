@@ -51,6 +51,8 @@ const (
 	RouteHostInvalid   Code = 5308
 	RouteNotAllowed    Code = 5309
 	RouteTimeout       Code = 5310
+	RouteRetryInvalid  Code = 5311
+	RouteKindConflict  Code = 5312
 )
 
 func routeCodes() []Entry {
@@ -65,6 +67,8 @@ func routeCodes() []Entry {
 		{RouteHostInvalid, "route_host_invalid", Error, "route's host name is invalid", "A host must be a DNS name, \"*.\" and a DNS name, or \"*\".", "Correct the name.", 0},
 		{RouteNotAllowed, "route_not_allowed", Error, "listener does not allow the route", "allowedRoutes (or the namespace part of a server's hosts) does not admit the route's namespace or kind.", "Widen allowedRoutes, or move the route.", 0},
 		{RouteTimeout, "route_timeout_invalid", Error, "timeout cannot be used", "A timeout is malformed or contradicts another.", "Write a duration such as 10s; backendRequest must not exceed request.", 500},
+		{RouteRetryInvalid, "route_retry_invalid", Warning, "retry condition cannot be used", "A part of retries is not known, contradicts another part, or can never apply; that part is left out and the rest holds.", "Use the words of Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on, or status codes.", 0},
+		{RouteKindConflict, "route_kind_conflict", Error, "HTTPRoute and GRPCRoute claim one host", "Gateway API lets a listener take either HTTPRoutes or GRPCRoutes for a host; the older route has it.", "Give one of the two routes other hostnames, or write all rules in one kind.", 0},
 	}
 }
 
@@ -162,6 +166,7 @@ const (
 	ProtocolIneffective Code = 5610
 	DestinationHidden   Code = 5611
 	PlaintextToTLSPort  Code = 5612
+	GRPCBackendUnusable Code = 5613
 )
 
 func serviceCodes() []Entry {
@@ -177,7 +182,8 @@ func serviceCodes() []Entry {
 		{ResolvedByDNS, "resolved_by_dns", Info, "destination is resolved by DNS", "Nothing in the folder gives addresses for the name, so DNS is asked.", "Nothing to do if that is meant.", 0},
 		{DestinationHidden, "destination_hidden", Warning, "rule is not exported to the gateway", "exportTo hides the object from the gateway's namespace (--namespace), so it has no effect here.", "Add the gateway's namespace, or \"*\", to exportTo.", 0},
 		{PlaintextToTLSPort, "plaintext_to_tls_port", Warning, "plain HTTP is sent to a TLS port", "The port's name or protocol says TLS, but nothing tells Hakone to originate it.", "Add a DestinationRule with trafficPolicy.tls.mode SIMPLE, or correct the port.", 0},
-		{ProtocolIneffective, "protocol_ineffective", Warning, "protocol is not spoken to upstreams yet", "The port's protocol is not spoken by this version; HTTP/1.1 is used, or the route fails closed if that cannot work.", "Use HTTP/1.1 at the upstream.", 503},
+		{ProtocolIneffective, "protocol_ineffective", Warning, "declared protocol cannot be used", "The protocol that a port declares cannot carry what is routed to it, or contradicts another setting.", "Correct the port's appProtocol or name, or route to another port.", 503},
+		{GRPCBackendUnusable, "grpc_backend_unusable", Error, "backend of a GRPCRoute cannot be used", "The reference leads nowhere, so its share of requests is answered with the gRPC status UNAVAILABLE, as Gateway API asks; the detail names the cause.", "hakone check names the fault.", 503},
 	}
 }
 

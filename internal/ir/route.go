@@ -38,12 +38,13 @@ type Route struct {
 type Retry struct {
 	Origin   Origin           `json:"origin"`
 	Attempts int              `json:"attempts"`           // after the first
-	On       []RetryCondition `json:"on,omitempty"`       // in order of the constants' names, no duplicates
+	On       []RetryCondition `json:"on,omitempty"`       // in the order of the constants below, no duplicates
 	Statuses []int            `json:"statuses,omitempty"` // for RetryStatuses, ascending
 	Backoff  time.Duration    `json:"backoff,omitempty"`  // before the first repetition, doubled each time up to tenfold, with jitter; 0: 25 ms
 }
 
-// RetryCondition is one of Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on values.
+// RetryCondition is one of Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on values, or RetryTryTimeout,
+// which Gateway API asks for and Envoy has no word for.
 type RetryCondition string
 
 // Conditions. The last five look at grpc-status, in the answer's head or trailers-only answer.
@@ -54,6 +55,7 @@ const (
 	RetryResetBefore      RetryCondition = "reset-before-request" // the same, before the request was sent
 	RetryConnectFailure   RetryCondition = "connect-failure"
 	RetryRefusedStream    RetryCondition = "refused-stream" // RST_STREAM with REFUSED_STREAM
+	RetryTryTimeout       RetryCondition = "try-timeout"    // no answer within the route's BackendTimeout; of Reset only that
 	RetryRetriable4xx     RetryCondition = "retriable-4xx"  // 409
 	RetryStatuses         RetryCondition = "retriable-status-codes"
 	RetryCancelled        RetryCondition = "cancelled"
