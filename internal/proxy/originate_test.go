@@ -12,13 +12,14 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
 // trusting is TLS material that trusts anybody, and takes every read error for a refused certificate.
 type trusting struct{ refused bool }
 
-func (*trusting) Handshake(ctx context.Context, conn net.Conn, _ string) (*tls.Conn, *telemetry.Handshake) {
+func (*trusting) Handshake(ctx context.Context, conn net.Conn, _ string, _ ir.UpstreamProtocol) (*tls.Conn, *telemetry.Handshake) {
 	tc := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: "a.test"})
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, &telemetry.Handshake{Code: diag.UpstreamTLSFailed, Err: err.Error()}

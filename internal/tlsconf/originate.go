@@ -29,7 +29,7 @@ type Originator struct {
 	broken *refusal        // material is missing; every handshake is refused
 	judge  *trust.Verifier
 	resume tls.ClientSessionCache
-	fixed  *tls.Config // where the server name does not follow the request
+	fixed  [3]*tls.Config // where the server name does not follow the request; by offer
 	state  *State
 }
 
@@ -58,7 +58,9 @@ func Originate(name string, up *ir.UpstreamTLS, secrets *ir.Secrets, bundles *ir
 	}
 	o.resume = tls.NewLRUClientSessionCache(maxResume)
 	if !up.HostSNI {
-		o.fixed = o.config(up.SNI, firstOf(up.VerifyName, up.SNI))
+		for speak := range o.fixed {
+			o.fixed[speak] = o.config(up.SNI, firstOf(up.VerifyName, up.SNI), offer(speak))
+		}
 	}
 	return o
 }
@@ -98,26 +100,58 @@ func firstOf(names ...string) string {
 	return ""
 }
 
+// offer is a list of application protocols.
+type offer int
+
+const (
+	offerHTTP1 offer = iota
+	offerHTTP2
+	offerBoth
+)
+
+func offerOf(speak ir.UpstreamProtocol) offer {
+	switch speak {
+	case ir.UpstreamHTTP2:
+		return offerHTTP2
+	case ir.UpstreamAuto:
+		return offerBoth
+	}
+	return offerHTTP1
+}
+
+// names returns the list as ALPN has it (RFC 7301).
+func (p offer) names() []string {
+	switch p {
+	case offerHTTP2:
+		return []string{"h2"}
+	case offerBoth:
+		return []string{"h2", "http/1.1"}
+	}
+	return []string{"http/1.1"}
+}
+
 // ClientConfig returns the configuration for one connection; host is the request's host (lower case,
-// no port) where the settings follow it. The configuration verifies chain and name by itself in
+// no port) where the settings follow it. speak says what ALPN offers: "h2" for UpstreamHTTP2, "h2" and
+// "http/1.1" for UpstreamAuto, else "http/1.1". The configuration verifies chain and name by itself in
 // VerifyConnection, on resumption too: InsecureSkipVerify in it only keeps crypto/tls from doing so
 // before, with fewer reasons. It is shared and must not be changed.
-func (o *Originator) ClientConfig(host string) *tls.Config {
-	if o.fixed != nil {
-		return o.fixed
+func (o *Originator) ClientConfig(host string, speak ir.UpstreamProtocol) *tls.Config {
+	protocols := offerOf(speak)
+	if fixed := o.fixed[protocols]; fixed != nil {
+		return fixed
 	}
-	return o.config(host, host)
+	return o.config(host, host, protocols)
 }
 
 // config makes the configuration for a server name and the name to verify.
-func (o *Originator) config(serverName, verify string) *tls.Config {
+func (o *Originator) config(serverName, verify string, protocols offer) *tls.Config {
 	return &tls.Config{
 		ServerName:           serverName, // crypto/tls sends no IP addresses as SNI
 		MinVersion:           firstVersion(o.up.MinVersion),
 		MaxVersion:           o.up.MaxVersion,
 		CipherSuites:         suites(o.up.CipherSuites, firstVersion(o.up.MinVersion)),
 		CurvePreferences:     o.up.Groups,
-		NextProtos:           []string{"http/1.1"},
+		NextProtos:           protocols.names(),
 		ClientSessionCache:   o.resume,
 		Time:                 o.state.now,
 		InsecureSkipVerify:   true,
@@ -160,13 +194,13 @@ func (o *Originator) certificate(cri *tls.CertificateRequestInfo) (*tls.Certific
 }
 
 // Handshake runs the client side over conn until ctx ends. host is the request's host where the
-// settings follow it. The record is never nil; the connection is nil exactly if its Code is not zero.
-// Handshake does not close conn.
+// settings follow it, speak what ALPN offers as in ClientConfig. The record is never nil; the connection is nil exactly if its Code is not zero.
+// Handshake does not close conn. For UpstreamHTTP2 there is a connection only if h2 was negotiated.
 //
 // Under TLS 1.3 an upstream that refuses our certificate, or the lack of one, says so only after the
 // handshake: give the error of the first read to ReadError.
-func (o *Originator) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, *telemetry.Handshake) {
-	config := o.ClientConfig(host)
+func (o *Originator) Handshake(ctx context.Context, conn net.Conn, host string, speak ir.UpstreamProtocol) (*tls.Conn, *telemetry.Handshake) {
+	config := o.ClientConfig(host, speak)
 	rec := &telemetry.Handshake{Time: time.Now(), Side: telemetry.Upstream, Listener: o.name, Origin: o.up.Origin.String(),
 		Remote: addrPort(conn.RemoteAddr()), Local: addrPort(conn.LocalAddr())}
 	rec.Hello = telemetry.Hello{SNI: config.ServerName, ALPN: config.NextProtos}
@@ -186,12 +220,19 @@ func (o *Originator) Handshake(ctx context.Context, conn net.Conn, host string) 
 	if err != nil {
 		rec.Err = err.Error()
 		rec.Code, rec.Detail = o.classify(err, a.yes)
+		if offerOf(speak) == offerHTTP2 && refusedProtocols(err) {
+			rec.Code, rec.Detail = diag.UpstreamNoHTTP2, rec.Detail+", as it does not speak h2; "+noHTTP2Fix
+		}
 		if len(cs.PeerCertificates) > 0 {
 			rec.PeerOffered = describeCert(cs.PeerCertificates[0])
 		}
 		return nil, rec
 	}
 	rec.Suite, rec.Group, rec.ALPN, rec.Resumed = cs.CipherSuite, uint16(cs.CurveID), cs.NegotiatedProtocol, cs.DidResume
+	if offerOf(speak) == offerHTTP2 && cs.NegotiatedProtocol != "h2" {
+		rec.Code, rec.Detail = diag.UpstreamNoHTTP2, "the upstream chose no application protocol where ALPN offered h2; "+noHTTP2Fix
+		return nil, rec
+	}
 	if o.up.InsecureSkipVerify {
 		rec.PeerOffered = describeCert(cs.PeerCertificates[0])
 	} else {

@@ -58,10 +58,17 @@ type originated struct {
 	code    diag.Code
 	detail  string
 	resumed bool
+	alpn    string
 }
 
-// reach makes one handshake with the origin and reads the greeting.
+// reach makes one handshake with the origin, offering http/1.1, and reads the greeting.
 func reach(t *testing.T, o *Originator, addr, host string) originated {
+	t.Helper()
+	return reachAs(t, o, addr, host, ir.UpstreamHTTP1)
+}
+
+// reachAs is reach with another offer.
+func reachAs(t *testing.T, o *Originator, addr, host string, speak ir.UpstreamProtocol) originated {
 	t.Helper()
 	raw, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -70,11 +77,11 @@ func reach(t *testing.T, o *Originator, addr, host string) originated {
 	defer raw.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	c, rec := o.Handshake(ctx, raw, host)
+	c, rec := o.Handshake(ctx, raw, host, speak)
 	if (c == nil) != (rec.Code != 0) {
 		t.Fatalf("connection %v with code %s", c, rec.Code)
 	}
-	out := originated{rec.Code, rec.Detail, rec.Resumed}
+	out := originated{rec.Code, rec.Detail, rec.Resumed, rec.ALPN}
 	if c == nil {
 		return out
 	}
@@ -196,5 +203,38 @@ func TestUpstreamResumption(t *testing.T) {
 	}
 	if got := reach(t, changed, addr, "a.test"); got.code != diag.UpstreamUnknownCA {
 		t.Errorf("a session crossed trust: %+v", got)
+	}
+}
+
+// TestUpstreamProtocol negotiates by ALPN what the upstream is declared to speak.
+func TestUpstreamProtocol(t *testing.T) {
+	ca := testca.New(t, testca.Spec{CommonName: "CA"})
+	cert := ca.Issue(testca.Spec{DNS: []string{"up.test"}}).TLS()
+	o := Originate("up", &ir.UpstreamTLS{SNI: "up.test", InsecureSkipVerify: true}, &ir.Secrets{}, &ir.Trust{}, NewState(nil), nil)
+	for _, c := range []struct {
+		speak  ir.UpstreamProtocol
+		server []string
+		alpn   string
+		code   diag.Code
+		detail string
+	}{
+		{ir.UpstreamHTTP1, []string{"h2", "http/1.1"}, "http/1.1", 0, ""},
+		{"", []string{"h2", "http/1.1"}, "http/1.1", 0, ""},
+		{ir.UpstreamHTTP2, []string{"http/1.1", "h2"}, "h2", 0, ""},
+		{ir.UpstreamAuto, []string{"h2", "http/1.1"}, "h2", 0, ""},
+		{ir.UpstreamAuto, []string{"http/1.1"}, "http/1.1", 0, ""},
+		{ir.UpstreamAuto, nil, "", 0, ""},
+		{ir.UpstreamHTTP2, []string{"http/1.1"}, "", diag.UpstreamNoHTTP2, "120 (no_application_protocol)"},
+		{ir.UpstreamHTTP2, nil, "", diag.UpstreamNoHTTP2, "declare it as http"},
+	} {
+		for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+			addr := tlsOrigin(t, &tls.Config{Certificates: []tls.Certificate{cert}, NextProtos: c.server, MaxVersion: version})
+			for range 2 { // again, where there is a ticket
+				got := reachAs(t, o, addr, "", c.speak)
+				if got.alpn != c.alpn || got.code != c.code || !strings.Contains(got.detail, c.detail) {
+					t.Errorf("%q to a server of %v: %+v", c.speak, c.server, got)
+				}
+			}
+		}
 	}
 }

@@ -29,6 +29,18 @@ func upstreamCauses() []cause {
 	}
 }
 
+// noHTTP2Fix ends the sentences about an upstream that was declared as HTTP/2 and is not.
+const noHTTP2Fix = "the port is declared as HTTP/2 (appProtocol, port name http2 or grpc, or h2UpgradePolicy): " +
+	"declare it as http, or enable HTTP/2 at the workload"
+
+// refusedProtocols reports whether a handshake failed over the application protocol.
+func refusedProtocols(err error) bool {
+	if n, ok := receivedAlert(err); ok {
+		return n == 120
+	}
+	return strings.HasPrefix(err.Error(), "tls: server selected unadvertised ALPN protocol")
+}
+
 // classify finds the reason of a failed handshake towards an upstream. asked says that it had asked
 // for a client certificate.
 func (o *Originator) classify(err error, asked bool) (diag.Code, string) {

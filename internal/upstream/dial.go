@@ -8,6 +8,7 @@ import (
 	"net"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
@@ -15,9 +16,10 @@ import (
 // equal ones are the same material.
 type TLS interface {
 	// Handshake runs the client side over conn until ctx ends. host is the request's host where the
-	// settings follow it, else "". The record is never nil; its Code is zero exactly if there is a
-	// connection. It does not close conn.
-	Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, *telemetry.Handshake)
+	// settings follow it, else "". speak says what ALPN offers: h2 for UpstreamHTTP2, then there is no
+	// connection without it; h2 and http/1.1 for UpstreamAuto; else http/1.1. The record is never nil;
+	// its Code is zero exactly if there is a connection. It does not close conn.
+	Handshake(ctx context.Context, conn net.Conn, host string, speak ir.UpstreamProtocol) (*tls.Conn, *telemetry.Handshake)
 
 	// ReadError tells what an error of a connection after its handshake means, as TLS 1.3 servers
 	// refuse a client's certificate only then. It returns false for errors that TLS knows nothing of.
@@ -44,7 +46,7 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 	}
 	c := &Conn{Conn: w, Endpoint: e, up: u, wire: w, host: host, material: t.num}
 	if t.tls != nil {
-		secured, rec := t.tls.Handshake(ctx, w, host)
+		secured, rec := t.tls.Handshake(ctx, w, host, ir.UpstreamHTTP1)
 		if u.registry.opt.Sink != nil {
 			u.registry.opt.Sink.Handshake(rec)
 		}

@@ -509,7 +509,7 @@ func TestWeights(t *testing.T) {
 // plainTLS is TLS material for tests: it trusts anybody.
 type plainTLS struct{ name string }
 
-func (p *plainTLS) Handshake(ctx context.Context, conn net.Conn, host string) (*tls.Conn, *telemetry.Handshake) {
+func (p *plainTLS) Handshake(ctx context.Context, conn net.Conn, host string, _ ir.UpstreamProtocol) (*tls.Conn, *telemetry.Handshake) {
 	tc := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: host})
 	if err := tc.HandshakeContext(ctx); err != nil {
 		return nil, &telemetry.Handshake{Code: diag.UpstreamTLSFailed, Err: err.Error()}
