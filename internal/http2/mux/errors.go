@@ -1,0 +1,54 @@
+package mux
+
+import (
+	"errors"
+
+	"github.com/hakone-gateway/hakone/internal/http2"
+)
+
+// Errors of Conn.Open, besides those of a connection that has ended.
+var (
+	// ErrNoSlot: the peer allows no further stream now, or reads so slowly that none should be added.
+	// Nothing was sent; another connection may serve, or this one when a stream is over.
+	ErrNoSlot = errors.New("http2: no free stream on the connection")
+	// ErrGoingAway: the connection takes no new streams, ever. Nothing was sent.
+	ErrGoingAway = errors.New("http2: connection is going away")
+	// ErrAborted: we ended the connection by Conn.Abort.
+	ErrAborted = errors.New("http2: connection aborted")
+	// ErrRefused: the peer has not looked at the request, which may be repeated elsewhere whatever its
+	// method (RFC 9113 section 8.7). A ResetError with REFUSED_STREAM is one by errors.Is.
+	ErrRefused = errors.New("http2: request was not processed")
+	// ErrOver: the half of the stream was ended before, or the stream was closed.
+	ErrOver = errors.New("http2: stream is over")
+)
+
+// ResetError is why a stream ended before its time.
+type ResetError struct {
+	Code   http2.ErrorCode
+	Remote bool         // the peer reset the stream, or took it back by GOAWAY; else we did
+	Cause  *http2.Error // what the peer did wrong, if that is why we did; else nil
+}
+
+// Error names the code and who reset the stream.
+func (e *ResetError) Error() string {
+	if e.Cause != nil {
+		return "http2: stream reset: " + e.Cause.Error()
+	}
+	if e.Remote {
+		return "http2: stream reset by the peer: " + e.Code.String()
+	}
+	return "http2: stream reset: " + e.Code.String()
+}
+
+// Is reports that a stream the peer refused is ErrRefused.
+func (e *ResetError) Is(target error) bool {
+	return target == ErrRefused && e.Remote && e.Code == http2.RefusedStream
+}
+
+// Unwrap returns the cause, if there is one.
+func (e *ResetError) Unwrap() error {
+	if e.Cause == nil {
+		return nil
+	}
+	return e.Cause
+}
