@@ -3,6 +3,7 @@ package http1
 import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/semantics"
 )
 
 // BodyReader finds the payload of one body in the bytes received (RFC 9112 sections 6 and 7). It never
@@ -179,7 +180,7 @@ func (b *BodyReader) nextChunked(buf []byte) (payload []byte, i int, done bool, 
 func (b *BodyReader) sizeLine(buf []byte, i int) (int, error) {
 	if b.state == chunkSize {
 		for ; i < len(buf); i++ {
-			v, ok := unhex(buf[i])
+			v, ok := semantics.Unhex(buf[i])
 			if !ok {
 				break
 			}
@@ -205,7 +206,7 @@ func (b *BodyReader) sizeLine(buf []byte, i int) (int, error) {
 	}
 	if b.state == chunkExtension {
 		start := i
-		i = textEnd(buf, i)
+		i = semantics.TextEnd(buf, i)
 		b.line += i - start
 		b.overhead += int64(i - start)
 		if b.line > maxExtension || b.overhead > maxOverhead {

@@ -3,6 +3,7 @@ package http1
 import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/semantics"
 )
 
 // repeated is the set of known names that stand in more than one line.
@@ -13,7 +14,7 @@ type repeated = message.NameSet
 func parseFields(s side, buf []byte, i int, f *message.Fields, limit int) (end int, twice repeated, err error) {
 	for i < len(buf) {
 		start := i
-		i = skip(buf, i, tokenByte)
+		i = semantics.TokenEnd(buf, i)
 		if i == len(buf) {
 			return 0, 0, nil
 		}
@@ -32,7 +33,7 @@ func parseFields(s side, buf []byte, i int, f *message.Fields, limit int) (end i
 		for i++; i < len(buf) && (buf[i] == ' ' || buf[i] == '\t'); i++ {
 		}
 		value := i
-		i = textEnd(buf, i)
+		i = semantics.TextEnd(buf, i)
 		if i+1 >= len(buf) && (i == len(buf) || buf[i] == '\r') {
 			return 0, 0, nil
 		}
@@ -47,7 +48,7 @@ func parseFields(s side, buf []byte, i int, f *message.Fields, limit int) (end i
 			return 0, 0, s.refuse(diag.RequestTooManyFields, "more field lines than the limit")
 		}
 		id := message.Identify(name)
-		if id == message.Other && s == downstream && aliasesFraming(name) {
+		if id == message.Other && s == downstream && semantics.AliasesFraming(name) {
 			return 0, 0, s.refuse(diag.RequestAmbiguousBody, "framing field spelt with an underscore")
 		}
 		twice |= f.Names() & (1 << id)
@@ -55,19 +56,6 @@ func parseFields(s side, buf []byte, i int, f *message.Fields, limit int) (end i
 		i += 2
 	}
 	return 0, 0, nil
-}
-
-// aliasesFraming reports whether a name is Transfer-Encoding or Content-Length with an underscore for
-// the hyphen. CGI and what descends from it fold the two, so an origin may frame by what we pass over.
-func aliasesFraming(name []byte) bool {
-	const coding, length = "transfer-encoding", "content-length"
-	switch len(name) {
-	case len(coding):
-		return name[8] == '_' && message.EqualFold(name[:8], []byte(coding[:8])) && message.EqualFold(name[9:], []byte(coding[9:]))
-	case len(length):
-		return name[7] == '_' && message.EqualFold(name[:7], []byte(length[:7])) && message.EqualFold(name[8:], []byte(length[8:]))
-	}
-	return false
 }
 
 // badName tells the ways apart in which a line fails to begin with a field name and a colon.

@@ -3,6 +3,7 @@ package http1
 import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/semantics"
 )
 
 const framingNames = message.NameSet(1<<message.ContentLength | 1<<message.TransferEncoding)
@@ -27,7 +28,7 @@ func parseFraming(s side, f *message.Fields, proto message.Proto, twice repeated
 	case sized && twice.Has(message.ContentLength):
 		return message.Body{}, s.refuse(diag.RequestAmbiguousBody, "more than one Content-Length")
 	case sized:
-		n, ok := parseLength(length)
+		n, ok := semantics.Length(length)
 		if !ok {
 			return message.Body{}, s.refuse(diag.RequestAmbiguousBody, "Content-Length is not one decimal number")
 		}
@@ -36,33 +37,17 @@ func parseFraming(s side, f *message.Fields, proto message.Proto, twice repeated
 	return message.Body{}, nil
 }
 
-// parseLength takes digits only, without leading zeros (some readers take those for octal), up to the
-// largest int64.
-func parseLength(b []byte) (int64, bool) {
-	if len(b) == 0 || len(b) > 19 || b[0] == '0' && len(b) > 1 {
-		return 0, false
-	}
-	var n uint64
-	for _, c := range b {
-		if !isDigit(c) {
-			return 0, false
-		}
-		n = n*10 + uint64(c-'0')
-	}
-	return int64(n), n <= 1<<63-1
-}
-
 // badCoding tells an honest list of codings we do not know (501) from one whose framing is in doubt
 // (400): chunked twice, not last or with parameters, names that contain "chunked", identity, or no list.
 func badCoding(s side, value []byte) error {
 	ambiguous := s.refuse(diag.RequestAmbiguousBody, "Transfer-Encoding whose last coding is not plainly chunked")
 	for rest := value; rest != nil; {
 		var item []byte
-		item, rest = nextItem(rest)
+		item, rest = semantics.NextItem(rest)
 		if message.EqualFold(item, []byte("chunked")) && rest == nil {
 			break
 		}
-		if !isToken(item) || containsFold(item, "chunk") || message.EqualFold(item, []byte("identity")) {
+		if !semantics.IsToken(item) || containsFold(item, "chunk") || message.EqualFold(item, []byte("identity")) {
 			return ambiguous
 		}
 	}
@@ -106,7 +91,7 @@ func parseConnection(s side, f *message.Fields) (o connectionOptions, err error)
 		}
 		for rest := line.Value; rest != nil; {
 			var option []byte
-			option, rest = nextItem(rest)
+			option, rest = semantics.NextItem(rest)
 			if count++; count > maxOptions {
 				return 0, s.refuse(diag.RequestBadField, "more connection options than the limit")
 			}
@@ -118,7 +103,7 @@ func parseConnection(s side, f *message.Fields) (o connectionOptions, err error)
 				o |= optionKeepAlive
 			case message.EqualFold(option, []byte("upgrade")):
 				o |= optionUpgrade
-			case !isToken(option):
+			case !semantics.IsToken(option):
 				return 0, s.refuse(diag.RequestBadField, "Connection is not a list of names")
 			case s == downstream && endToEnd(option):
 				return 0, s.refuse(diag.RequestBadField, "Connection nominates an end-to-end field")

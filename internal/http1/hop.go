@@ -1,6 +1,9 @@
 package http1
 
-import "github.com/hakone-gateway/hakone/internal/message"
+import (
+	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/semantics"
+)
 
 // hopByHop are the fields that are about one connection (RFC 9110 section 7.6.1), with those that a
 // gateway answers for itself. TE is treated apart.
@@ -17,12 +20,8 @@ func endToEnd(name []byte) bool {
 	if id := message.Identify(name); id != message.Other {
 		return !mayNominate.Has(id)
 	}
-	return hasPrefixFold(name, "x-forwarded-") || hasPrefixFold(name, "client-cert") ||
-		hasPrefixFold(name, "x-envoy-") || message.EqualFold(name, []byte("cache-control"))
-}
-
-func hasPrefixFold(b []byte, prefix string) bool {
-	return len(b) >= len(prefix) && message.EqualFold(b[:len(prefix)], []byte(prefix))
+	return semantics.HasPrefixFold(name, "x-forwarded-") || semantics.HasPrefixFold(name, "client-cert") ||
+		semantics.HasPrefixFold(name, "x-envoy-") || message.EqualFold(name, []byte("cache-control"))
 }
 
 // RemoveHopByHop removes what is about one connection from a message that is passed on: Connection
@@ -41,7 +40,7 @@ func RemoveHopByHop(f *message.Fields) {
 		}
 		for options != nil {
 			var name []byte
-			name, options = nextItem(options)
+			name, options = semantics.NextItem(options)
 			if id := message.Identify(name); id == message.Other && len(name) > 0 && !isClose(name) && !endToEnd(name) {
 				f.Del(name)
 			} else if id == message.Trailer {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/semantics"
 )
 
 // RequestParser parses the heads of requests. The zero value is ready; one parser serves one
@@ -61,7 +62,7 @@ func (p *RequestParser) parse(buf []byte, req *message.Request) (int, repeated, 
 		return 0, 0, nil
 	}
 	method := i
-	if i = skip(buf, i, tokenByte); i == len(buf) {
+	if i = semantics.TokenEnd(buf, i); i == len(buf) {
 		return 0, 0, nil
 	}
 	if buf[i] != ' ' || i == method {
@@ -70,7 +71,7 @@ func (p *RequestParser) parse(buf []byte, req *message.Request) (int, repeated, 
 	req.Method = buf[method:i:i]
 	i++
 	target := i
-	end, path, query, rewrite := scanTarget(buf, i)
+	end, path, query, rewrite := semantics.ScanTarget(buf, i)
 	switch {
 	case end-target > p.Limits.target():
 		return 0, 0, refuse(diag.RequestURITooLong, "target longer than the limit")
@@ -79,7 +80,7 @@ func (p *RequestParser) parse(buf []byte, req *message.Request) (int, repeated, 
 	case end == target || buf[end] == '\r' || buf[end] == '\n':
 		return 0, 0, refuse(diag.RequestMalformed, "request line is not method, target and version with single spaces between")
 	case buf[end] != ' ':
-		return 0, 0, refuse(diag.RequestBadPath, badTarget(buf[end]))
+		return 0, 0, refuse(diag.RequestBadPath, semantics.BadTarget(buf[end]))
 	}
 	i, proto, err := parseVersion(buf, end+1)
 	if i == 0 || err != nil {
@@ -110,7 +111,7 @@ func parseVersion(buf []byte, i int) (int, message.Proto, error) {
 	if len(rest) < len(version) && bytes.IndexByte(rest, '\n') < 0 {
 		return 0, 0, nil
 	}
-	if len(rest) >= 8 && string(rest[:5]) == version[:5] && rest[6] == '.' && isDigit(rest[5]) && isDigit(rest[7]) {
+	if len(rest) >= 8 && string(rest[:5]) == version[:5] && rest[6] == '.' && semantics.IsDigit(rest[5]) && semantics.IsDigit(rest[7]) {
 		if rest[5] == '1' && rest[7] <= '1' {
 			return 0, 0, refuse(diag.RequestMalformed, "request line does not end with CRLF after the version")
 		}
@@ -118,8 +119,6 @@ func parseVersion(buf []byte, i int) (int, message.Proto, error) {
 	}
 	return 0, 0, refuse(diag.RequestMalformed, "request line without a version")
 }
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func badMethod(c byte, first bool) error {
 	switch {
@@ -154,8 +153,8 @@ func (p *RequestParser) finish(req *message.Request, twice repeated) error {
 	}
 	req.KeepAlive = options.persists(req.Proto)
 	if names.Has(message.Expect) {
-		if err := checkExpect(req, twice); err != nil {
-			return err
+		if !semantics.Expect(req, twice.Has(message.Expect)) {
+			return refuse(diag.RequestExpectation, semantics.BadExpectation)
 		}
 	}
 	if options&optionUpgrade != 0 && names.Has(message.Upgrade) && req.Proto == message.HTTP11 {
@@ -184,30 +183,13 @@ func (p *RequestParser) checkHost(req *message.Request, twice repeated) error {
 			return nil
 		}
 		// Clients differ in whether Host repeats the port of CONNECT.
-		if h, port, _, ok := splitAuthority(host); ok && port == nil && req.Absolute == "" && message.EqualFold(h, req.Host) {
+		if h, port, _, ok := semantics.SplitAuthority(host); ok && port == nil && req.Absolute == "" && message.EqualFold(h, req.Host) {
 			return nil
 		}
 		return refuse(diag.RequestBadHost, "Host differs from the target's authority")
 	}
-	if !setAuthority(req, host) {
+	if !semantics.SetAuthority(req, host) {
 		return refuse(diag.RequestBadHost, "Host is not a name or address with an optional port")
-	}
-	return nil
-}
-
-// checkExpect applies RFC 9110 section 10.1.1. An expectation in HTTP/1.0 is ignored, as is one
-// without a body to wait for; neither is passed on, where it might find somebody who takes it up.
-func checkExpect(req *message.Request, twice repeated) error {
-	value, _ := req.Fields.Get(message.Expect)
-	if req.Proto == message.HTTP10 {
-		req.Fields.DelID(message.Expect)
-		return nil
-	}
-	if twice.Has(message.Expect) || !message.EqualFold(value, []byte("100-continue")) {
-		return refuse(diag.RequestExpectation, "expectation other than 100-continue")
-	}
-	if req.Continue = !req.Body.IsEmpty(); !req.Continue {
-		req.Fields.DelID(message.Expect)
 	}
 	return nil
 }
@@ -223,12 +205,12 @@ func checkUpgrade(req *message.Request, twice repeated) error {
 	items, cleartext := 0, false
 	for rest := value; rest != nil; items++ {
 		var item []byte
-		item, rest = nextItem(rest)
+		item, rest = semantics.NextItem(rest)
 		name, version, versioned := bytes.Cut(item, []byte("/"))
-		if !isToken(name) || versioned && !isToken(version) {
+		if !semantics.IsToken(name) || versioned && !semantics.IsToken(version) {
 			return refuse(diag.RequestBadUpgrade, "Upgrade is not a list of protocols")
 		}
-		cleartext = cleartext || hasPrefixFold(name, "h2c") || message.EqualFold(name, []byte("HTTP")) // drafts were "h2c-14", "HTTP/2.0"
+		cleartext = cleartext || semantics.HasPrefixFold(name, "h2c") || message.EqualFold(name, []byte("HTTP")) // drafts were "h2c-14", "HTTP/2.0"
 	}
 	switch {
 	case cleartext && items == 1:

@@ -202,20 +202,3 @@ func TestErrorText(t *testing.T) {
 		}
 	}
 }
-
-func TestTextEnd(t *testing.T) {
-	for c := range 256 {
-		forbidden := c < 0x20 && c != '\t' || c == 0x7f
-		for at := range 20 {
-			b := []byte("aaaa\xffaaaa\x80aaa~aaa aa")
-			b[at] = byte(c)
-			want := len(b)
-			if forbidden {
-				want = at
-			}
-			if got := textEnd(b, 0); got != want {
-				t.Fatalf("byte %#x at %d: end %d, want %d", c, at, got, want)
-			}
-		}
-	}
-}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/semantics"
 )
 
 // ResponseParser parses the heads of responses. The zero value is ready; one parser serves one
@@ -66,14 +67,14 @@ func parseStatusLine(buf []byte, resp *message.Response) (int, error) {
 	if buf[7] == '0' {
 		resp.Proto = message.HTTP10
 	}
-	if !isDigit(buf[9]) || buf[9] == '0' || !isDigit(buf[10]) || !isDigit(buf[11]) {
+	if !semantics.IsDigit(buf[9]) || buf[9] == '0' || !semantics.IsDigit(buf[10]) || !semantics.IsDigit(buf[11]) {
 		return 0, badStatus(buf)
 	}
 	resp.Status = int(buf[9]-'0')*100 + int(buf[10]-'0')*10 + int(buf[11]-'0')
 	i := len(start)
 	if buf[i] == ' ' {
 		i++
-		end := textEnd(buf, i)
+		end := semantics.TextEnd(buf, i)
 		resp.Reason = buf[i:end:end]
 		i = end
 	}

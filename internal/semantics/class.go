@@ -1,4 +1,9 @@
-package http1
+// Package semantics holds what RFC 9110 asks of messages whatever the version: which bytes stand where,
+// when two readers agree about a path, an authority, a field or a length. Every engine judges by this
+// code, so that a request is read alike however it came.
+//
+// It knows no wire format and keeps no state. Begin reading at SetPath and SetAuthority.
+package semantics
 
 import (
 	"encoding/binary"
@@ -59,13 +64,16 @@ func skip(buf []byte, i int, class uint8) int {
 	return i
 }
 
-// isToken reports whether b is a token (RFC 9110 section 5.6.2).
-func isToken(b []byte) bool { return len(b) > 0 && skip(b, 0, tokenByte) == len(b) }
+// TokenEnd returns the index of the first byte of buf[i:] that a token cannot hold, or len(buf).
+func TokenEnd(buf []byte, i int) int { return skip(buf, i, tokenByte) }
 
-// textEnd returns the index of the first byte of buf[i:] that a field value or reason phrase cannot
+// IsToken reports whether b is a token (RFC 9110 section 5.6.2).
+func IsToken(b []byte) bool { return len(b) > 0 && skip(b, 0, tokenByte) == len(b) }
+
+// TextEnd returns the index of the first byte of buf[i:] that a field value or reason phrase cannot
 // hold (RFC 9110 section 5.5: a control byte other than HTAB, or DEL), or len(buf). It looks at eight
 // bytes at a time; the lowest flagged byte is exact, since borrows only travel upwards.
-func textEnd(buf []byte, i int) int {
+func TextEnd(buf []byte, i int) int {
 	const ones, highs = 0x0101010101010101, 0x8080808080808080
 	for i+8 <= len(buf) {
 		x := binary.LittleEndian.Uint64(buf[i:])
@@ -89,8 +97,8 @@ func textEnd(buf []byte, i int) int {
 	return i
 }
 
-// trimOWS removes optional white space (SP, HTAB) at both ends.
-func trimOWS(b []byte) []byte {
+// TrimOWS removes optional white space (SP, HTAB) at both ends.
+func TrimOWS(b []byte) []byte {
 	for len(b) > 0 && (b[0] == ' ' || b[0] == '\t') {
 		b = b[1:]
 	}
@@ -100,17 +108,18 @@ func trimOWS(b []byte) []byte {
 	return b
 }
 
-// nextItem cuts the first item off a comma-separated list and trims it; items may be empty.
-func nextItem(list []byte) (item, rest []byte) {
+// NextItem cuts the first item off a comma-separated list and trims it; items may be empty.
+func NextItem(list []byte) (item, rest []byte) {
 	for i, c := range list {
 		if c == ',' {
-			return trimOWS(list[:i]), list[i+1:]
+			return TrimOWS(list[:i]), list[i+1:]
 		}
 	}
-	return trimOWS(list), nil
+	return TrimOWS(list), nil
 }
 
-func unhex(c byte) (byte, bool) {
+// Unhex returns the value of a hexadecimal digit, and whether c is one.
+func Unhex(c byte) (byte, bool) {
 	switch {
 	case '0' <= c && c <= '9':
 		return c - '0', true

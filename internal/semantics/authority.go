@@ -1,11 +1,11 @@
-package http1
+package semantics
 
 import "github.com/hakone-gateway/hakone/internal/message"
 
-// splitAuthority checks host [":" port] (RFC 3986 section 3.2, without user information) and cuts it.
+// SplitAuthority checks host [":" port] (RFC 3986 section 3.2, without user information) and cuts it.
 // host comes without brackets and trailing dot. Narrower than the RFC: names are made of letters,
 // digits, "-", "_" and single dots; a port is 1 to 65535 without leading zeros. upper reports a capital.
-func splitAuthority(a []byte) (host, port []byte, upper, ok bool) {
+func SplitAuthority(a []byte) (host, port []byte, upper, ok bool) {
 	if len(a) > 0 && a[0] == '[' {
 		return splitIPLiteral(a)
 	}
@@ -78,7 +78,7 @@ func validIPv6(b []byte) bool {
 	for {
 		n := 0
 		for n < len(b) && n < 5 {
-			if _, hex := unhex(b[n]); !hex {
+			if _, hex := Unhex(b[n]); !hex {
 				break
 			}
 			n++
@@ -135,9 +135,9 @@ func validIPv4(b []byte) bool {
 	return len(b) == 0
 }
 
-// setAuthority fills Authority and Host of req and reports whether a is valid.
-func setAuthority(req *message.Request, a []byte) bool {
-	host, _, upper, ok := splitAuthority(a)
+// SetAuthority fills Authority and Host of req and reports whether a is valid.
+func SetAuthority(req *message.Request, a []byte) bool {
+	host, _, upper, ok := SplitAuthority(a)
 	if !ok {
 		return false
 	}
