@@ -60,9 +60,10 @@ const (
 // Field is one field line. Bytes are those received, or owned by the Fields; they are valid until
 // the message is reset. Wire spelling of the name is kept; comparison ignores ASCII case.
 type Field struct {
-	ID    Name
-	Name  []byte
-	Value []byte
+	ID        Name
+	Sensitive bool // its sender wants it in no compression table, here or further on (RFC 7541 section 6.2.3)
+	Name      []byte
+	Value     []byte
 }
 
 // Fields is the ordered list of a message's field lines. The zero value is empty and ready. It keeps
@@ -111,7 +112,7 @@ func (f *Fields) Has(id Name) bool {
 // Append adds a line whose bytes the caller keeps alive; it copies nothing.
 func (f *Fields) Append(id Name, name, value []byte) {
 	f.names |= 1 << id
-	f.list = append(f.list, Field{id, name, value})
+	f.list = append(f.list, Field{ID: id, Name: name, Value: value})
 }
 
 // AddID adds a line of a known name, copying value.

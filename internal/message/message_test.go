@@ -9,6 +9,9 @@ import (
 func TestIdentify(t *testing.T) {
 	for id := Host; id < numNames; id++ {
 		name := id.String()
+		if got := string(id.Lower()); got != strings.ToLower(name) {
+			t.Errorf("Lower of %s is %q", name, got)
+		}
 		for _, spelled := range []string{name, strings.ToLower(name), strings.ToUpper(name)} {
 			if got := Identify([]byte(spelled)); got != id {
 				t.Errorf("Identify(%q) = %v, want %v", spelled, got, id)

@@ -140,6 +140,10 @@ func foldedEqual(want *[maxName]byte, name []byte) bool {
 // String returns the spelling that Hakone writes; "" for Other.
 func (n Name) String() string { return string(canonical[n]) }
 
+// Lower returns the name in lower case, as HTTP/2 spells it; empty for Other. The slice is shared: do not
+// change it.
+func (n Name) Lower() []byte { return folded[n][:len(canonical[n]):len(canonical[n])] }
+
 // NameSet is a set of known names.
 type NameSet uint64
 
