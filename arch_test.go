@@ -40,14 +40,15 @@ var rooms = map[string][]string{
 	"internal/http1":     {"internal/diag", "internal/message", "internal/semantics"},
 	"internal/http2":     {"internal/diag", "internal/message", "internal/semantics"},
 	"internal/trust":     {"internal/diag", "internal/ir", "internal/secret"},
+	"internal/overload":  {"internal/diag"},
 	"internal/listen":    {"internal/diag", "internal/telemetry", "internal/tlsname"},
-	"internal/tlsconf": {"internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/listen", "internal/secret", "internal/telemetry",
+	"internal/tlsconf": {"internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/listen", "internal/overload", "internal/secret", "internal/telemetry",
 		"internal/tlsname", "internal/trust"},
 	"internal/route":    {"internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/message"},
 	"internal/upstream": {"internal/diag", "internal/ir", "internal/telemetry", "internal/tlsconf"},
-	"internal/proxy": {"internal/diag", "internal/filter", "internal/http1", "internal/hostname", "internal/ir", "internal/listen", "internal/message", "internal/route",
+	"internal/proxy": {"internal/diag", "internal/filter", "internal/http1", "internal/hostname", "internal/ir", "internal/listen", "internal/message", "internal/overload", "internal/route",
 		"internal/telemetry", "internal/tlsconf", "internal/upstream"},
-	"internal/dataplane": {"internal/diag", "internal/filter", "internal/ir", "internal/listen", "internal/proxy", "internal/route", "internal/telemetry", "internal/tlsconf",
+	"internal/dataplane": {"internal/diag", "internal/filter", "internal/ir", "internal/listen", "internal/overload", "internal/proxy", "internal/route", "internal/telemetry", "internal/tlsconf",
 		"internal/tlsname", "internal/upstream"},
 }
 
