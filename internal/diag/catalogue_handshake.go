@@ -113,6 +113,7 @@ const (
 	CredentialWithdrawn Code = 2301
 	CredentialMissing   Code = 2302
 	TrustMissing        Code = 2303
+	ClientCertWithdrawn Code = 2304
 )
 
 func certificateReasonCodes() []Entry {
@@ -179,5 +180,8 @@ func certificateReasonCodes() []Entry {
 		{TrustMissing, "trust_missing", Error, "the host's client CA is missing",
 			"The host demands client certificates, and its CA bundle is missing or empty. There is no grace for a CA: every client is refused.",
 			"Put ca.crt (or cacert) back into the secret, or the <name>-cacert secret.", 0},
+		{ClientCertWithdrawn, "client_cert_withdrawn", Error, "the client's certificate is not accepted any more",
+			"The connection was opened with a certificate, or without one, that the host's present CAs, revocation lists or settings would refuse. Nothing new is served on it; what was in progress ends, at the latest after --withdrawn-grace. The log line's detail has the cause and its code. A certificate that merely expires during a connection does not end it.",
+			"Let the client connect again with a certificate of an accepted issuer. If the change was not meant, put the CA back into the bundle: rotate by adding the new CA first and removing the old one last.", 421},
 	}
 }

@@ -237,7 +237,8 @@ func (s *shake) complete() *Result {
 	if s.served.chosen != nil {
 		rec.Cert = s.served.chosen.Fingerprint
 	}
-	res := &Result{Record: rec, Conn: s.tls, Raw: s.conn, Chain: s.chain, TLS: s.policy.tls, chosen: s.served.chosen}
+	res := &Result{Record: rec, Conn: s.tls, Raw: s.conn, Chain: s.chain, TLS: s.policy.tls,
+		chosen: s.served.chosen, term: s.t, class: s.policy.class, peers: cs.PeerCertificates}
 	if len(cs.PeerCertificates) > 0 {
 		res.ClientCert = s.policy.class.clientCert(cs)
 		if res.ClientCert.Verified {
@@ -247,7 +248,7 @@ func (s *shake) complete() *Result {
 			rec.Detail = "the client's certificate does not verify (" + res.ClientCert.Code.Slug() + "), which this host does not enforce"
 		}
 	}
-	s.t.state.index.assign(s.conn, indexed{chain: s.chain.Name, class: s.policy.tls.Class})
+	s.t.state.index.assign(s.conn, indexed{chain: s.chain.Name})
 	rec.Duration = time.Since(rec.Time)
 	if err := s.conn.SetDeadline(time.Time{}); err != nil {
 		return s.refuse(diag.ClosedAfterShake, "the connection ended right after the handshake", err, s.close)

@@ -3,15 +3,14 @@ package tlsconf
 import (
 	"sync"
 
-	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
 )
 
 // shards of the index; connections spread over them by number.
 const shards = 16
 
-// Index knows every open connection that was added to it with what it was accepted under, so that a
-// withdrawn CA or policy can close the live ones. The zero value is empty and ready; it is safe for
+// Index knows every open connection that was added to it with its session, so that the live ones can be
+// judged again when a CA, a revocation list or a policy changes. The zero value is empty and ready; it is safe for
 // concurrent use.
 type Index struct {
 	shard [shards]struct {
@@ -22,8 +21,8 @@ type Index struct {
 
 // indexed is what a connection was accepted under; empty while its handshake runs and for plain ones.
 type indexed struct {
-	chain string
-	class ir.Revision
+	chain   string
+	session *Session // nil until Result.Session was called
 }
 
 // Add registers a connection until it is closed.
@@ -67,27 +66,17 @@ func (x *Index) Count() map[string]int {
 	return out
 }
 
-// CloseClass closes every connection accepted under the TLS policy class and returns how many.
-func (x *Index) CloseClass(class ir.Revision) int {
-	return x.closeIf(func(as indexed) bool { return as.chain != "" && as.class == class })
-}
-
 // CloseAll closes every connection, for the end of a drain, and returns how many.
-func (x *Index) CloseAll() int { return x.closeIf(func(indexed) bool { return true }) }
-
-// closeIf closes outside the locks, because closing calls back into the index.
-func (x *Index) closeIf(match func(indexed) bool) int {
+func (x *Index) CloseAll() int {
 	n := 0
 	for i := range x.shard {
 		s := &x.shard[i]
 		var found []*listen.Conn
 		s.mu.Lock()
-		for c, as := range s.conns {
-			if match(as) {
-				found = append(found, c)
-			}
+		for c := range s.conns {
+			found = append(found, c)
 		}
-		s.mu.Unlock()
+		s.mu.Unlock() // closing calls back into the index
 		for _, c := range found {
 			c.Close()
 		}

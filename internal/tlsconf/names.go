@@ -64,7 +64,10 @@ func (n *names[T]) find(host string) (T, bool) {
 }
 
 // chainIndex finds the chain of a server name.
-type chainIndex struct{ names[*chainEntry] }
+type chainIndex struct {
+	names[*chainEntry]
+	byChain map[string]*chainEntry
+}
 
 // chainEntry is a chain with the settings that policies narrow for parts of its hosts.
 type chainEntry struct {
@@ -75,9 +78,10 @@ type chainEntry struct {
 // newChainIndex indexes the listener's chains. Of two chains with the same pattern, which compile does
 // not let through, the first by name wins.
 func newChainIndex(l *ir.Listener) *chainIndex {
-	idx := &chainIndex{}
+	idx := &chainIndex{byChain: make(map[string]*chainEntry, len(l.Chains))}
 	for _, chain := range l.Chains {
 		e := &chainEntry{chain: chain}
+		idx.byChain[chain.Name] = e
 		for _, h := range chain.HostTLS {
 			e.narrow.add(h.Host, h.TLS)
 		}

@@ -10,6 +10,7 @@ package tlsconf
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/filter"
@@ -56,6 +57,9 @@ type Result struct {
 	ClientCert *filter.ClientCert // nil if the client presented none
 
 	chosen *secret.KeyPair // what was served; nil on resumption
+	term   *Terminator     // that the handshake was made by, for Session
+	class  *class
+	peers  []*x509.Certificate
 }
 
 // Build prepares the handshakes of a TLS listener. prev may be nil, or the Terminator of the same

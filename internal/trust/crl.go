@@ -94,12 +94,12 @@ func (v *Verifier) revoked(chain []*x509.Certificate, c causes, now time.Time) (
 		if r.code == 0 {
 			continue
 		}
-		if unjudged.code == 0 {
+		if unjudged.code == 0 && (r.code != c.crlStale || v.policy.CRLMode != crlAged) {
 			unjudged = r
 		}
 		warnings = append(warnings, Warning{r.code, r.detail})
 	}
-	if v.policy.CRLMode == CRLSoft {
+	if v.policy.CRLMode == CRLSoft || unjudged.code == 0 {
 		return warnings, refusal{}
 	}
 	return nil, unjudged

@@ -35,6 +35,8 @@ type CRLMode uint8
 const (
 	CRLHard CRLMode = iota
 	CRLSoft
+
+	crlAged // as CRLHard, but a stale list is only warned about: Verifier.VerifyOngoing
 )
 
 // Policy is what a peer's certificate has to fulfil. Its content must not change once it is given to
@@ -128,6 +130,7 @@ type Verifier struct {
 	edges    []time.Time // when anchors and lists begin or cease to be valid
 	crls     *crlIndex
 	cache    *Cache
+	aged     *Verifier // the same with crlAged in place of CRLHard
 }
 
 // New returns a verifier that remembers its verdicts in c; nil remembers nothing. Verifiers of all
@@ -143,6 +146,12 @@ func New(p Policy, c *Cache) *Verifier {
 			v.edges = append(v.edges, l.NextUpdate.Add(1))
 		}
 	}
+	aged := *v
+	if aged.policy.CRLMode == CRLHard {
+		aged.policy.CRLMode = crlAged
+		aged.revision = revision(aged.policy)
+	}
+	v.aged = &aged
 	return v
 }
 
