@@ -1,8 +1,6 @@
 package route
 
 import (
-	"strings"
-
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
@@ -79,6 +77,9 @@ func (e *Entry) TLS(name string) *ir.TLS {
 //     the same chain (RFC 9110 section 15.5.20; Gateway API's listener isolation);
 //   - NoHost if no chain of the listener has the host.
 //
+// Hosts of one chain and class may share a connection, as clients of HTTP/2 do where one certificate
+// names both (RFC 9113 section 9.1.1). A name with a trailing dot is not the name without: crypto/tls
+// lets no such sni in (RFC 6066 section 3), and a handshake under one has chosen no settings for it.
 // Both names are judged by the present configuration, so a connection outlives changes that keep its
 // name where it was.
 func (x *Index) Choose(tls bool, sni string, host []byte) (*Entry, diag.Code) {
@@ -86,7 +87,6 @@ func (x *Index) Choose(tls bool, sni string, host []byte) (*Entry, diag.Code) {
 	if e == nil {
 		return nil, diag.NoHost
 	}
-	sni = strings.TrimSuffix(sni, ".")
 	if !tls || string(host) == sni {
 		return e, 0
 	}
