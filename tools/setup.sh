@@ -1,29 +1,62 @@
 #!/usr/bin/env bash
-# Installs the programs that tests and benchmarks use as peers, if they are missing. Needs apt and root
-# (or sudo); says so otherwise. Running it again does nothing.
+# Installs what tests and benchmarks use as peers, if it is missing: Debian packages (needs apt and root or
+# sudo; says so otherwise) and the published suites of tools/suites. Running it again does nothing.
 set -eu
+cd "$(dirname "$0")/.."
 declare -A package=(
   [curl]=curl [openssl]=openssl [gnutls-cli]=gnutls-bin [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk [h2load]=nghttp2-client
-  [sslscan]=sslscan [ip]=iproute2
+  [sslscan]=sslscan [testssl]=testssl.sh [slowhttptest]=slowhttptest [ip]=iproute2 [unshare]=util-linux
+  [node]=nodejs [javac]=openjdk-17-jdk-headless [chromium]=chromium [certutil]=libnss3-tools [python3]=python3
 )
 missing=()
 for program in "${!package[@]}"; do
   command -v "$program" >/dev/null 2>&1 || [ -x "/usr/sbin/$program" ] || missing+=("${package[$program]}")
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
-echo "installing: ${missing[*]}" >&2
-run=()
-if [ "$(id -u)" -ne 0 ]; then
-  command -v sudo >/dev/null || { echo "these packages are missing and cannot be installed without root: ${missing[*]}" >&2; exit 1; }
-  run=(sudo)
+# Debian's Python, whatever else is first in PATH: its h2 comes from a package.
+/usr/bin/python3 -c 'import h2' 2>/dev/null || missing+=(python3 python3-h2)
+
+install_packages() {
+  echo "installing: ${missing[*]}" >&2
+  local run=()
+  if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || { echo "these packages are missing and cannot be installed without root: ${missing[*]}" >&2; exit 1; }
+    run=(sudo)
+  fi
+  export DEBIAN_FRONTEND=noninteractive
+  local install=("${run[@]}" apt-get install -y -qq --no-install-recommends)
+  # Packages that are servers would start themselves; tests start their own on loopback.
+  policy=/usr/sbin/policy-rc.d
+  if [ ! -e $policy ]; then
+    printf '#!/bin/sh\nexit 101\n' | "${run[@]}" tee $policy >/dev/null
+    "${run[@]}" chmod +x $policy
+    trap '"${run[@]}" rm -f $policy' EXIT
+  fi
+  "${install[@]}" "${missing[@]}" >/dev/null 2>&1 || { "${run[@]}" apt-get update -qq && "${install[@]}" "${missing[@]}" >/dev/null; }
+}
+[ ${#missing[@]} -eq 0 ] || install_packages
+
+# The suites are built from pinned modules into the user's cache, where package test/program finds them.
+declare -A suite=(
+  [h2spec]=github.com/summerwind/h2spec/cmd/h2spec
+  [connectconformance]=connectrpc.com/conformance/cmd/connectconformance
+  [referenceserver]=connectrpc.com/conformance/cmd/referenceserver
+  [grpcserver]=connectrpc.com/conformance/cmd/grpcserver
+  [grpc-interop-client]=google.golang.org/grpc/interop/client
+  [grpc-interop-server]=google.golang.org/grpc/interop/server
+)
+export GOTOOLCHAIN=${GOTOOLCHAIN:-local}
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/hakone/suites
+key=$({ go version; cat tools/suites/go.mod tools/suites/go.sum; } | sha256sum | cut -c1-32)
+built() {
+  [ "$(cat "$cache/key" 2>/dev/null)" = "$key" ] || return 1
+  for name in "${!suite[@]}"; do [ -x "$cache/$name" ] || return 1; done
+}
+if ! built; then
+  echo "building the suites: ${!suite[*]}" >&2
+  mkdir -p "$cache"
+  for name in "${!suite[@]}"; do
+    go build -C tools/suites -mod=readonly -trimpath -o "$cache/.$name.$$" "${suite[$name]}"
+    mv "$cache/.$name.$$" "$cache/$name"
+  done
+  echo "$key" >"$cache/key"
 fi
-export DEBIAN_FRONTEND=noninteractive
-install=("${run[@]}" apt-get install -y -qq --no-install-recommends)
-# Packages that are servers would start themselves; tests start their own on loopback.
-policy=/usr/sbin/policy-rc.d
-if [ ! -e $policy ]; then
-  printf '#!/bin/sh\nexit 101\n' | "${run[@]}" tee $policy >/dev/null
-  "${run[@]}" chmod +x $policy
-  trap '"${run[@]}" rm -f $policy' EXIT
-fi
-"${install[@]}" "${missing[@]}" >/dev/null 2>&1 || { "${run[@]}" apt-get update -qq && "${install[@]}" "${missing[@]}" >/dev/null; }
