@@ -62,6 +62,8 @@ type Plane struct {
 
 	retiring sync.WaitGroup // upstreams that wait for their last requests
 
+	review withdrawals
+
 	// Read by connections without a lock; replaced by Commit.
 	listeners atomic.Pointer[map[string]*listener]
 
@@ -83,12 +85,16 @@ func New(opts Options) *Plane {
 	if opts.RetireAfter == 0 {
 		opts.RetireAfter = time.Minute
 	}
+	if opts.Logger == nil {
+		opts.Logger = slog.New(slog.DiscardHandler)
+	}
 	p := &Plane{opts: opts, tls: tlsconf.NewState(nil), held: map[string]*upstream.Upstream{}, ended: make(chan struct{})}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger})
 	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
 	p.listeners.Store(&map[string]*listener{})
+	p.review.init()
 	return p
 }
 
@@ -98,6 +104,7 @@ func (p *Plane) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = p.proxy.Run(ctx) })
 	wg.Go(func() { _ = p.upstreams.Run(ctx) })
+	wg.Go(func() { p.runReviews(ctx) })
 	<-ctx.Done()
 	wg.Wait()
 	p.sockets.Close()
@@ -185,6 +192,7 @@ func (s *Staged) Commit() *ir.Applied {
 			l.state.Store(nil) // its connections end after the answer at hand
 		}
 	}
+	p.review.ask()
 	s.sockets.Commit()
 	if p.current == nil || p.current.Config != snap.Config {
 		p.retire(p.held)

@@ -36,6 +36,7 @@ func (p *Plane) handle(c *listen.Conn) {
 		peer.Forward = p.opts.Forward
 	}
 	peer.Identity = clientcert.Prepare(peer.ClientCert, clientcert.Default())
+	result.Session(&l.term)
 	d := proxy.Downstream{Raw: c, TLS: result.Conn, Peer: peer, Chain: result.Chain.Name, Handshake: result.Record, ClientAuth: &result.TLS.ClientAuth, Closed: result.AfterHandshake}
 	go p.proxy.Serve(d, &l.state)
 }

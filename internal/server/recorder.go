@@ -26,6 +26,7 @@ type recorder struct {
 // counted is what metrics read from the data side when they are asked.
 type counted interface {
 	OpenConnections() map[string]int
+	Withdrawn() map[string]int
 	UpstreamStats() []upstream.Stats
 }
 
@@ -34,6 +35,7 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State) (
 	r := &recorder{metrics: telemetry.NewMetrics(telemetry.Sources{
 		Version:     Version,
 		Connections: func() map[string]int { return plane().OpenConnections() },
+		Withdrawn:   func() map[string]int { return plane().Withdrawn() },
 		Upstreams:   func() []telemetry.UpstreamCounters { return counters(plane().UpstreamStats()) },
 		Config:      func() telemetry.ConfigState { return configState(state()) },
 	})}

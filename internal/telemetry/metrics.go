@@ -19,6 +19,7 @@ import (
 type Sources struct {
 	Version     string
 	Connections func() map[string]int // open downstream connections by listener
+	Withdrawn   func() map[string]int // downstream connections withdrawn since the start (HK2304), by listener
 	Upstreams   func() []UpstreamCounters
 	Config      func() ConfigState
 }

@@ -16,6 +16,7 @@ type stateCollector struct {
 	sources Sources
 
 	info, epoch, notAfter, connections           *prometheus.Desc
+	withdrawn                                    *prometheus.Desc
 	active, open, idle, cooling                  *prometheus.Desc
 	requests, connects, connectErrors, overflows *prometheus.Desc
 	diagnostics, kept, reloaded, success         *prometheus.Desc
@@ -30,6 +31,7 @@ func newStateCollector(m *Metrics, s Sources) *stateCollector {
 		epoch:       desc("hakone_config_epoch", "Number of the generation that serves.", nil, nil),
 		notAfter:    desc("hakone_certificate_not_after_timestamp_seconds", "When the certificate that a host serves expires.", []string{"secret", "host"}, nil),
 		connections: desc("hakone_connections", "Open downstream connections.", []string{"listener"}, nil),
+		withdrawn:   desc("hakone_connections_withdrawn_total", "Downstream connections whose client a change of CAs, revocation lists or settings would not let in any more (HK2304).", []string{"listener"}, nil),
 
 		diagnostics: desc("hakone_config_diagnostics", "Findings about the configuration that was read last, by severity and code (hakone explain CODE).", []string{"severity", "code"}, nil),
 		kept:        desc("hakone_config_objects_kept", "Objects and secrets that are broken and serve in their last good version; a restart would not serve them.", nil, nil),
@@ -49,7 +51,7 @@ func newStateCollector(m *Metrics, s Sources) *stateCollector {
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.info, c.epoch, c.notAfter, c.connections, c.active, c.open, c.idle, c.cooling,
+	for _, d := range []*prometheus.Desc{c.info, c.epoch, c.notAfter, c.connections, c.withdrawn, c.active, c.open, c.idle, c.cooling,
 		c.requests, c.connects, c.connectErrors, c.overflows, c.diagnostics, c.kept, c.reloaded, c.success} {
 		ch <- d
 	}
@@ -81,6 +83,11 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	if c.sources.Connections != nil {
 		for listener, n := range c.sources.Connections() {
 			gauge(c.connections, float64(n), listener)
+		}
+	}
+	if c.sources.Withdrawn != nil {
+		for listener, n := range c.sources.Withdrawn() {
+			ch <- prometheus.MustNewConstMetric(c.withdrawn, prometheus.CounterValue, float64(n), listener)
 		}
 	}
 	if c.sources.Upstreams != nil {
