@@ -39,6 +39,7 @@ var rooms = map[string][]string{
 	"internal/semantics": {"internal/diag", "internal/message"},
 	"internal/http1":     {"internal/diag", "internal/message", "internal/semantics"},
 	"internal/http2":     {"internal/diag", "internal/message", "internal/semantics"},
+	"internal/grpcweb":   {"internal/message"},
 	"internal/trust":     {"internal/diag", "internal/ir", "internal/secret"},
 	"internal/overload":  {"internal/diag"},
 	"internal/listen":    {"internal/diag", "internal/telemetry", "internal/tlsname"},
