@@ -43,7 +43,12 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 		c.listeners = append(c.listeners, f.Listeners...)
 		c.policies = append(c.policies, f.Policies...)
 		c.diagnostics = append(c.diagnostics, f.Diagnostics...)
-		maps.Copy(upstreams, f.Upstreams)
+		for name, u := range f.Upstreams {
+			if before := upstreams[name]; before != nil && before.GRPCWeb {
+				u.GRPCWeb = true
+			}
+			upstreams[name] = u
+		}
 		maps.Copy(s.Endpoints.ByUpstream, f.Endpoints)
 		maps.Copy(s.Secrets.ByRef, f.Secrets)
 		maps.Copy(s.Trust.ByRef, f.Trust)

@@ -223,9 +223,31 @@ func (c *compiler) set(t *ir.TLS, s settings, from *translate.Listener) {
 		t.Groups = append(t.Groups, tls.CurveID(g))
 	}
 	if len(t.ALPN) == 0 {
-		t.ALPN = []string{"http/1.1", "http/1.0"} // curl --http1.0 offers nothing else
+		t.ALPN = protocols(s)
 	}
 	t.Class = classOf(t)
+}
+
+// protocols returns what ALPN offers where nothing says otherwise. HTTP/2 asks for TLS 1.2 with a suite
+// that clients do not refuse it for: ECDHE with AEAD (RFC 9113 section 9.2).
+func protocols(s settings) []string {
+	out := []string{"http/1.1", "http/1.0"} // curl --http1.0 offers nothing else
+	if s.max >= tls.VersionTLS13 || s.max == tls.VersionTLS12 && (s.suites == nil || slices.ContainsFunc(s.suites, fitsHTTP2)) {
+		out = slices.Insert(out, 0, "h2")
+	}
+	return out
+}
+
+// fitsHTTP2 reports whether a suite of TLS 1.2 is none of those that RFC 9113 appendix A lists, as far as
+// Go has them.
+func fitsHTTP2(suite uint16) bool {
+	switch suite {
+	case tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+		tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+		tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256:
+		return true
+	}
+	return false
 }
 
 // classOf names everything that two hosts must have in common to share tickets and connections. The

@@ -100,6 +100,8 @@ func (s *Set) file(r Resource) {
 		s.gateways = append(s.gateways, r)
 	case *HTTPRoute:
 		s.httpRoutes = append(s.httpRoutes, r)
+	case *GRPCRoute:
+		s.grpcRoutes = append(s.grpcRoutes, r)
 	case *ReferenceGrant:
 		s.referenceGrants = append(s.referenceGrants, r)
 	case *BackendTLSPolicy:

@@ -29,6 +29,7 @@ const (
 	KindEndpointSlice    = "EndpointSlice"
 	KindGateway          = "Gateway"
 	KindGatewayClass     = "GatewayClass"
+	KindGRPCRoute        = "GRPCRoute"
 	KindHTTPRoute        = "HTTPRoute"
 	KindNamespace        = "Namespace"
 	KindReferenceGrant   = "ReferenceGrant"

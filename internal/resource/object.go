@@ -45,6 +45,7 @@ type (
 	GatewayClass   = Object[*gatewayv1.GatewayClassSpec]
 	Gateway        = Object[*gatewayv1.GatewaySpec]
 	HTTPRoute      = Object[*gatewayv1.HTTPRouteSpec]
+	GRPCRoute      = Object[*gatewayv1.GRPCRouteSpec]
 	ReferenceGrant = Object[*gatewayv1.ReferenceGrantSpec]
 
 	TLSPolicy = Object[*v1alpha1.TLSPolicySpec]

@@ -26,6 +26,7 @@ type Set struct {
 	gatewayClasses     []*GatewayClass
 	gateways           []*Gateway
 	httpRoutes         []*HTTPRoute
+	grpcRoutes         []*GRPCRoute
 	referenceGrants    []*ReferenceGrant
 	tlsPolicies        []*TLSPolicy
 	secrets            []*Secret
@@ -64,6 +65,9 @@ func (s *Set) Gateways() []*Gateway { return s.gateways }
 
 // HTTPRoutes returns the HTTPRoutes.
 func (s *Set) HTTPRoutes() []*HTTPRoute { return s.httpRoutes }
+
+// GRPCRoutes returns the GRPCRoutes.
+func (s *Set) GRPCRoutes() []*GRPCRoute { return s.grpcRoutes }
 
 // ReferenceGrants returns the ReferenceGrants.
 func (s *Set) ReferenceGrants() []*ReferenceGrant { return s.referenceGrants }

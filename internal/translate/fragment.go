@@ -37,7 +37,8 @@ const (
 )
 
 // Fragment is one translator's share of a snapshot. Upstreams, endpoints, secrets and trust of equal
-// name are equal by construction, whichever translator made them.
+// name are equal by construction, whichever translator made them; only GRPCWeb may differ, and holds if
+// one of them says so.
 type Fragment struct {
 	Listeners   []*Listener
 	Upstreams   map[string]*ir.Upstream

@@ -19,6 +19,9 @@ import (
 //	            backendRefs[] and mirror's and external authorisation's backendRef of the core group
 //	            and kind Service; weight 1; redirect statusCode 302; CORS maxAge 5; mirror's fraction
 //	            denominator 100; session persistence type Cookie, cookie lifetimeType Session
+//	GRPCRoute   rules: one that matches everything; rules[].matches: one that matches everything;
+//	            method and header match type Exact; parentRefs[], backendRefs[], mirror and session
+//	            persistence as in an HTTPRoute
 //	Service     type ClusterIP, ports[].protocol TCP
 //	EndpointSlice  ports[].protocol TCP, ports[].name ""
 func fallback[T any](p **T, v T) {
@@ -81,10 +84,7 @@ func defaultBackendRef(r *gatewayv1.BackendObjectReference) {
 }
 
 func defaultHTTPRoute(h *gatewayv1.HTTPRouteSpec) {
-	for i := range h.ParentRefs {
-		fallback(&h.ParentRefs[i].Group, gatewayv1.GroupName)
-		fallback(&h.ParentRefs[i].Kind, resource.KindGateway)
-	}
+	defaultParents(h.ParentRefs)
 	if h.Rules == nil {
 		h.Rules = []gatewayv1.HTTPRouteRule{{}}
 	}
@@ -103,12 +103,69 @@ func defaultHTTPRoute(h *gatewayv1.HTTPRouteSpec) {
 			fallback(&b.Weight, 1)
 			defaultFilters(b.Filters)
 		}
-		if p := r.SessionPersistence; p != nil {
-			fallback(&p.Type, gatewayv1.CookieBasedSessionPersistence)
-			if p.CookieConfig != nil {
-				fallback(&p.CookieConfig.LifetimeType, gatewayv1.SessionCookieLifetimeType)
+		defaultPersistence(r.SessionPersistence)
+	}
+}
+
+func defaultParents(refs []gatewayv1.ParentReference) {
+	for i := range refs {
+		fallback(&refs[i].Group, gatewayv1.GroupName)
+		fallback(&refs[i].Kind, resource.KindGateway)
+	}
+}
+
+func defaultPersistence(p *gatewayv1.SessionPersistence) {
+	if p == nil {
+		return
+	}
+	fallback(&p.Type, gatewayv1.CookieBasedSessionPersistence)
+	if p.CookieConfig != nil {
+		fallback(&p.CookieConfig.LifetimeType, gatewayv1.SessionCookieLifetimeType)
+	}
+}
+
+func defaultGRPCRoute(g *gatewayv1.GRPCRouteSpec) {
+	defaultParents(g.ParentRefs)
+	if g.Rules == nil {
+		g.Rules = []gatewayv1.GRPCRouteRule{{}}
+	}
+	for i := range g.Rules {
+		r := &g.Rules[i]
+		if r.Matches == nil {
+			r.Matches = []gatewayv1.GRPCRouteMatch{{}}
+		}
+		for j := range r.Matches {
+			m := &r.Matches[j]
+			if m.Method != nil {
+				fallback(&m.Method.Type, gatewayv1.GRPCMethodMatchExact)
+			}
+			for k := range m.Headers {
+				fallback(&m.Headers[k].Type, gatewayv1.GRPCHeaderMatchExact)
 			}
 		}
+		defaultGRPCFilters(r.Filters)
+		for j := range r.BackendRefs {
+			b := &r.BackendRefs[j]
+			defaultBackendRef(&b.BackendObjectReference)
+			fallback(&b.Weight, 1)
+			defaultGRPCFilters(b.Filters)
+		}
+		defaultPersistence(r.SessionPersistence)
+	}
+}
+
+func defaultGRPCFilters(filters []gatewayv1.GRPCRouteFilter) {
+	for i := range filters {
+		if m := filters[i].RequestMirror; m != nil {
+			defaultMirror(m)
+		}
+	}
+}
+
+func defaultMirror(m *gatewayv1.HTTPRequestMirrorFilter) {
+	defaultBackendRef(&m.BackendRef)
+	if m.Fraction != nil {
+		fallback(&m.Fraction.Denominator, 100)
 	}
 }
 
@@ -131,10 +188,7 @@ func defaultFilters(filters []gatewayv1.HTTPRouteFilter) {
 			fallback(&f.RequestRedirect.StatusCode, 302)
 		}
 		if f.RequestMirror != nil {
-			defaultBackendRef(&f.RequestMirror.BackendRef)
-			if f.RequestMirror.Fraction != nil {
-				fallback(&f.RequestMirror.Fraction.Denominator, 100)
-			}
+			defaultMirror(f.RequestMirror)
 		}
 		if f.CORS != nil && f.CORS.MaxAge == 0 {
 			f.CORS.MaxAge = 5

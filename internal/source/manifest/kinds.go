@@ -70,6 +70,7 @@ func knownKinds() map[groupKind]*kindSpec {
 		{resource.GroupGateway, resource.KindGatewayClass, gatewayVersions, true, b.of(reflect.TypeFor[gatewayv1.GatewayClass]()), buildSpec(noDefaults[gatewayv1.GatewayClassSpec])},
 		{resource.GroupGateway, resource.KindGateway, gatewayVersions, false, b.of(reflect.TypeFor[gatewayv1.Gateway]()), buildSpec(defaultGateway)},
 		{resource.GroupGateway, resource.KindHTTPRoute, gatewayVersions, false, b.of(reflect.TypeFor[gatewayv1.HTTPRoute]()), buildSpec(defaultHTTPRoute)},
+		{resource.GroupGateway, resource.KindGRPCRoute, []string{"v1"}, false, b.of(reflect.TypeFor[gatewayv1.GRPCRoute]()), buildSpec(defaultGRPCRoute)},
 		{resource.GroupGateway, resource.KindReferenceGrant, gatewayVersions, false, b.of(reflect.TypeFor[gatewayv1.ReferenceGrant]()), buildSpec(noDefaults[gatewayv1.ReferenceGrantSpec])},
 
 		{resource.GroupHakone, resource.KindTLSPolicy, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.TLSPolicy]()), buildSpec(noDefaults[v1alpha1.TLSPolicySpec])},
@@ -94,7 +95,7 @@ func withoutEffect() map[string][]string {
 		"networking.istio.io":         {"ProxyConfig", "Sidecar", "WorkloadEntry", "WorkloadGroup"},
 		"telemetry.istio.io":          {"Telemetry"},
 		"install.istio.io":            {"IstioOperator"},
-		"gateway.networking.k8s.io":   {"GRPCRoute", "ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"},
+		"gateway.networking.k8s.io":   {"ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"},
 		"gateway.networking.x-k8s.io": {"XBackend", "XBackendTrafficPolicy", "XListenerSet", "XMesh"},
 		"networking.k8s.io":           {"Ingress", "IngressClass"},
 		"extensions":                  {"Ingress"},

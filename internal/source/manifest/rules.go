@@ -68,6 +68,10 @@ func typeRules() map[reflect.Type]rule {
 		reflect.TypeFor[gatewayv1.CookieLifetimeType]():            {enum: []string{"Permanent", "Session"}},
 		reflect.TypeFor[gatewayv1.HTTPRouteFilterType](): {enum: []string{"RequestHeaderModifier", "ResponseHeaderModifier",
 			"RequestMirror", "RequestRedirect", "URLRewrite", "ExtensionRef", "CORS", "ExternalAuth"}},
+		reflect.TypeFor[gatewayv1.GRPCMethodMatchType](): {enum: []string{"Exact", "RegularExpression"}},
+		reflect.TypeFor[gatewayv1.GRPCHeaderMatchType](): {enum: []string{"Exact", "RegularExpression"}},
+		reflect.TypeFor[gatewayv1.GRPCRouteFilterType](): {enum: []string{"RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"}},
+
 		reflect.TypeFor[gatewayv1.PortNumber]():               {min: 1, max: 65535},
 		reflect.TypeFor[gatewayv1.HTTPRouteRetryStatusCode](): {min: 400, max: 599},
 
@@ -79,6 +83,7 @@ func typeRules() map[reflect.Type]rule {
 		reflect.TypeFor[gatewayv1.Group]():             {check: pattern(`^(`+domain+`)?$`, 253, "an API group such as networking.istio.io, or empty for core kinds")},
 		reflect.TypeFor[gatewayv1.Kind]():              {check: pattern(`^[a-zA-Z]([-a-zA-Z0-9]*[a-zA-Z0-9])?$`, 63, "a kind such as Service")},
 		reflect.TypeFor[gatewayv1.HTTPHeaderName]():    {check: pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", 256, "a header name")},
+		reflect.TypeFor[gatewayv1.GRPCHeaderName]():    {check: pattern("^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", 256, "a header name")},
 		reflect.TypeFor[gatewayv1.Duration]():          {check: pattern(`^([0-9]{1,5}(h|m|s|ms)){1,4}$`, 100, "a duration such as 10s or 1m30s")},
 		reflect.TypeFor[gatewayv1.GatewayController](): {check: pattern(`^`+domain+`/\S+$`, 253, "a name such as example.com/controller")},
 
@@ -108,6 +113,7 @@ func fieldRules() map[fieldID]fieldRule {
 		id(reflect.TypeFor[gatewayv1.Fraction](), "denominator"):                 {rule: rule{min: 1, max: 1<<31 - 1}},
 		id(reflect.TypeFor[gatewayv1.BackendRef](), "weight"):                    {rule: rule{max: 1_000_000}},
 		id(reflect.TypeFor[gatewayv1.HTTPBackendRef](), "weight"):                {rule: rule{max: 1_000_000}},
+		id(reflect.TypeFor[gatewayv1.GRPCBackendRef](), "weight"):                {rule: rule{max: 1_000_000}},
 		id(reflect.TypeFor[gatewayv1.HTTPCORSFilter](), "maxAge"):                {rule: rule{min: 1, max: 1<<31 - 1}},
 		id(reflect.TypeFor[gatewayv1.HTTPRouteRetry](), "attempts"):              {rule: rule{min: 1, max: 1<<31 - 1}},
 		id(reflect.TypeFor[gatewayv1.HTTPExternalAuthFilter](), "protocol"):      {required: true},

@@ -63,6 +63,8 @@ func verify(r resource.Resource) []fault {
 		return verifyGateway(r.Spec)
 	case *resource.HTTPRoute:
 		return verifyHTTPRoute(r.Spec)
+	case *resource.GRPCRoute:
+		return verifyGRPCRoute(r.Spec)
 	}
 	return nil
 }
@@ -94,33 +96,75 @@ func verifyHTTPRoute(h *gatewayv1.HTTPRouteSpec) []fault {
 	return faults
 }
 
+// verifyGRPCRoute checks filters, and that a method match names a service or a method.
+func verifyGRPCRoute(g *gatewayv1.GRPCRouteSpec) []fault {
+	var faults []fault
+	for i, rule := range g.Rules {
+		at := fmt.Sprintf("spec.rules[%d]", i)
+		for j, m := range rule.Matches {
+			if m.Method != nil && m.Method.Service == nil && m.Method.Method == nil {
+				faults = append(faults, fault{diag.MissingField, 0, fmt.Sprintf("%s.matches[%d].method", at, j),
+					"A method match needs service, method, or both.", "Add service: package.Service, or remove method to match every call."})
+			}
+		}
+		faults = append(faults, verifyGRPCFilters(at, rule.Filters)...)
+		for j, b := range rule.BackendRefs {
+			faults = append(faults, verifyGRPCFilters(fmt.Sprintf("%s.backendRefs[%d]", at, j), b.Filters)...)
+		}
+	}
+	return faults
+}
+
+func verifyGRPCFilters(at string, filters []gatewayv1.GRPCRouteFilter) []fault {
+	var faults []fault
+	for i, f := range filters {
+		field := fmt.Sprintf("%s.filters[%d]", at, i)
+		faults = append(faults, verifyBodies(field, string(f.Type), []filterBody{
+			{"requestHeaderModifier", string(gatewayv1.GRPCRouteFilterRequestHeaderModifier), f.RequestHeaderModifier != nil},
+			{"responseHeaderModifier", string(gatewayv1.GRPCRouteFilterResponseHeaderModifier), f.ResponseHeaderModifier != nil},
+			{"requestMirror", string(gatewayv1.GRPCRouteFilterRequestMirror), f.RequestMirror != nil},
+			{"extensionRef", string(gatewayv1.GRPCRouteFilterExtensionRef), f.ExtensionRef != nil},
+		})...)
+	}
+	return faults
+}
+
 // verifyFilters checks that each filter has the body that its type names, and no other.
 func verifyFilters(at string, filters []gatewayv1.HTTPRouteFilter) []fault {
 	var faults []fault
 	for i, f := range filters {
 		field := fmt.Sprintf("%s.filters[%d]", at, i)
-		for _, body := range []struct {
-			name string
-			of   gatewayv1.HTTPRouteFilterType
-			set  bool
-		}{
-			{"requestHeaderModifier", gatewayv1.HTTPRouteFilterRequestHeaderModifier, f.RequestHeaderModifier != nil},
-			{"responseHeaderModifier", gatewayv1.HTTPRouteFilterResponseHeaderModifier, f.ResponseHeaderModifier != nil},
-			{"requestMirror", gatewayv1.HTTPRouteFilterRequestMirror, f.RequestMirror != nil},
-			{"requestRedirect", gatewayv1.HTTPRouteFilterRequestRedirect, f.RequestRedirect != nil},
-			{"urlRewrite", gatewayv1.HTTPRouteFilterURLRewrite, f.URLRewrite != nil},
-			{"cors", gatewayv1.HTTPRouteFilterCORS, f.CORS != nil},
-			{"externalAuth", gatewayv1.HTTPRouteFilterExternalAuth, f.ExternalAuth != nil},
-			{"extensionRef", gatewayv1.HTTPRouteFilterExtensionRef, f.ExtensionRef != nil},
-		} {
-			switch {
-			case body.of == f.Type && !body.set:
-				faults = append(faults, fault{diag.MissingField, 0, field + "." + body.name,
-					fmt.Sprintf("A filter of type %s needs %s.", f.Type, body.name), "Add " + body.name + "."})
-			case body.of != f.Type && body.set:
-				faults = append(faults, fault{diag.BadValue, 0, field + "." + body.name,
-					fmt.Sprintf("A filter of type %s cannot have %s.", f.Type, body.name), "Remove it, or set type: " + string(body.of) + "."})
-			}
+		faults = append(faults, verifyBodies(field, string(f.Type), []filterBody{
+			{"requestHeaderModifier", string(gatewayv1.HTTPRouteFilterRequestHeaderModifier), f.RequestHeaderModifier != nil},
+			{"responseHeaderModifier", string(gatewayv1.HTTPRouteFilterResponseHeaderModifier), f.ResponseHeaderModifier != nil},
+			{"requestMirror", string(gatewayv1.HTTPRouteFilterRequestMirror), f.RequestMirror != nil},
+			{"requestRedirect", string(gatewayv1.HTTPRouteFilterRequestRedirect), f.RequestRedirect != nil},
+			{"urlRewrite", string(gatewayv1.HTTPRouteFilterURLRewrite), f.URLRewrite != nil},
+			{"cors", string(gatewayv1.HTTPRouteFilterCORS), f.CORS != nil},
+			{"externalAuth", string(gatewayv1.HTTPRouteFilterExternalAuth), f.ExternalAuth != nil},
+			{"extensionRef", string(gatewayv1.HTTPRouteFilterExtensionRef), f.ExtensionRef != nil},
+		})...)
+	}
+	return faults
+}
+
+// filterBody is one of the bodies that a filter can have: its field, the type that it belongs to, and
+// whether it is there.
+type filterBody struct {
+	name, of string
+	set      bool
+}
+
+func verifyBodies(field, typ string, bodies []filterBody) []fault {
+	var faults []fault
+	for _, body := range bodies {
+		switch {
+		case body.of == typ && !body.set:
+			faults = append(faults, fault{diag.MissingField, 0, field + "." + body.name,
+				fmt.Sprintf("A filter of type %s needs %s.", typ, body.name), "Add " + body.name + "."})
+		case body.of != typ && body.set:
+			faults = append(faults, fault{diag.BadValue, 0, field + "." + body.name,
+				fmt.Sprintf("A filter of type %s cannot have %s.", typ, body.name), "Remove it, or set type: " + body.of + "."})
 		}
 	}
 	return faults

@@ -82,7 +82,7 @@ func (r *Resolver) byDNS(up *ir.Upstream, t target, p port, labels map[string]st
 	}
 	up.Resolve.Also = []string{t.name + "." + t.namespace, t.name}
 	asked := fmt.Sprintf("DNS is asked for %s, %s and %s", t.host, up.Resolve.Also[0], up.Resolve.Also[1])
-	fix := fmt.Sprintf("If DNS does not know it, add an EndpointSlice, or --endpoint %s=HOST:PORT.", up.Name)
+	fix := fmt.Sprintf("If DNS does not know it, add an EndpointSlice, or --endpoint %s=HOST:PORT.", strings.TrimSuffix(up.Name, grpcSuffix))
 	if t.service != nil && len(t.service.Spec.Selector) > 0 {
 		r.report(diag.NoEndpoints, ir.Origin{Object: t.service.Object(), Field: "spec.selector"},
 			fmt.Sprintf("%s selects pods, and no EndpointSlice lists their addresses; %s", t, asked), fix)

@@ -11,7 +11,6 @@
 package backend
 
 import (
-	"fmt"
 	"net"
 	"strconv"
 
@@ -55,7 +54,12 @@ type Result struct {
 
 // Service resolves a Gateway API backendRef to a Service.
 func (r *Resolver) Service(namespace, name string, port uint16, from ir.Origin) Result {
-	return r.resolve(r.service(namespace, name), uint32(port), "", from)
+	return r.resolve(r.service(namespace, name), wish{port: uint32(port)}, from)
+}
+
+// GRPCService is Service for a GRPCRoute: HTTP/2 is spoken to the port even where it does not say so.
+func (r *Resolver) GRPCService(namespace, name string, port uint16, from ir.Origin) Result {
+	return r.resolve(r.service(namespace, name), wish{port: uint32(port), grpc: true}, from)
 }
 
 // Destination is Istio's destination, as written.
@@ -72,35 +76,45 @@ func (r *Resolver) Destination(d Destination, namespace string, from ir.Origin) 
 	if err != nil {
 		return r.fault(diag.DestinationInvalid, below(from, "host"), err.Error(), "Name a service (name, or name.namespace.svc."+r.ctx.ClusterDomain+") or a host of a ServiceEntry.")
 	}
-	return r.resolve(t, d.Port, d.Subset, from)
+	return r.resolve(t, wish{port: d.Port, subset: d.Subset}, from)
+}
+
+// wish is what a route asks of a target.
+type wish struct {
+	port   uint32 // 0: the only one
+	subset string
+	grpc   bool // the route carries gRPC and nothing else
 }
 
 // resolve makes the upstream of a target, unless it is there already.
-func (r *Resolver) resolve(t target, port uint32, subset string, from ir.Origin) Result {
-	p, fault := r.port(t, port, from)
+func (r *Resolver) resolve(t target, w wish, from ir.Origin) Result {
+	p, fault := r.port(t, w.port, from)
 	if fault != nil {
 		return Result{Fault: fault}
 	}
 	if fault := r.guarded(t, p, from); fault != nil {
 		return Result{Fault: fault}
 	}
-	name := r.name(t, p.number, subset)
-	if p.grpc {
-		return r.fault(diag.ProtocolIneffective, from, fmt.Sprintf("port %d of %s speaks gRPC, which needs HTTP/2 to the upstream; this version speaks HTTP/1.1 only", p.number, t),
-			"Route only HTTP/1.1 services.")
-	}
-	rule, fault := r.ruleFor(t, p.number, subset, from)
+	rule, fault := r.ruleFor(t, p.number, w.subset, from)
 	if fault != nil {
 		return Result{Fault: fault}
+	}
+	name, protocol := r.name(t, p.number, w.subset), speak(p, rule)
+	if w.grpc && protocol != ir.UpstreamHTTP2 {
+		if fault := r.overGRPC(t, p, from); fault != nil {
+			return Result{Fault: fault}
+		}
+		name, protocol = name+grpcSuffix, ir.UpstreamHTTP2
 	}
 	if r.out.Upstreams[name] != nil {
 		return Result{Upstream: name}
 	}
-	up := &ir.Upstream{Name: name, Origin: ir.Origin{Object: t.object()}, Protocol: ir.UpstreamHTTP1, Balancing: ir.LeastRequest}
+	up := &ir.Upstream{Name: name, Origin: ir.Origin{Object: t.object()}, Protocol: protocol, GRPCWeb: p.protocol == "grpc-web", Balancing: ir.LeastRequest}
 	r.out.Upstreams[name] = up
 	rule.apply(r, up, t)
-	r.addresses(up, t, p, subset, rule.labels, from)
+	r.addresses(up, t, p, w.subset, rule.labels, from)
 	r.reportProtocol(t, p, up, from)
+	r.reportClientProtocol(t, p, rule)
 	return Result{Upstream: name}
 }
 

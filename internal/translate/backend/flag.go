@@ -98,7 +98,7 @@ func names(used map[string][]ir.Endpoint, host, rest string) bool {
 		if len(endpoints) == 0 || endpoints[0].Origin.Field != "--endpoint" {
 			continue
 		}
-		h, r, _ := strings.Cut(name, ":")
+		h, r, _ := strings.Cut(strings.TrimSuffix(name, grpcSuffix), ":")
 		bare, _, _ := strings.Cut(r, "|")
 		first, _, _ := strings.Cut(h, ".")
 		if (h == host || strings.TrimSuffix(h, ".") == host || first == host) && (r == rest || bare == rest) {

@@ -21,7 +21,7 @@ func Lint(set *resource.Set, out *translate.Fragment) {
 			out.Report(diag.DestinationInvalid, d.Object(), "spec.host", err.Error(), "Name a service or a host of a ServiceEntry.")
 		}
 		noeffect.Report(out, d.Object(), d.Spec, rules)
-		lintBalancers(d, out)
+		lintPolicies(d, out)
 	}
 	for _, e := range set.ServiceEntries() {
 		for i, h := range e.Spec.GetHosts() {
@@ -45,7 +45,7 @@ func rulePaths() noeffect.Handled {
 	for _, at := range []string{"trafficPolicy.", "subsets.trafficPolicy."} {
 		for _, level := range []string{at, at + "portLevelSettings."} {
 			paths = append(paths, level+"loadBalancer.simple", level+"connectionPool.tcp.{maxConnections,connectTimeout,idleTimeout}",
-				level+"connectionPool.http.{http1MaxPendingRequests,maxRequestsPerConnection,idleTimeout}", level+"tls")
+				level+"connectionPool.http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout,h2UpgradePolicy,useClientProtocol,maxConcurrentStreams}", level+"tls")
 		}
 		paths = append(paths, at+"portLevelSettings.port")
 	}
@@ -58,22 +58,47 @@ func entryPaths() noeffect.Handled {
 	return noeffect.Paths("{hosts,ports,location,resolution,exportTo,subjectAltNames}", "endpoints.{address,ports,labels,weight}")
 }
 
-// lintBalancers reports the one simple balancer that a gateway cannot have.
-func lintBalancers(d *resource.DestinationRule, out *translate.Fragment) {
-	check := func(lb *istio.LoadBalancerSettings, path string) {
-		if lb.GetSimple() == istio.LoadBalancerSettings_PASSTHROUGH {
-			out.Report(diag.FieldWithoutEffect, d.Object(), path+".loadBalancer.simple",
-				"PASSTHROUGH sends to the connection's original address, which a request to a gateway does not have; LEAST_REQUEST is used", "Use LEAST_REQUEST, ROUND_ROBIN or RANDOM.")
-		}
-	}
+// lintPolicies looks at every trafficPolicy of a rule, of its subsets and of their ports.
+func lintPolicies(d *resource.DestinationRule, out *translate.Fragment) {
 	policy := func(tp *istio.TrafficPolicy, path string) {
-		check(tp.GetLoadBalancer(), path)
+		lintBalancer(d, tp.GetLoadBalancer(), path, out)
+		lintPool(d, tp.GetConnectionPool(), path+".connectionPool", out)
 		for i, p := range tp.GetPortLevelSettings() {
-			check(p.GetLoadBalancer(), fmt.Sprintf("%s.portLevelSettings[%d]", path, i))
+			port := fmt.Sprintf("%s.portLevelSettings[%d]", path, i)
+			lintBalancer(d, p.GetLoadBalancer(), port, out)
+			lintPool(d, p.GetConnectionPool(), port+".connectionPool", out)
 		}
 	}
 	policy(d.Spec.GetTrafficPolicy(), "spec.trafficPolicy")
 	for i, s := range d.Spec.GetSubsets() {
 		policy(s.GetTrafficPolicy(), fmt.Sprintf("spec.subsets[%d].trafficPolicy", i))
+	}
+}
+
+// lintBalancer reports the one simple balancer that a gateway cannot have.
+func lintBalancer(d *resource.DestinationRule, lb *istio.LoadBalancerSettings, path string, out *translate.Fragment) {
+	if lb.GetSimple() == istio.LoadBalancerSettings_PASSTHROUGH {
+		out.Report(diag.FieldWithoutEffect, d.Object(), path+".loadBalancer.simple",
+			"PASSTHROUGH sends to the connection's original address, which a request to a gateway does not have; LEAST_REQUEST is used", "Use LEAST_REQUEST, ROUND_ROBIN or RANDOM.")
+	}
+}
+
+// lintPool reports bounds that are none and settings that exclude each other.
+func lintPool(d *resource.DestinationRule, pool *istio.ConnectionPoolSettings, path string, out *translate.Fragment) {
+	http := pool.GetHttp()
+	for _, b := range []struct {
+		field string
+		value int32
+	}{
+		{"tcp.maxConnections", pool.GetTcp().GetMaxConnections()}, {"http.http1MaxPendingRequests", http.GetHttp1MaxPendingRequests()},
+		{"http.http2MaxRequests", http.GetHttp2MaxRequests()}, {"http.maxRequestsPerConnection", http.GetMaxRequestsPerConnection()},
+		{"http.maxRetries", http.GetMaxRetries()}, {"http.maxConcurrentStreams", http.GetMaxConcurrentStreams()},
+	} {
+		if b.value < 0 {
+			out.Report(diag.BadValue, d.Object(), path+"."+b.field, fmt.Sprintf("%d is no bound; the default is used", b.value), "Write a number above 0, or remove the field.")
+		}
+	}
+	if http.GetUseClientProtocol() && http.GetH2UpgradePolicy() == istio.ConnectionPoolSettings_HTTPSettings_UPGRADE {
+		out.Report(diag.FieldWithoutEffect, d.Object(), path+".http.h2UpgradePolicy", "h2UpgradePolicy does nothing beside useClientProtocol, which keeps the client's protocol", "Remove one of the two.")
 	}
 }

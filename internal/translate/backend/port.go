@@ -18,7 +18,7 @@ type port struct {
 	name     string // of the Service's or ServiceEntry's port; empty if not known
 	known    bool   // a Service or ServiceEntry declares the port
 	protocol string // as declared, in lower case
-	grpc     bool
+	explicit bool   // by appProtocol
 	entry    *resource.ServiceEntry
 	target   uint32 // ServiceEntry's targetPort, or number
 }
@@ -28,6 +28,7 @@ type declared struct {
 	number   uint32
 	name     string
 	protocol string
+	explicit bool
 	target   uint32
 	entry    *resource.ServiceEntry
 }
@@ -51,7 +52,7 @@ func (r *Resolver) port(t target, number uint32, from ir.Origin) (port, *ir.Faul
 	}
 	for _, d := range all {
 		if d.number == number {
-			return port{number: number, name: d.name, known: true, protocol: d.protocol, grpc: isGRPC(d.protocol), entry: d.entry, target: d.target}, nil
+			return port{number: number, name: d.name, known: true, protocol: d.protocol, explicit: d.explicit, entry: d.entry, target: d.target}, nil
 		}
 	}
 	p := port{number: number, target: number}
@@ -75,7 +76,7 @@ func declaredPorts(t target) []declared {
 	if t.service != nil {
 		for _, p := range t.service.Spec.Ports {
 			if p.Protocol == "" || p.Protocol == corev1.ProtocolTCP {
-				all = append(all, declared{number: uint32(p.Port), name: p.Name, protocol: serviceProtocol(p), target: uint32(p.Port)})
+				all = append(all, declared{number: uint32(p.Port), name: p.Name, protocol: serviceProtocol(p), explicit: p.AppProtocol != nil, target: uint32(p.Port)})
 			}
 		}
 		return all
@@ -112,36 +113,4 @@ func list(all []declared) string {
 		out = append(out, s)
 	}
 	return "; it has " + strings.Join(out, ", ")
-}
-
-// serviceProtocol reads appProtocol, else the port name's part before the first hyphen, as Istio does.
-func serviceProtocol(p corev1.ServicePort) string {
-	if p.AppProtocol != nil {
-		return strings.ToLower(*p.AppProtocol)
-	}
-	return prefix(p.Name)
-}
-
-func prefix(name string) string {
-	p, _, _ := strings.Cut(strings.ToLower(name), "-")
-	return p
-}
-
-func isGRPC(protocol string) bool { return protocol == "grpc" }
-
-// reportProtocol tells where the declared protocol is not what will be spoken.
-func (r *Resolver) reportProtocol(t target, p port, up *ir.Upstream, from ir.Origin) {
-	switch p.protocol {
-	case "http2", "h2c", "kubernetes.io/h2c", "grpc-web":
-		r.report(diag.ProtocolIneffective, from, fmt.Sprintf("port %d of %s is declared as %s; HTTP/1.1 is spoken to it", p.number, t, p.protocol),
-			"Nothing to do if it speaks HTTP/1.1 too.")
-	case "udp", "mongo", "mysql", "redis":
-		r.report(diag.ProtocolIneffective, from, fmt.Sprintf("port %d of %s is declared as %s, but an HTTP route leads to it", p.number, t, p.protocol),
-			"Route to an HTTP port, or correct the port's protocol.")
-	case "https", "tls", "kubernetes.io/wss":
-		if up.TLS == nil && up.Fault == nil {
-			r.report(diag.PlaintextToTLSPort, from, fmt.Sprintf("port %d of %s is declared as %s, but plain HTTP is sent to it", p.number, t, p.protocol),
-				fmt.Sprintf("Add a DestinationRule for host %s with trafficPolicy.tls.mode SIMPLE.", t.host))
-		}
-	}
 }

@@ -99,6 +99,7 @@ type policy struct {
 	labels   map[string]string
 	balance  *istio.LoadBalancerSettings
 	pool     *istio.ConnectionPoolSettings
+	poolFrom ir.Origin
 	tls      *istio.ClientTLSSettings
 	tlsFrom  ir.Origin
 	tlsOwner *resource.DestinationRule
@@ -146,14 +147,14 @@ func overridden(p policy, h hostRule, tp *istio.TrafficPolicy, path string, port
 	for i, pl := range tp.GetPortLevelSettings() {
 		if pl.GetPort().GetNumber() == port {
 			return policy{labels: p.labels, balance: pl.GetLoadBalancer(), pool: pl.GetConnectionPool(), tls: pl.GetTls(),
-				tlsFrom: fromField(&h.Meta, "%s.portLevelSettings[%d].tls", path, i), tlsOwner: h.DestinationRule}
+				poolFrom: fromField(&h.Meta, "%s.portLevelSettings[%d].connectionPool", path, i), tlsFrom: fromField(&h.Meta, "%s.portLevelSettings[%d].tls", path, i), tlsOwner: h.DestinationRule}
 		}
 	}
 	if tp.GetLoadBalancer() != nil {
 		p.balance = tp.GetLoadBalancer()
 	}
 	if tp.GetConnectionPool() != nil {
-		p.pool = tp.GetConnectionPool()
+		p.pool, p.poolFrom = tp.GetConnectionPool(), fromField(&h.Meta, "%s.connectionPool", path)
 	}
 	if tp.GetTls() != nil {
 		p.tls, p.tlsFrom, p.tlsOwner = tp.GetTls(), fromField(&h.Meta, "%s.tls", path), h.DestinationRule
@@ -171,14 +172,20 @@ func (p policy) apply(r *Resolver, up *ir.Upstream, t target) {
 	}
 	tcp, http := p.pool.GetTcp(), p.pool.GetHttp()
 	up.Pool = ir.Pool{
-		MaxConnections:           int(tcp.GetMaxConnections()),
-		MaxPendingRequests:       int(http.GetHttp1MaxPendingRequests()),
-		MaxRequestsPerConnection: int(http.GetMaxRequestsPerConnection()),
+		MaxConnections:           bound(tcp.GetMaxConnections()),
+		MaxPendingRequests:       bound(http.GetHttp1MaxPendingRequests()),
+		MaxRequestsPerConnection: bound(http.GetMaxRequestsPerConnection()),
+		MaxRequests:              bound(http.GetHttp2MaxRequests()),
+		MaxStreams:               bound(http.GetMaxConcurrentStreams()),
+		MaxRetries:               bound(http.GetMaxRetries()),
 		ConnectTimeout:           max(0, tcp.GetConnectTimeout().AsDuration()),
 		IdleTimeout:              idle(http.GetIdleTimeout().AsDuration(), tcp.GetIdleTimeout().AsDuration()),
 	}
 	p.applyTLS(r, up, t)
 }
+
+// bound reads a bound of a pool; negative ones, which Lint reports, are none.
+func bound(n int32) int { return max(0, int(n)) }
 
 func idle(http, tcp time.Duration) time.Duration {
 	if http > 0 {

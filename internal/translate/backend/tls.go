@@ -11,7 +11,7 @@ import (
 // refuse: nothing is sent unverified or in the clear instead.
 func (p policy) applyTLS(r *Resolver, up *ir.Upstream, t target) {
 	s := p.tls
-	if s == nil || s.GetMode() == istio.ClientTLSSettings_DISABLE {
+	if !p.originates() {
 		return
 	}
 	up.TLS = &ir.UpstreamTLS{Origin: p.tlsFrom, SNI: s.GetSni(), HostSNI: s.GetSni() == "", VerifyName: s.GetSni(), SANs: s.GetSubjectAltNames(),

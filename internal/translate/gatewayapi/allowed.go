@@ -20,9 +20,9 @@ type admission struct {
 	kinds    []string // that may attach and are served; the API's supportedKinds
 }
 
-// admits reports whether an HTTPRoute of a namespace may attach.
-func (a *admission) admits(namespace string, set *resource.Set) bool {
-	if len(a.kinds) == 0 {
+// admits reports whether a route of a kind and namespace may attach.
+func (a *admission) admits(kind, namespace string, set *resource.Set) bool {
+	if !slices.Contains(a.kinds, kind) {
 		return false
 	}
 	switch a.from {
@@ -83,7 +83,7 @@ func (t *translator) admission(l *listener, served []string) {
 			continue
 		}
 		message := fmt.Sprintf("routes of kind %s (group %q) are not served by a listener of protocol %s", k.Kind, group, l.spec.Protocol)
-		t.report(&l.gateway.Meta, diag.RefKindInvalid, fmt.Sprintf("%s.allowedRoutes.kinds[%d]", l.field, i), message, "Use kind HTTPRoute.")
+		t.report(&l.gateway.Meta, diag.RefKindInvalid, fmt.Sprintf("%s.allowedRoutes.kinds[%d]", l.field, i), message, "Use kind HTTPRoute or GRPCRoute.")
 		l.unresolved(gatewayv1.ListenerReasonInvalidRouteKinds, diag.RefKindInvalid, message)
 	}
 }

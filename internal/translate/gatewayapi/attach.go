@@ -35,20 +35,27 @@ func (t *translator) attach(r *route, ref *gatewayv1.ParentReference, field stri
 	case len(attached) == 0:
 		return t.noCommonHost(r, g, allowed, field), true
 	}
+	attached, rival := withoutRivals(r, attached)
+	if rival.of != nil {
+		if c := t.kindConflict(r, rival, field); len(attached) == 0 {
+			return c, true
+		}
+	}
 	for _, l := range attached {
 		if !slices.Contains(r.listeners, l) {
 			r.listeners = append(r.listeners, l)
 			l.attached = append(l.attached, r)
+			l.claim(r)
 		}
 	}
 	return r.accepted, true
 }
 
-// accepting returns the listeners that admit the route's namespace, and those of them that have a host
+// accepting returns the listeners that admit the route's kind and namespace, and those of them that have a host
 // in common with it.
 func (t *translator) accepting(r *route, list []*listener) (allowed, attached []*listener) {
 	for _, l := range list {
-		if !l.admission.admits(r.Namespace, t.set) {
+		if !l.admission.admits(r.Kind, r.Namespace, t.set) {
 			continue
 		}
 		allowed = append(allowed, l)
@@ -97,7 +104,7 @@ func (t *translator) parent(r *route, ref *gatewayv1.ParentReference, field stri
 		if kind == resource.KindService {
 			what = "routes of a service mesh are not served here"
 		}
-		t.withoutEffect(&r.Meta, field, fmt.Sprintf("parent %s %s: %s", kind, ref.Name, what))
+		t.withoutEffect(r.Meta, field, fmt.Sprintf("parent %s %s: %s", kind, ref.Name, what))
 		return nil
 	}
 	name := objectName{r.Namespace, string(ref.Name)}
@@ -117,7 +124,7 @@ func (t *translator) parent(r *route, ref *gatewayv1.ParentReference, field stri
 func (t *translator) noSuchGateway(r *route, name objectName, field string) {
 	key := resource.Key{Group: resource.GroupGateway, Kind: resource.KindGateway, Namespace: name.namespace, Name: name.name}
 	if stands := t.set.Unaccepted(key); stands != "" {
-		t.report(&r.Meta, diag.GatewayNotFound, field, fmt.Sprintf("Gateway %s/%s %s", name.namespace, name.name, stands), "Mend what is reported there.")
+		t.report(r.Meta, diag.GatewayNotFound, field, fmt.Sprintf("Gateway %s/%s %s", name.namespace, name.name, stands), "Mend what is reported there.")
 		return
 	}
 	message := fmt.Sprintf("no Gateway %s/%s exists", name.namespace, name.name)
@@ -137,7 +144,7 @@ func (t *translator) noSuchGateway(r *route, name objectName, field string) {
 	if t.set.IstioGateway(name.namespace, name.name) != nil {
 		message += "; the one of this name belongs to networking.istio.io, which takes VirtualServices"
 	}
-	t.report(&r.Meta, diag.GatewayNotFound, field, message, fix)
+	t.report(r.Meta, diag.GatewayNotFound, field, message, fix)
 }
 
 // selectListeners returns the listeners that sectionName and port of a parentRef select.
@@ -167,21 +174,21 @@ func (t *translator) noSuchListener(r *route, g *gateway, ref *gatewayv1.ParentR
 		want += fmt.Sprintf(" on port %d", *ref.Port)
 	}
 	message := fmt.Sprintf("%s has no listener%s", g.Object(), want)
-	t.report(&r.Meta, diag.RouteNotAttached, field, message, "Use one of its listeners: "+strings.Join(names, ", ")+".")
+	t.report(r.Meta, diag.RouteNotAttached, field, message, "Use one of its listeners: "+strings.Join(names, ", ")+".")
 	return bad(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonNoMatchingParent, diag.RouteNotAttached, message)
 }
 
 func (t *translator) notAllowed(r *route, g *gateway, selected []*listener, field string) Condition {
 	var admits []string
 	for _, l := range selected {
-		if len(l.admission.kinds) == 0 {
-			admits = append(admits, fmt.Sprintf("%s admits no HTTPRoute", l.spec.Name))
+		if !slices.Contains(l.admission.kinds, r.Kind) {
+			admits = append(admits, fmt.Sprintf("%s admits no %s", l.spec.Name, r.Kind))
 		} else {
 			admits = append(admits, fmt.Sprintf("%s admits %s", l.spec.Name, l.admission.String()))
 		}
 	}
-	message := fmt.Sprintf("no listener of %s admits HTTPRoutes of namespace %s: %s", g.Object(), r.Namespace, strings.Join(admits, "; "))
-	t.report(&r.Meta, diag.RouteNotAllowed, field, message, "Widen allowedRoutes of the listener, or move the route.")
+	message := fmt.Sprintf("no listener of %s admits %ss of namespace %s: %s", g.Object(), r.Kind, r.Namespace, strings.Join(admits, "; "))
+	t.report(r.Meta, diag.RouteNotAllowed, field, message, "Widen allowedRoutes of the listener, or move the route.")
 	return bad(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonNotAllowedByListeners, diag.RouteNotAllowed, message)
 }
 
@@ -191,7 +198,7 @@ func (t *translator) noCommonHost(r *route, g *gateway, allowed []*listener, fie
 		have = append(have, l.host.String())
 	}
 	message := fmt.Sprintf("the route's hosts (%s) have no name in common with the listeners of %s (%s)", joinHosts(r.hosts), g.Object(), strings.Join(have, ", "))
-	t.report(&r.Meta, diag.RouteHostMismatch, field, message, "Make hostnames overlap.")
+	t.report(r.Meta, diag.RouteHostMismatch, field, message, "Make hostnames overlap.")
 	return bad(gatewayv1.RouteConditionAccepted, gatewayv1.RouteReasonNoMatchingListenerHostname, diag.RouteHostMismatch, message)
 }
 

@@ -21,9 +21,12 @@ func (b *ruleBuilder) backends(spec *gatewayv1.HTTPRouteRule, redirects bool) []
 	case redirects:
 		return nil
 	case len(spec.BackendRefs) == 0:
-		const message = "the rule has neither backendRefs nor a redirect, so it answers 500"
-		b.reportAs(diag.Warning, &b.route.Meta, diag.RouteActionInvalid, field, message, "Add backendRefs, or a RequestRedirect filter.")
-		b.noAction = &ir.Fault{Code: diag.RouteActionInvalid, Detail: message}
+		message, fix := "the rule has neither backendRefs nor a redirect, so it answers 500", "Add backendRefs, or a RequestRedirect filter."
+		if b.route.isGRPC() {
+			message, fix = "the rule has no backendRefs, so it answers UNAVAILABLE", "Add backendRefs."
+		}
+		b.reportAs(diag.Warning, b.route.Meta, diag.RouteActionInvalid, field, message, fix)
+		b.noAction = b.unavailable(&ir.Fault{Code: diag.RouteActionInvalid, Detail: message})
 		return nil
 	}
 	var out []ir.Backend
@@ -35,8 +38,8 @@ func (b *ruleBuilder) backends(spec *gatewayv1.HTTPRouteRule, redirects bool) []
 	}
 	if total == 0 {
 		const message = "all weights are 0, so there is nothing to send requests to"
-		b.report(&b.route.Meta, diag.RouteWeights, field, message, "Give a backend a weight.")
-		b.noAction = &ir.Fault{Code: diag.RouteWeights, Detail: message}
+		b.report(b.route.Meta, diag.RouteWeights, field, message, "Give a backend a weight.")
+		b.noAction = b.unavailable(&ir.Fault{Code: diag.RouteWeights, Detail: message})
 	}
 	return out
 }
@@ -47,25 +50,25 @@ func (b *ruleBuilder) backend(ref *gatewayv1.HTTPBackendRef, field string) ir.Ba
 	out := ir.Backend{Weight: 1, Origin: at}
 	if ref.Weight != nil {
 		if *ref.Weight < 0 || *ref.Weight > 1_000_000 {
-			out.Fault = b.badBackend(field+".weight", diag.BadValue, gatewayv1.RouteReasonUnsupportedValue, fmt.Sprintf("weight %d is not between 0 and 1000000", *ref.Weight), "Correct the weight.")
+			out.Fault = b.unavailable(b.badBackend(field+".weight", diag.BadValue, gatewayv1.RouteReasonUnsupportedValue, fmt.Sprintf("weight %d is not between 0 and 1000000", *ref.Weight), "Correct the weight."))
 			return out
 		}
 		out.Weight = uint32(*ref.Weight)
 	}
 	upstream, fault := b.upstream(&ref.BackendObjectReference, at)
 	if fault != nil {
-		out.Fault = fault
+		out.Fault = b.unavailable(fault)
 		return out
 	}
 	f := translateFilters(ref.Filters, field+".filters", filterContext{object: at.Object, backend: true})
 	for _, x := range f.noEffect {
-		b.withoutEffect(&b.route.Meta, x.field, x.message)
+		b.withoutEffect(b.route.Meta, x.field, x.message)
 	}
 	for _, x := range f.faults {
-		b.report(&b.route.Meta, diag.RouteFilterInvalid, x.field, x.message+"; the backend refuses its share of requests", "Correct or remove the filter; a filter is never skipped.")
+		b.report(b.route.Meta, diag.RouteFilterInvalid, x.field, x.message+"; the backend refuses its share of requests", "Correct or remove the filter; a filter is never skipped.")
 	}
 	if len(f.faults) > 0 {
-		out.Fault = &ir.Fault{Code: diag.RouteFilterInvalid, Detail: f.faults[0].message}
+		out.Fault = b.unavailable(&ir.Fault{Code: diag.RouteFilterInvalid, Detail: f.faults[0].message})
 		b.partialFault(f.faults[0].message)
 		return out
 	}
@@ -82,7 +85,7 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 	if ref.Namespace != nil && *ref.Namespace != "" {
 		to.namespace = string(*ref.Namespace)
 	}
-	from := grantFrom{gatewayv1.GroupName, resource.KindHTTPRoute, b.route.Namespace}
+	from := grantFrom{gatewayv1.GroupName, b.route.Kind, b.route.Namespace}
 	switch {
 	case to.group != "" || to.kind != resource.KindService:
 		return "", b.badBackend(at.Field, diag.RefKindInvalid, gatewayv1.RouteReasonInvalidKind,
@@ -94,7 +97,11 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 		return "", b.badBackend(at.Field+".port", diag.ServicePortMissing, gatewayv1.RouteReasonBackendNotFound,
 			fmt.Sprintf("a backendRef to a Service needs a port between 1 and 65535, and this one has %d", deref(ref.Port)), "Add the Service's port.")
 	}
-	result := b.resolver.Service(to.namespace, to.name, uint16(*ref.Port), at)
+	resolve := b.resolver.Service
+	if b.route.isGRPC() {
+		resolve = b.resolver.GRPCService
+	}
+	result := resolve(to.namespace, to.name, uint16(*ref.Port), at)
 	if result.Fault != nil {
 		reason := gatewayv1.RouteReasonBackendNotFound
 		if result.Fault.Code == diag.ProtocolIneffective || result.Fault.Code == diag.PolicyNotEnforced {
@@ -107,9 +114,22 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 
 // badBackend reports a backendRef that cannot be resolved and returns its fault.
 func (b *ruleBuilder) badBackend(field string, code diag.Code, reason gatewayv1.RouteConditionReason, message, fix string) *ir.Fault {
-	b.report(&b.route.Meta, code, field, message+"; the backend's share of requests is answered 500", fix)
+	answer := "500"
+	if b.route.isGRPC() {
+		answer = "UNAVAILABLE"
+	}
+	b.report(b.route.Meta, code, field, message+"; the backend's share of requests is answered "+answer, fix)
 	b.route.unresolved(reason, code, message)
 	return &ir.Fault{Code: code, Detail: message}
+}
+
+// unavailable turns the fault of a GRPCRoute's backend into one that is answered with the gRPC status
+// UNAVAILABLE (GRPCRouteRule.backendRefs); of an HTTPRoute it is left as it is.
+func (b *ruleBuilder) unavailable(f *ir.Fault) *ir.Fault {
+	if !b.route.isGRPC() {
+		return f
+	}
+	return &ir.Fault{Code: diag.GRPCBackendUnusable, Detail: f.Code.String() + ": " + f.Detail}
 }
 
 // partialFault notes that a backend refuses although its reference is good.

@@ -1,5 +1,5 @@
-// Package gatewayapi translates the Gateway API (GatewayClass, Gateway, HTTPRoute, ReferenceGrant) into
-// a Fragment, and says for every object of ours what its conditions are made of.
+// Package gatewayapi translates the Gateway API (GatewayClass, Gateway, HTTPRoute, GRPCRoute,
+// ReferenceGrant) into a Fragment, and says for every object of ours what its conditions are made of.
 //
 // It is pure, and knows nothing of Istio's API beyond the listener options that Istio defined for this
 // one. What it cannot resolve it refuses in place: a rule, backend or listener with a fault never lets
@@ -37,7 +37,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 			ours = append(ours, t.gateway(g))
 		}
 	}
-	for _, r := range set.HTTPRoutes() {
+	for _, r := range routesOf(set) {
 		t.route(r)
 	}
 	for _, g := range ours {

@@ -32,6 +32,7 @@ type listener struct {
 
 	attached []*route // in the order of the Set
 	counted  int32    // routes attached whose Accepted is true
+	claims   claims
 }
 
 // name returns the listener's name within the process.
@@ -92,7 +93,7 @@ func (t *translator) listener(g *gateway, spec *gatewayv1.Listener, field string
 		l.refuse(gatewayv1.ListenerReasonUnsupportedValue, diag.BadValue, message)
 	}
 	t.listenerHost(l)
-	t.admission(l, []string{resource.KindHTTPRoute})
+	t.admission(l, []string{resource.KindHTTPRoute, resource.KindGRPCRoute})
 	switch {
 	case l.tls:
 		t.listenerTLS(l)
@@ -150,7 +151,7 @@ func (t *translator) chain(l *listener) *ir.Chain {
 	c.TLS = l.terminate
 	c.VirtualHosts = t.virtualHosts(l.host, l.attached)
 	if l.serves() && len(l.attached) == 0 {
-		t.report(&l.gateway.Meta, diag.NoRoutesAttached, l.field, fmt.Sprintf("no HTTPRoute is attached to listener %s, so it answers 404 to everything", l.spec.Name), "Name this Gateway in the parentRefs of an HTTPRoute.")
+		t.report(&l.gateway.Meta, diag.NoRoutesAttached, l.field, fmt.Sprintf("no route is attached to listener %s, so it answers 404 to everything", l.spec.Name), "Name this Gateway in the parentRefs of an HTTPRoute or GRPCRoute.")
 	}
 	return c
 }

@@ -1,7 +1,6 @@
 package gatewayapi
 
 import (
-	"cmp"
 	"fmt"
 	"net/url"
 	"regexp"
@@ -14,34 +13,22 @@ import (
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
-// matchRank orders matches of one host as HTTPRouteRule.matches asks: Exact before regular expression
-// before prefix, then the longer path, a method, more headers, more query parameters. The API leaves
-// the place of regular expressions open; here they stand before prefixes, so that a rule for "/" does
-// not hide them.
-type matchRank struct {
-	path    int // 3 exact, 2 regular expression, 1 prefix
-	length  int // bytes of the path
-	method  bool
-	headers int
-	queries int
-}
+// matchRank orders matches of one host: it is compared from its first number on, and the greater goes
+// first. For an HTTPRoute it holds what HTTPRouteRule.matches asks for: the kind of the path match, its
+// length, whether there is a method, the numbers of headers and of query parameters. The API leaves
+// the place of regular expressions open; here they stand between Exact and prefixes, so that a rule for
+// "/" does not hide them. GRPCRoutes have ranks of their own; see translateCall.
+type matchRank [5]int
+
+// Places in the rank of an HTTPRoute's match, and kinds of path.
+const (
+	rankPath, rankLength, rankMethod, rankHeaders, rankQueries = 0, 1, 2, 3, 4
+
+	pathPrefix, pathRegex, pathExact = 1, 2, 3
+)
 
 // compareRank returns a negative number if a goes before b.
-func compareRank(a, b matchRank) int {
-	return cmp.Or(
-		cmp.Compare(b.path, a.path), cmp.Compare(b.length, a.length), compareBool(b.method, a.method),
-		cmp.Compare(b.headers, a.headers), cmp.Compare(b.queries, a.queries))
-}
-
-func compareBool(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return 1
-	}
-	return -1
-}
+func compareRank(a, b matchRank) int { return slices.Compare(b[:], a[:]) }
 
 // fieldError is what is wrong with one field, relative to the object that is translated.
 type fieldError struct{ field, message string }
@@ -58,7 +45,7 @@ type translatedMatch struct {
 
 // defaultMatch is the match of a rule without matches: the prefix "/".
 func defaultMatch() translatedMatch {
-	return translatedMatch{match: ir.Match{Path: ir.PathMatch{Kind: ir.MatchSegmentPrefix, Value: "/"}}, rank: matchRank{path: 1, length: 1}}
+	return translatedMatch{match: ir.Match{Path: ir.PathMatch{Kind: ir.MatchSegmentPrefix, Value: "/"}}, rank: matchRank{pathPrefix, len("/")}}
 }
 
 // translateMatch translates one match; field is its path, as in "spec.rules[0].matches[1]".
@@ -67,7 +54,7 @@ func translateMatch(m *gatewayv1.HTTPRouteMatch, field string) translatedMatch {
 	t.path(m.Path, field+".path")
 	if m.Method != nil && *m.Method != "" {
 		t.match.Method = ir.StringMatch{Kind: ir.MatchExact, Value: string(*m.Method)}
-		t.rank.method = true
+		t.rank[rankMethod] = 1
 	}
 	for i, h := range m.Headers {
 		name := strings.ToLower(string(h.Name))
@@ -90,7 +77,7 @@ func translateMatch(m *gatewayv1.HTTPRouteMatch, field string) translatedMatch {
 		at := fmt.Sprintf("%s.queryParams[%d]", field, i)
 		t.match.Query = append(t.match.Query, ir.FieldMatch{Name: name, Match: t.value(string(deref(q.Type)), q.Value, at)})
 	}
-	t.rank.headers, t.rank.queries = len(t.match.Headers), len(t.match.Query)
+	t.rank[rankHeaders], t.rank[rankQueries] = len(t.match.Headers), len(t.match.Query)
 	return t
 }
 
@@ -119,7 +106,7 @@ func (t *translatedMatch) path(p *gatewayv1.HTTPPathMatch, field string) {
 		}
 		if kind == gatewayv1.PathMatchExact {
 			t.match.Path = ir.PathMatch{Kind: ir.MatchExact, Value: value}
-			t.rank.path = 3
+			t.rank[rankPath] = pathExact
 		} else {
 			value = trimSlash(value)
 			t.match.Path = ir.PathMatch{Kind: ir.MatchSegmentPrefix, Value: value}
@@ -132,12 +119,12 @@ func (t *translatedMatch) path(p *gatewayv1.HTTPPathMatch, field string) {
 			break
 		}
 		t.match.Path = ir.PathMatch{Kind: ir.MatchRegex, Value: value}
-		t.rank.path = 2
+		t.rank[rankPath] = pathRegex
 	default:
 		t.fault(field+".type", fmt.Sprintf("path type %q is not one of Exact, PathPrefix, RegularExpression", kind))
 		value = "/"
 	}
-	t.rank.length = len(value)
+	t.rank[rankLength] = len(value)
 }
 
 // value translates the type and value of a header or query parameter match. What cannot be understood

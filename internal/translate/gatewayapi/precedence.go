@@ -83,7 +83,7 @@ func (t *translator) shadowed(host hostname.Pattern, ordered []candidate) {
 			first[key] = c.Route
 			continue
 		}
-		t.report(&c.of.Meta, diag.RouteShadowed, fmt.Sprintf("spec.rules[%d].matches[%d]", c.rule, c.match),
+		t.report(c.of.Meta, diag.RouteShadowed, fmt.Sprintf("spec.rules[%d].matches[%d]", c.rule, c.match),
 			fmt.Sprintf("on host %q %s has the same match and goes first, so this one never matches", host, winner.Name), "Remove one of the two, or make this match narrower.")
 	}
 }

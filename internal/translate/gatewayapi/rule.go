@@ -20,25 +20,27 @@ type ruleFault struct {
 
 // rule translates one rule into as many routes as it has matches. A fault in any part makes all of
 // them refuse, and is returned as an Accepted condition; faults of backends are not among these.
-func (t *translator) rule(r *route, index int, spec *gatewayv1.HTTPRouteRule) *Condition {
+func (t *translator) rule(r *route, index int, spec ruleSpec) *Condition {
 	field := fmt.Sprintf("spec.rules[%d]", index)
 	b := &ruleBuilder{translator: t, route: r, field: field}
-	matches := []translatedMatch{defaultMatch()}
-	if len(spec.Matches) > 0 {
-		matches = matches[:0]
-		for i := range spec.Matches {
-			m := translateMatch(&spec.Matches[i], fmt.Sprintf("%s.matches[%d]", field, i))
-			b.faults(diag.RouteMatchInvalid, m.faults, "Correct the match.")
-			matches = append(matches, m)
-		}
+	matches := spec.matches
+	if len(matches) == 0 {
+		matches = []translatedMatch{defaultMatch()}
+	}
+	for _, m := range matches {
+		b.faults(diag.RouteMatchInvalid, m.faults, "Correct the match.")
 	}
 	request, try := b.timeouts(spec.Timeouts)
-	b.ignoredFields(spec)
+	retry := b.retry(spec.Retry)
+	b.ignoredFields(spec.HTTPRouteRule)
 	filters := make([]translatedFilters, len(matches))
 	for i := range matches {
 		filters[i] = b.filters(spec.Filters, &matches[i])
 	}
-	backends := b.backends(spec, filters[0].redirect != nil)
+	backends := b.backends(spec.HTTPRouteRule, filters[0].redirect != nil)
+	if spec.Retry != nil && filters[0].redirect != nil {
+		b.withoutEffect(r.Meta, field+".retry", "retry does nothing in a rule that redirects")
+	}
 	for i := range matches {
 		if matches[i].never {
 			continue
@@ -56,6 +58,9 @@ func (t *translator) rule(r *route, index int, spec *gatewayv1.HTTPRouteRule) *C
 		default:
 			out.Filters, out.Redirect, out.Forward = filters[i].filters, filters[i].redirect, backends
 			out.Timeout, out.BackendTimeout = request, try
+			if len(backends) > 0 {
+				out.Retry = retry
+			}
 		}
 		r.rules = append(r.rules, rankedRoute{Route: out, rank: matches[i].rank, rule: index, match: i})
 	}
@@ -76,7 +81,7 @@ type ruleBuilder struct {
 }
 
 func (b *ruleBuilder) fail(code diag.Code, reason gatewayv1.RouteConditionReason, field, message, fix string) {
-	b.report(&b.route.Meta, code, field, message+"; the rule refuses what it matches", fix)
+	b.report(b.route.Meta, code, field, message+"; the rule refuses what it matches", fix)
 	if b.fault == nil {
 		b.fault = &ruleFault{code, reason, message}
 	}
@@ -103,17 +108,14 @@ func (b *ruleBuilder) filters(list []gatewayv1.HTTPRouteFilter, m *translatedMat
 		b.fail(diag.RouteFilterInvalid, reason, x.field, x.message, "Correct or remove the filter; a filter is never skipped.")
 	}
 	for _, x := range f.noEffect {
-		b.withoutEffect(&b.route.Meta, x.field, x.message)
+		b.withoutEffect(b.route.Meta, x.field, x.message)
 	}
 	return f
 }
 
 func (b *ruleBuilder) ignoredFields(spec *gatewayv1.HTTPRouteRule) {
-	if spec.Retry != nil {
-		b.withoutEffect(&b.route.Meta, b.field+".retry", "requests are not retried by this version")
-	}
 	if spec.SessionPersistence != nil {
-		b.withoutEffect(&b.route.Meta, b.field+".sessionPersistence", "sessions are not kept on one backend by this version")
+		b.withoutEffect(b.route.Meta, b.field+".sessionPersistence", "sessions are not kept on one backend by this version")
 	}
 }
 

@@ -93,7 +93,7 @@ func TestTranslateMatchFields(t *testing.T) {
 	if got := fmt.Sprint(m.match.Headers, m.match.Query); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	if m.rank.headers != 2 || m.rank.queries != 2 {
+	if m.rank[rankHeaders] != 2 || m.rank[rankQueries] != 2 {
 		t.Errorf("rank %+v counts repeated names", m.rank)
 	}
 	if m := translateMatch(&gatewayv1.HTTPRouteMatch{Headers: []gatewayv1.HTTPHeaderMatch{{Name: "no name", Value: "v"}}}, "m"); !m.never || len(m.faults) != 1 {

@@ -33,6 +33,7 @@ type server struct {
 	hosts    []serverHost
 	listener *translate.Listener
 	redirect bool // httpsRedirect: every request is sent to https
+	grpcWeb  bool // protocol GRPC-WEB: gRPC-Web is translated for the upstreams of its routes
 	attached bool // some VirtualService has routes here
 	routes   map[hostname.Pattern]*hostRoutes
 }
@@ -111,7 +112,8 @@ func (t *translator) server(g *gateway, index int, spec *istio.Server) *server {
 			return nil
 		}
 	}
-	s := &server{gateway: g, origin: from, hosts: t.serverHosts(g, spec, from), routes: map[hostname.Pattern]*hostRoutes{}}
+	s := &server{gateway: g, origin: from, hosts: t.serverHosts(g, spec, from), routes: map[hostname.Pattern]*hostRoutes{},
+		grpcWeb: strings.EqualFold(port.GetProtocol(), "GRPC-WEB")}
 	if len(s.hosts) == 0 {
 		return nil
 	}
@@ -158,13 +160,10 @@ func (t *translator) refuse(s *server, why string) *server {
 func (t *translator) protocol(spec *istio.Server, from ir.Origin) (tls, ok bool) {
 	p, field := strings.ToUpper(spec.GetPort().GetProtocol()), below(from, "port.protocol")
 	switch p {
-	case "HTTP":
+	case "HTTP", "HTTP2", "GRPC", "GRPC-WEB": // every plain port takes HTTP/1.1 and HTTP/2
 		return false, true
 	case "HTTPS":
 		return true, true
-	case "HTTP2", "GRPC", "GRPC-WEB":
-		t.report(diag.FieldWithoutEffect, field, fmt.Sprintf("protocol %s is served as HTTP: this version speaks HTTP/1.1 only", p), "Write HTTP; HTTP/2 clients cannot be served on this port.")
-		return false, true
 	case "":
 		t.report(diag.MissingField, field, "the port has no protocol", "Write HTTP or HTTPS.")
 		return false, false
@@ -232,10 +231,31 @@ func (t *translator) finish(s *server) {
 		routes := s.routes[p].routes
 		chain.VirtualHosts = append(chain.VirtualHosts, &ir.VirtualHost{Hosts: []hostname.Pattern{p}, Routes: routes})
 		t.shadows.add(routes)
+		if s.grpcWeb {
+			t.translateGRPCWeb(s, routes)
+		}
 	}
 	if !s.attached {
 		t.report(diag.NoRoutesAttached, s.origin, fmt.Sprintf("no VirtualService has routes for the hosts %s of this server, so it answers 404", hostList(chain.Hosts)),
 			fmt.Sprintf("Name gateway %s/%s and one of these hosts in a VirtualService.", s.gateway.Namespace, s.gateway.Name))
+	}
+}
+
+// translateGRPCWeb switches on the translation of gRPC-Web for what the routes of a GRPC-WEB server lead
+// to. What HTTP/1.1 is spoken to cannot take gRPC, so gRPC-Web is passed to it as it is.
+func (t *translator) translateGRPCWeb(s *server, routes []*ir.Route) {
+	for _, r := range routes {
+		for _, b := range r.Forward {
+			up := t.out.Upstreams[b.Upstream]
+			switch {
+			case up == nil:
+			case up.Protocol == ir.UpstreamHTTP2:
+				up.GRPCWeb = true
+			default:
+				t.report(diag.ProtocolIneffective, below(s.origin, "port.protocol"), fmt.Sprintf("gRPC-Web is not translated for upstream %s, to which HTTP/2 is not spoken", up.Name),
+					"Name the Service's port grpc, or set its appProtocol to grpc.")
+			}
+		}
 	}
 }
 

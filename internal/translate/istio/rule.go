@@ -72,6 +72,8 @@ type ruleBuilder struct {
 	respond *ir.Respond
 	filters []ir.Filter
 	timeout time.Duration
+	try     time.Duration // of one try
+	retry   *ir.Retry
 }
 
 // refuse reports why the rule cannot be used as written and makes it refuse. The first fault stays.
@@ -107,6 +109,7 @@ func (b *ruleBuilder) action() {
 			b.refuse(diag.RouteTimeout, below(b.from, "timeout"), "the timeout is negative", "Write a duration such as 10s.")
 		}
 	}
+	b.retry, b.try = b.retries()
 	b.filters = b.headers(h.GetHeaders(), below(b.from, "headers"))
 	switch {
 	case len(h.GetRoute()) > 0:
@@ -172,7 +175,7 @@ func (b *ruleBuilder) route(name string, from ir.Origin, m matched) *ir.Route {
 	case b.respond != nil:
 		r.Respond = b.respond
 	default:
-		r.Forward = b.forward
+		r.Forward, r.Retry, r.BackendTimeout = b.forward, b.retry, b.try
 	}
 	if b.spec.GetRewrite() != nil && b.spec.GetRedirect() == nil {
 		rewrite, f := b.rewriteFor(m)

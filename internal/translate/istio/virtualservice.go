@@ -16,7 +16,7 @@ const mesh = "mesh"
 
 func virtualServicePaths() noeffect.Handled {
 	return noeffect.Paths("{hosts,gateways,exportTo}",
-		"http.{name,route,redirect,directResponse,delegate,rewrite,timeout,headers}",
+		"http.{name,route,redirect,directResponse,delegate,rewrite,timeout,headers}", "http.retries.{attempts,perTryTimeout,retryOn,backoff}",
 		"http.match.{name,uri,scheme,method,authority,headers,port,sourceLabels,gateways,queryParams,ignoreUriCase,withoutHeaders,sourceNamespace}")
 }
 
