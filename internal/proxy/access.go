@@ -9,34 +9,34 @@ import (
 )
 
 // record completes the access record of an exchange and hands it over.
-func (c *conn) record(x *exchange) {
+func (x *exchange) record() {
 	a := &x.access
 	a.ID = x.id(requestid.Append)
-	a.Start = c.p.base.Add(x.started)
-	a.Duration = time.Since(c.p.base) - x.started
-	a.Conn = c.d.Raw.ID()
-	a.Listener = c.d.Raw.Spec().Name
+	a.Start = x.client.p.base.Add(x.started)
+	a.Duration = time.Since(x.client.p.base) - x.started
+	a.Conn = x.client.d.Raw.ID()
+	a.Listener = x.client.d.Raw.Spec().Name
 	if a.Chain == "" {
-		a.Chain = c.d.Chain
+		a.Chain = x.client.d.Chain
 	}
-	a.Remote, a.Local = c.d.Peer.Remote, c.d.Peer.Local
+	a.Remote, a.Local = x.Peer.Remote, x.Peer.Local
 	a.Proto = "-"
-	if x.req.Proto != 0 {
-		a.Proto = x.req.Proto.String()
+	if x.Request.Proto != 0 {
+		a.Proto = x.Request.Proto.String()
 	}
-	a.Scheme = c.parser.Scheme
-	a.Method, a.Target = x.req.Method, x.req.Target
-	f := &x.req.Fields
+	a.Scheme = x.client.scheme()
+	a.Method, a.Target = x.Request.Method, x.Request.Target
+	f := x.Request.Fields
 	a.UserAgent, _ = f.Get(message.UserAgent)
 	a.Referer, _ = f.Get(message.Referer)
 	a.XFF, _ = f.Get(message.XForwardedFor)
 	a.Flags = flags(a.Code)
-	a.SNI = c.d.Peer.SNI
-	if h := c.d.Handshake; h != nil {
+	a.SNI = x.Peer.SNI
+	if h := x.client.d.Handshake; h != nil {
 		a.TLSVersion, a.TLSSuite, a.TLSGroup, a.Resumed = h.Version, h.Suite, h.Group, h.Resumed
 		a.PeerHash, a.PeerSubject = h.PeerHash, h.PeerSubject
 	}
-	c.p.sink.Access(a)
+	x.client.p.sink.Access(a)
 }
 
 // flags returns Envoy's response flags for a reason.

@@ -8,37 +8,35 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/filter/requestid"
-	"github.com/hakone-gateway/hakone/internal/http1"
 	"github.com/hakone-gateway/hakone/internal/message"
 )
 
 // refuse answers with a code's status and the error page. detail is for the record alone.
-func (c *conn) refuse(x *exchange, code diag.Code, detail string) {
+func (x *exchange) refuse(code diag.Code, detail string) {
 	status := 500
 	if e, ok := diag.Lookup(code); ok && e.Status != 0 {
 		status = e.Status
 	}
-	c.respond(x, &filter.Response{Status: status, Code: code, Detail: detail})
+	x.respond(&filter.Response{Status: status, Code: code, Detail: detail})
 }
 
-// respond sends an answer of our own and decides whether the connection goes on. If a head has been
-// sent already, the answer at hand is cut instead.
-func (c *conn) respond(x *exchange, r *filter.Response) {
+// respond sends an answer of our own. If a head has been sent already, the answer at hand is cut instead.
+func (x *exchange) respond(r *filter.Response) {
 	if r.Code != 0 {
 		x.fail(r.Code, r.Detail)
 	}
 	if x.headed {
-		c.cut(x)
+		x.down.cut(r.Code)
 		return
 	}
-	x.keep = c.mayKeep(x) && c.skipBody(x)
+	x.own, x.until = true, 0
 	resp := &x.resp
 	resp.Reset()
 	resp.Proto, resp.Status = message.HTTP11, r.Status
 	id := x.id(requestid.Append)
 	body := r.Body
 	f := &resp.Fields
-	f.AddString("Date", string(*c.p.date.Load()))
+	f.AddString("Date", string(*x.client.p.date.Load()))
 	if r.Location != "" {
 		f.AddString("Location", r.Location)
 	}
@@ -53,76 +51,39 @@ func (c *conn) respond(x *exchange, r *filter.Response) {
 	switch {
 	case r.Code != 0 && body == nil:
 		var kind string
-		body, kind = errorPage(&x.req, r.Status, r.Code, id)
+		body, kind = errorPage(x.Request, r.Status, r.Code, id)
 		f.AddString("Content-Type", kind)
 	case len(body) > 0:
 		f.AddString("Content-Type", "text/plain; charset=utf-8")
 	}
 	framing := message.Body{Kind: message.Sized, Length: int64(len(body))}
-	if string(x.req.Method) == "HEAD" || r.Status == 304 || r.Status == 204 {
+	if string(x.Request.Method) == "HEAD" || r.Status == 304 || r.Status == 204 {
 		framing = message.Body{Kind: message.NoBody, Declared: r.Status == 200 || r.Status >= 400, Length: int64(len(body))}
 		body = nil
 	}
-	c.responseFilters(x)
+	x.responseFilters()
 	x.access.Status = resp.Status
-	x.out = http1.AppendResponseHead(x.out[:0], resp, framing, x.keep, x.req.Proto == message.HTTP10)
-	x.out = append(x.out, body...)
-	x.headed = true
-	if err := c.write(x.out, 0); err != nil {
-		c.writeFailed(x)
-		return
-	}
 	x.access.BytesSent = int64(len(body))
-	if !x.keep {
-		c.close = closeLinger
+	x.down.head(resp, framing)
+	if err := x.down.finish(body, nil); err != nil {
+		x.access.BytesSent = 0
+		x.writeFailed()
 	}
 }
 
 // responseFilters runs the response side of the filters that have run, last first.
-func (c *conn) responseFilters(x *exchange) {
+func (x *exchange) responseFilters() {
 	x.Response = &x.resp
 	for i := len(x.ran) - 1; i >= 0; i-- {
 		x.ran[i].Response(&x.Exchange)
 	}
 }
 
-// mayKeep says whether the client's connection can go on after this answer, as far as is known before
-// the body.
-func (c *conn) mayKeep(x *exchange) bool {
-	limit := c.p.limits.MaxRequests
-	return x.req.KeepAlive && !c.p.draining.Load() && (limit == 0 || c.number.Load() < uint64(limit)) && !c.orphaned()
-}
-
-// skipBody consumes a body that nobody wants, if it has arrived whole.
-func (c *conn) skipBody(x *exchange) bool {
-	if x.upload != nil {
-		return false
-	}
-	for !x.body.Done() {
-		_, n, _, err := x.body.Next(x.in[x.used:x.filled])
-		if err != nil || n == 0 {
-			return false
-		}
-		x.used += n
-	}
-	return true
-}
-
-// cut ends an answer that cannot be completed, in a way that the client can tell.
-func (c *conn) cut(x *exchange) {
-	x.keep = false
-	c.close = closeAbrupt
-	if x.replyBody.Remaining() < 0 && x.req.Proto == message.HTTP10 {
-		c.close = closeReset
-	}
-}
-
 // writeFailed notes that the client did not take the answer.
-func (c *conn) writeFailed(x *exchange) {
-	x.keep = false
-	c.close = closeAbrupt
-	if c.watch.why() == endTime {
-		if x.until != 0 && c.p.now() >= x.until {
+func (x *exchange) writeFailed() {
+	x.down.gone()
+	if x.task.watch.why() == endTime {
+		if x.until != 0 && x.client.p.now() >= x.until {
 			x.fail(diag.UpstreamTimeout, "the route's timeout ran out while the answer was being sent")
 			return
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // steadyOrigin answers without allocating.
-func steadyOrigin(t testing.TB, answer string) *origin {
+func steadyOrigin(t testing.TB, answer string) *rawOrigin {
 	return newOrigin(t, func(c net.Conn, _ *bufio.Reader) {
 		buf, bytes := make([]byte, 4096), []byte(answer)
 		for {

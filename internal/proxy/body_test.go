@@ -17,7 +17,7 @@ import (
 )
 
 // hashing is an origin that answers with the hash of the request's body and its trailers.
-func hashing(t testing.TB) *origin {
+func hashing(t testing.TB) *rawOrigin {
 	return newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		for {
 			req, err := http.ReadRequest(r)

@@ -17,7 +17,7 @@ import (
 const get = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"
 
 // silent is an origin that reads and never answers.
-func silent(t testing.TB) *origin {
+func silent(t testing.TB) *rawOrigin {
 	return newOrigin(t, func(_ net.Conn, r *bufio.Reader) { _, _ = io.Copy(io.Discard, r) })
 }
 

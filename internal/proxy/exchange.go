@@ -1,57 +1,48 @@
 package proxy
 
 import (
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
-	"github.com/hakone-gateway/hakone/internal/http1"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
-	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
 // Sizes of buffers, in bytes. Those that grew beyond kept are not pooled.
 const (
 	headSize  = 4 << 10  // request heads, grows
 	reply     = 16 << 10 // answers' heads and bodies
-	outSize   = 20 << 10 // what is composed for either side, grows
+	outSize   = 20 << 10 // what is composed for an HTTP/1 client, grows
 	largeSize = 64 << 10 // bodies
 	kept      = 64 << 10
 )
 
-// exchange is one request with its answer and the buffers for both. It belongs to the connection's
-// goroutine and comes from a pool.
+// exchange is one request with its answer, between a client's end and an upstream's. It belongs to its
+// task's goroutine; the buffers of either side belong to the ends.
 type exchange struct {
 	filter.Exchange
-	req  message.Request
 	resp message.Response
 
-	in     []byte  // received from the client
-	filled int     // bytes in in
-	used   int     // bytes of in that belong to this request
-	begun  bool    // in holds the one byte that was waited for
-	reply  []byte  // received from the upstream
-	large  *[]byte // takes the place of reply for long bodies; from spares
-	out    []byte  // composed for whoever is written to next
-
-	answers   http1.ResponseParser
-	body      http1.BodyReader // of the request
-	replyBody http1.BodyReader
-	upload    *upload
+	client *client
+	task   *task
+	down   downstream
+	up     origin       // nil: none
+	plain  *http1Origin // to speak HTTP/1 with; nil until needed
+	sent   replay       // of the body
+	upload *upload
 
 	ran     []filter.Filter // whose Request has run
 	route   *route.Route
-	up      *upstream.Conn
 	started time.Duration // since base: first byte of the request
-	sent    time.Duration // request written
-	until   int64         // deadline of the route, milliseconds since base; 0: none
+	asked   time.Duration // since base: request written
+	total   int64         // deadline of the route, milliseconds since base; 0: none
+	until   int64         // the same, or the earlier one of the try
 
 	state   *State
-	keep    bool // the client's connection goes on
+	own     bool // the answer is ours
 	headed  bool // the answer's head has been sent: it cannot be replaced
 	access  telemetry.Access
 	idSpace [36]byte
@@ -62,61 +53,45 @@ type exchange struct {
 
 // spares are pools of buffers: no state, they only save allocations.
 type spares struct {
-	exchanges sync.Pool
-	larges    sync.Pool
+	clients sync.Pool // *http1Client
+	origins sync.Pool // *http1Origin
+	larges  sync.Pool // *[]byte
 }
 
 func (s *spares) init() {
-	s.exchanges.New = func() any {
-		x := &exchange{in: make([]byte, headSize), reply: make([]byte, reply), out: make([]byte, 0, outSize)}
-		x.replyBody.Response = true
-		return x
-	}
+	s.clients.New = func() any { return newHTTP1Client() }
+	s.origins.New = func() any { return newHTTP1Origin() }
 	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
 }
 
-func (s *spares) exchange() *exchange { return s.exchanges.Get().(*exchange) }
+func (s *spares) large() *[]byte { return s.larges.Get().(*[]byte) }
 
-func (s *spares) put(x *exchange) {
-	x.filled, x.used, x.begun = 0, 0, false
-	x.req.Reset()
+// begin prepares for a request of a connection.
+func (x *exchange) begin(c *client, t *task, req *message.Request) {
+	x.client, x.task = c, t
+	x.Exchange = filter.Exchange{Peer: c.d.Peer, Request: req}
+	clear(x.ran)
+	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
+	x.asked, x.total, x.until, x.own, x.headed, x.invited, x.answered = 0, 0, 0, false, false, false, false
+	x.access = telemetry.Access{}
+}
+
+// settle gives buffers back that only this request needed.
+func (x *exchange) settle() {
+	s := &x.client.p.spare
+	x.sent.release(s)
+	if x.plain != nil {
+		x.plain.forget()
+	}
+}
+
+// release lets go of everything that does not belong to a pooled exchange.
+func (x *exchange) release() {
 	x.resp.Reset()
 	x.Exchange = filter.Exchange{}
 	clear(x.ran)
-	x.ran, x.route, x.up, x.upload, x.state = x.ran[:0], nil, nil, nil, nil
+	x.ran, x.route, x.up, x.upload, x.state, x.client, x.task = x.ran[:0], nil, nil, nil, nil, nil, nil
 	x.access = telemetry.Access{}
-	if len(x.in) > kept {
-		x.in = make([]byte, headSize)
-	}
-	if len(x.reply) > kept {
-		x.reply = make([]byte, reply)
-	}
-	if cap(x.out) > kept+outSize {
-		x.out = make([]byte, 0, outSize)
-	}
-	s.exchanges.Put(x)
-}
-
-// begin prepares for the next request on a connection.
-func (x *exchange) begin(c *conn) {
-	x.Exchange = filter.Exchange{Peer: c.d.Peer, Request: &x.req}
-	clear(x.ran)
-	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
-	x.sent, x.until, x.keep, x.headed, x.invited, x.answered = 0, 0, false, false, false, false
-	x.access = telemetry.Access{}
-}
-
-// next moves what was received beyond the request to the front.
-func (x *exchange) next() {
-	x.filled = copy(x.in, x.in[x.used:x.filled])
-	x.used = 0
-}
-
-// growIn makes room for more of a request head.
-func (x *exchange) growIn() {
-	in := make([]byte, 2*len(x.in))
-	copy(in, x.in[:x.filled])
-	x.in = in
 }
 
 // id returns the request's ID, making one if no filter has.
@@ -134,16 +109,45 @@ func (x *exchange) fail(code diag.Code, detail string) {
 	}
 }
 
-// appendPayload appends bytes of a body in the framing that kind asks for.
-func appendPayload(dst, payload []byte, chunked bool) []byte {
-	if len(payload) == 0 {
-		return dst
+// replay is what has been received of a request's body: it is sent in one write with the head, and
+// again if the request is repeated. It is bounded by largeSize.
+type replay struct {
+	buf  *[]byte // from spares; nil: empty
+	n    int
+	held []byte // a piece that did not fit and has not been sent; valid until the next is asked for
+	lost bool   // there was more than is kept
+}
+
+// take keeps a piece, and returns false if it does not fit.
+func (r *replay) take(s *spares, p []byte) bool {
+	switch {
+	case len(p) == 0:
+		return true
+	case r.lost:
+		return false
+	case r.buf == nil:
+		r.buf = s.large()
 	}
-	if !chunked {
-		return append(dst, payload...)
+	if r.n+len(p) > len(*r.buf) {
+		r.lost = true
+		return false
 	}
-	dst = slices.Grow(dst, len(payload)+http1.MaxChunkHead+len(http1.ChunkEnd))
-	dst = http1.AppendChunkHead(dst, len(payload))
-	dst = append(dst, payload...)
-	return append(dst, http1.ChunkEnd...)
+	r.n += copy((*r.buf)[r.n:], p)
+	return true
+}
+
+// kept returns what there is, in order.
+func (r *replay) kept() []byte {
+	if r.n == 0 {
+		return nil
+	}
+	return (*r.buf)[:r.n]
+}
+
+// release empties it.
+func (r *replay) release(s *spares) {
+	if r.buf != nil {
+		s.larges.Put(r.buf)
+	}
+	*r = replay{}
 }

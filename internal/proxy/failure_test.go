@@ -55,7 +55,7 @@ func TestOtherEndpoint(t *testing.T) {
 
 // dying is an origin that answers the first request of a connection and closes upon reading the
 // second, which no check before sending can foresee.
-func dying(t *testing.T, seconds *atomic.Int32) *origin {
+func dying(t *testing.T, seconds *atomic.Int32) *rawOrigin {
 	return newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		readHead(r)
 		_, _ = io.WriteString(c, sized("x"))

@@ -241,19 +241,19 @@ func roundTrip(t testing.TB, c io.ReadWriter, r *bufio.Reader, method, request s
 	return resp, string(body)
 }
 
-// origin is a raw upstream: serve is called for every connection.
-type origin struct {
+// rawOrigin is a raw upstream: serve is called for every connection.
+type rawOrigin struct {
 	addr  string
 	conns atomic.Int32
 }
 
-func newOrigin(t testing.TB, serve func(net.Conn, *bufio.Reader)) *origin {
+func newOrigin(t testing.TB, serve func(net.Conn, *bufio.Reader)) *rawOrigin {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	o := &origin{addr: ln.Addr().String()}
+	o := &rawOrigin{addr: ln.Addr().String()}
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	var open []net.Conn
@@ -298,7 +298,7 @@ func readHead(r *bufio.Reader) string {
 }
 
 // answering is an origin that answers every request without body with the same bytes.
-func answering(t testing.TB, answer string) *origin {
+func answering(t testing.TB, answer string) *rawOrigin {
 	return newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		for readHead(r) != "" {
 			if _, err := io.WriteString(c, answer); err != nil {

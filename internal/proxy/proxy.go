@@ -127,10 +127,7 @@ type Downstream struct {
 // Serve serves a connection to its end and closes it. It blocks, also where nothing happens; run it
 // on a goroutine whose stack has not grown in a handshake.
 func (p *Proxy) Serve(d Downstream, state *atomic.Pointer[State]) {
-	c := newConn(p, d, state)
-	p.watches.add(&c.watch)
-	defer p.watches.remove(&c.watch)
-	c.serve()
+	newConn(p, d, state).serve()
 }
 
 // Connections returns how many connections are being served.
@@ -149,9 +146,9 @@ func (p *Proxy) Drain(ctx context.Context) error {
 	for {
 		p.watches.each(func(w *watch) {
 			if cut != nil {
-				w.conn.kill()
+				w.of.kill()
 			} else {
-				w.expireIdle()
+				w.of.drain()
 			}
 		})
 		if p.watches.count() == 0 || cut != nil && time.Since(since) > time.Second {

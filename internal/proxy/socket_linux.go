@@ -23,10 +23,10 @@ func hungUp(tcp *net.TCPConn) bool {
 	return gone || err != nil
 }
 
-// readPlain waits until the client of a plain connection has sent something, and only then takes an
-// exchange and reads into it: as frugal as the one-byte read, and one system call less. It returns nil
+// readPlain waits until the client of a plain connection has sent something, and only then takes
+// buffers and reads into it: as frugal as the one-byte read, and one system call less. It returns nil
 // at the end of the connection. ok is false if the connection cannot be read in this way.
-func (c *conn) readPlain() (x *exchange, ok bool) {
+func (c *conn) readPlain() (h *http1Client, ok bool) {
 	if c.d.TLS != nil || c.d.Raw.Pending() > 0 {
 		return nil, false
 	}
@@ -36,35 +36,35 @@ func (c *conn) readPlain() (x *exchange, ok bool) {
 			return nil, false
 		}
 		c.plain = &plainReader{raw: raw}
-		c.plain.try = func(fd uintptr) bool { return c.plain.read(c.p, int(fd)) }
+		c.plain.try = func(fd uintptr) bool { return c.plain.read(c.client.p, int(fd)) }
 	}
-	c.plain.x = nil
+	c.plain.h = nil
 	if err := c.plain.raw.Read(c.plain.try); err != nil {
 		return nil, true
 	}
-	return c.plain.x, true
+	return c.plain.h, true
 }
 
 // plainReader reads from a socket without waiting. It belongs to the connection's goroutine.
 type plainReader struct {
 	raw syscall.RawConn
 	try func(fd uintptr) bool
-	x   *exchange
+	h   *http1Client
 }
 
 // read returns false if there is nothing to read yet.
 func (r *plainReader) read(p *Proxy, fd int) bool {
-	x := p.spare.exchange()
+	h := p.spare.client()
 	for {
-		n, err := unix.Read(fd, x.in)
+		n, err := unix.Read(fd, h.in)
 		switch {
 		case err == unix.EINTR:
 			continue
 		case n > 0:
-			r.x, x.filled = x, n
+			r.h, h.filled = h, n
 			return true
 		}
-		p.spare.put(x)
+		p.spare.putClient(h)
 		return err != unix.EAGAIN
 	}
 }

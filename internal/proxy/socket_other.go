@@ -11,4 +11,4 @@ func hungUp(*net.TCPConn) bool { return false }
 type plainReader struct{}
 
 // readPlain is for Linux; elsewhere plain connections are read like those of TLS.
-func (c *conn) readPlain() (x *exchange, ok bool) { return nil, false }
+func (c *conn) readPlain() (h *http1Client, ok bool) { return nil, false }

@@ -14,7 +14,7 @@ import (
 const upgrade = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 // echoing is an origin that switches protocols with a greeting and then echoes until the end.
-func echoing(t testing.TB) *origin {
+func echoing(t testing.TB) *rawOrigin {
 	return newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		if !strings.Contains(readHead(r), "Connection: Upgrade\r\nUpgrade: websocket") {
 			_, _ = io.WriteString(c, "HTTP/1.1 400 no upgrade\r\nContent-Length: 0\r\n\r\n")

@@ -50,12 +50,23 @@ const (
 
 const waitBits = 3
 
-// watch is one goroutine's present wait. arm and release belong to that goroutine, expire to anyone.
+// watched is who a watch belongs to.
+type watched interface {
+	interrupt(what wait) // wakes the goroutine that is blocked in what; called once per ended wait
+	look(v int64)        // about once a second, at a wait whose time is not over; v is a value of at
+	left() bool          // the client is gone for good: no wait of this exchange may go on
+	lastByte() int64     // when something last went over a tunnel, milliseconds since base
+	drain()              // ends what idles
+	kill()               // ends everything
+}
+
+// watch is one goroutine's present wait. arm and disarm belong to that goroutine, expire to anyone.
 type watch struct {
-	conn   *conn
-	upload bool         // the wait is that of the connection's body goroutine
-	at     atomic.Int64 // milliseconds since base << waitBits | wait; 0 none; or ending, ended
-	cause  atomic.Int32 // an end, once at is ended
+	p     *Proxy
+	of    watched
+	inner bool         // not the one watch that stands for a connection
+	at    atomic.Int64 // milliseconds since base << waitBits | wait; 0 none; or ending, ended
+	cause atomic.Int32 // an end, once at is ended
 
 	// Owned by watches.
 	shard *watchShard
@@ -71,7 +82,7 @@ func (p *Proxy) now() int64 { return p.clock.Load() }
 // until (milliseconds since base; 0: no such bound). It returns false if the wait before was ended
 // from outside: then the connection waited on then cannot be used.
 func (w *watch) arm(what wait, d time.Duration, until int64) bool {
-	p := w.conn.p
+	p := w.p
 	now := p.clock.Load()
 	at := until
 	if d > 0 {
@@ -90,6 +101,14 @@ func (w *watch) arm(what wait, d time.Duration, until int64) bool {
 	}
 	if at < now+nearby && !w.short.Load() {
 		p.watches.hurry(w)
+	}
+	// Who notices that the client is gone says so first and looks for a wait to end afterwards.
+	if w.of.left() {
+		for v := w.at.Load(); v > 0; v = w.at.Load() {
+			w.expire(v, endGone)
+		}
+		w.settle()
+		return false
 	}
 	return true
 }
@@ -144,9 +163,11 @@ func (w *watch) expire(v int64, why end) {
 		return
 	}
 	w.cause.Store(int32(why))
-	w.conn.interrupt(waitOf(v))
+	w.of.interrupt(waitOf(v))
 	w.at.Store(ended)
 }
+
+func (w *watch) init(p *Proxy, of watched) { w.p, w.of = p, of }
 
 // watches is every watch of the process.
 type watches struct {
@@ -186,7 +207,7 @@ func (ws *watches) remove(w *watch) {
 func (ws *watches) count() int {
 	n := 0
 	ws.each(func(w *watch) {
-		if !w.upload {
+		if !w.inner {
 			n++
 		}
 	})
@@ -261,20 +282,7 @@ func (p *Proxy) lookAt(w *watch, now int64) {
 	case until < now+nearby:
 		p.watches.hurry(w)
 	}
-	switch waitOf(v) {
-	case waitIdle:
-		if w.conn.orphaned() {
-			w.expire(v, endDrain)
-		}
-	case waitUpstreamRead, waitFilter:
-		// A client that went away is noticed only here, because nobody reads from it. The second look
-		// leaves clients alone that shut down their sending side and wait for a quick answer.
-		number := w.conn.number.Load()
-		if w.seen == number && w.conn.hungUp() {
-			w.expire(v, endGone)
-		}
-		w.seen = number
-	}
+	w.of.look(v)
 }
 
 // timeUp ends a wait whose deadline has passed, unless there was life on a tunnel.
@@ -284,7 +292,7 @@ func (p *Proxy) timeUp(w *watch, now int64) {
 		return
 	}
 	if waitOf(v) == waitTunnel {
-		if until := w.conn.active.Load() + p.limits.UpgradeIdle.Milliseconds(); until > now {
+		if until := w.of.lastByte() + p.limits.UpgradeIdle.Milliseconds(); until > now {
 			w.at.CompareAndSwap(v, until<<waitBits|int64(waitTunnel))
 			return
 		}

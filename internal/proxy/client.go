@@ -1,0 +1,123 @@
+package proxy
+
+import (
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/message"
+)
+
+// client is a downstream connection, whatever version of HTTP it speaks.
+type client struct {
+	// Fixed after construction.
+	p     *Proxy
+	d     Downstream
+	rw    net.Conn // d.TLS, else d.Raw
+	state *atomic.Pointer[State]
+
+	admitted atomic.Pointer[State] // the last that admits the connection
+	current  atomic.Pointer[State] // of the last request
+}
+
+func (c *client) init(p *Proxy, d Downstream, state *atomic.Pointer[State]) {
+	c.p, c.d, c.rw, c.state = p, d, d.Raw, state
+	if d.TLS != nil {
+		c.rw = d.TLS
+	}
+}
+
+func (c *client) scheme() string {
+	if c.d.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// present returns the listener's present state, or nil if it does not admit the connection any more:
+// the listener or the chain is gone, or asks other things of clients.
+func (c *client) present() *State {
+	s := c.state.Load()
+	if s == nil || c.d.Chain == "" || s == c.admitted.Load() {
+		return s
+	}
+	if !s.admits(&c.d) {
+		return nil
+	}
+	c.admitted.Store(s)
+	return s
+}
+
+// orphaned reports whether the connection should end.
+func (c *client) orphaned() bool { return c.present() == nil }
+
+// latest returns the listener's present state; that of the last request, if there was one, where the
+// present one does not admit the connection.
+func (c *client) latest() *State {
+	if s := c.present(); s != nil {
+		if c.current.Load() != s {
+			c.current.Store(s)
+		}
+		return s
+	}
+	if c.current.Load() == nil {
+		c.current.Store(c.state.Load())
+	}
+	return c.current.Load()
+}
+
+// lingering ends the sending side and reads on for a while, so that what was sent arrives.
+func (c *client) lingering() {
+	if c.d.TLS != nil {
+		_ = c.d.Raw.SetWriteDeadline(time.Now().Add(lingerTime))
+		_ = c.d.TLS.CloseWrite()
+	}
+	_ = c.d.Raw.CloseLinger(lingerBytes, lingerTime)
+}
+
+// downstream is the client's end of an exchange: where its body comes from and its answer goes. The
+// body belongs to the exchange's goroutine or, while one runs, to its upload; the rest to the former.
+type downstream interface {
+	// arrived returns a piece of the request's body that is there without waiting, else nil. A piece is
+	// valid until the next is asked for.
+	arrived() ([]byte, error)
+	// next waits for a piece; w is the watch of the goroutine that asks. more says that arrived has another
+	// one. The error is io.EOF at the end of the body, errClient if the client went away, else a refusal.
+	next(w *watch) (piece []byte, more bool, err error)
+	// whole reports whether the body has been taken to its end; trailers are complete then.
+	whole() bool
+	trailers() *message.Fields
+
+	// interim sends a 1xx answer, if the client's version knows them.
+	interim(resp *message.Response) error
+	// head composes the head of the final answer. It is sent with the first write, or by finish.
+	head(resp *message.Response, framing message.Body)
+	// write takes a piece of the answer's body, which is sent at the latest with flush. Errors of what
+	// sends are *clientError.
+	write(p []byte, flush bool) error
+	// finish takes the last piece and the trailers, nil for none, and sends everything.
+	finish(p []byte, trailers *message.Fields) error
+
+	// persists says whether there is a point in waiting for the rest of a body that nobody wants.
+	persists() bool
+	// forsake says that the rest of the body will not be read.
+	forsake()
+	// independent says that an answer may end while the body still comes, with no harm to later requests.
+	independent() bool
+	// cut ends an answer that cannot be completed in a way that the client can tell.
+	cut(code diag.Code)
+	// gone ends the exchange with a client that is not there any more, or takes nothing.
+	gone()
+	// tunnel sends the head of a switch of protocols and returns what follows as a stream of bytes.
+	tunnel(resp *message.Response) (*pipe, error)
+}
+
+// Bounds of reading on after the last answer, so that it arrives before the connection ends.
+const (
+	lingerBytes = 1 << 20
+	lingerTime  = 2 * time.Second
+)
+
+// clientError is a failure on the client's side of the relay.
+type clientError struct{ error }

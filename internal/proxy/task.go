@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/upstream"
+)
+
+// task is the work of one goroutine that serves exchanges, one after the other: what it waits for, and
+// what has to be touched to end the wait from outside.
+type task struct {
+	p     *Proxy
+	raw   *listen.Conn // HTTP/1: the client's connection
+	watch watch
+
+	// Read by the sweeper.
+	up        atomic.Pointer[upstream.Conn] // what the exchange uses
+	number    atomic.Uint64                 // of the exchange
+	uploading atomic.Bool                   // a body is being read on another goroutine
+	active    atomic.Int64                  // last byte on a tunnel, milliseconds since base
+	wake      chan struct{}                 // ends a wait for a filter; has room for one
+}
+
+func (t *task) left() bool { return false }
+
+func (t *task) lastByte() int64 { return t.active.Load() }
+
+// drain leaves the exchange its time.
+func (t *task) drain() {}
+
+// kill cuts the exchange from outside.
+func (t *task) kill() {
+	t.endTunnel()
+	t.rouse()
+}
+
+// rouse ends a wait for a filter.
+func (t *task) rouse() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// interrupt wakes the goroutine that is blocked in what. It is called once per ended wait.
+func (t *task) interrupt(what wait) {
+	past := time.Unix(1, 0)
+	switch what {
+	case waitIdle, waitClientRead:
+		t.stopReading(past)
+	case waitClientWrite:
+		t.stopWriting(past)
+	case waitUpstreamRead:
+		t.stopAnswer(past)
+	case waitUpstreamWrite:
+		t.stopRequest(past)
+	case waitFilter:
+		t.rouse()
+	case waitTunnel:
+		t.endTunnel()
+	}
+}
+
+// stopReading sets when reading from the client gives up.
+func (t *task) stopReading(at time.Time) { _ = t.raw.SetReadDeadline(at) }
+
+// stopWriting sets when writing to the client gives up.
+func (t *task) stopWriting(at time.Time) { _ = t.raw.SetWriteDeadline(at) }
+
+// stopAnswer sets when reading from the upstream gives up.
+func (t *task) stopAnswer(at time.Time) {
+	if up := t.up.Load(); up != nil {
+		_ = up.SetReadDeadline(at)
+	}
+}
+
+// stopRequest sets when writing to the upstream gives up.
+func (t *task) stopRequest(at time.Time) {
+	if up := t.up.Load(); up != nil {
+		_ = up.SetWriteDeadline(at)
+	}
+}
+
+// endTunnel wakes both directions of a tunnel.
+func (t *task) endTunnel() {
+	past := time.Unix(1, 0)
+	t.stopReading(past)
+	t.stopWriting(past)
+	t.stopAnswer(past)
+	t.stopRequest(past)
+}
+
+// look is the sweeper's look at a wait that may go on.
+func (t *task) look(v int64) {
+	switch waitOf(v) {
+	case waitUpstreamRead, waitFilter:
+		// A client that went away is noticed only here, because nobody reads from it. The second look
+		// leaves clients alone that shut down their sending side and wait for a quick answer.
+		number := t.number.Load()
+		if t.watch.seen == number && t.hungUp() {
+			t.watch.expire(v, endGone)
+		}
+		t.watch.seen = number
+	}
+}
+
+// hungUp reports whether the client is gone, as far as can be told without reading. Of a stream one is
+// told.
+func (t *task) hungUp() bool { return t.raw != nil && !t.uploading.Load() && hungUp(t.raw.TCP()) }
