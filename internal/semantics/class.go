@@ -70,6 +70,17 @@ func TokenEnd(buf []byte, i int) int { return skip(buf, i, tokenByte) }
 // IsToken reports whether b is a token (RFC 9110 section 5.6.2).
 func IsToken(b []byte) bool { return len(b) > 0 && skip(b, 0, tokenByte) == len(b) }
 
+// FieldName reports whether b is a token, as a field name has to be, and whether it holds a capital,
+// which HTTP/2 forbids (RFC 9113 section 8.2.1).
+func FieldName(b []byte) (token, upper bool) {
+	all, any := tokenByte, uint8(0)
+	for _, c := range b {
+		all &= classes[c]
+		any |= classes[c]
+	}
+	return all != 0 && len(b) > 0, any&upperByte != 0
+}
+
 // TextEnd returns the index of the first byte of buf[i:] that a field value or reason phrase cannot
 // hold (RFC 9110 section 5.5: a control byte other than HTAB, or DEL), or len(buf). It looks at eight
 // bytes at a time; the lowest flagged byte is exact, since borrows only travel upwards.
