@@ -3,24 +3,28 @@ package upstream
 import (
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"syscall"
 	"time"
 
-	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
-// Conn is one connection to an endpoint, lent to one request at a time. Read, Write and the deadlines
-// are those of the plain or TLS connection.
+// Conn is what a request is lent. In HTTP/1.1 that is one connection to an endpoint, as long as the
+// request lasts: Read, Write and the deadlines are those of the plain or TLS connection. In HTTP/2 it is
+// a slot for one stream of H2, a connection that others use at the same time: Read, Write and the
+// deadlines fail.
 type Conn struct {
 	net.Conn
 
 	// Fixed after construction.
 	Endpoint *Endpoint
 	TLS      *tls.Conn // nil: plain
+	H2       *mux.Conn // nil: HTTP/1.1
 	up       *Upstream
+	trunk    *trunk // that the slot is of
+	http2    bool   // HTTP/2 is spoken; of a connection that was just made
 	wire     *wire
 	host     string // TLS server name, where it follows the request's host
 	explain  TLS
@@ -31,6 +35,7 @@ type Conn struct {
 	shard     uint32
 	requests  int
 	lent      bool
+	counted   bool                 // among the upstream's requests in progress
 	shake     *telemetry.Handshake // of a TLS connection that has not answered a request yet
 	idleSince int64                // Unix nanoseconds, coarse
 	one       [1]byte
@@ -89,6 +94,9 @@ func (w *wire) readProbing(p []byte) (int, error) {
 
 // CloseWrite ends the sending direction: close_notify where there is TLS, and a FIN.
 func (c *Conn) CloseWrite() error {
+	if c.trunk != nil {
+		return errUndivided
+	}
 	if c.TLS != nil {
 		return c.TLS.CloseWrite()
 	}
@@ -109,40 +117,6 @@ func (c *Conn) usable(t *originator) bool {
 	return n == 0 && nothing
 }
 
-// Explain says why reading from or writing to the connection failed. It does not know whether an
-// answer was due.
-func (c *Conn) Explain(err error) *Error {
-	e := &Error{Endpoint: c.Endpoint.Address, Err: err}
-	if c.explain != nil {
-		if code, detail, ok := c.explain.ReadError(err); ok {
-			e.Code, e.Detail = code, detail
-			c.refusedLate(e)
-			return e
-		}
-	}
-	switch {
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		e.Code, e.Detail = diag.UpstreamReset, c.Endpoint.Text+" reset the connection"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		e.Code, e.Detail = diag.UpstreamClosedEarly, c.Endpoint.Text+" closed the connection"
-	default:
-		e.Code, e.Detail = diag.UpstreamReset, "the connection to "+c.Endpoint.Text+" failed"
-	}
-	return e
-}
-
-// refusedLate records a handshake that completed here and was refused there: a TLS 1.3 server judges
-// the client's certificate only afterwards.
-func (c *Conn) refusedLate(e *Error) {
-	if c.shake == nil || c.up.registry.opt.Sink == nil {
-		return
-	}
-	rec := *c.shake
-	c.shake = nil
-	rec.Code, rec.Detail, rec.Err, rec.Duration = e.Code, e.Detail, e.Err.Error(), time.Since(rec.Time)
-	c.up.registry.opt.Sink.Handshake(&rec)
-}
-
 // lend marks the connection as in use.
 func (c *Conn) lend(shard uint32, reused bool) *Conn {
 	c.shard, c.Reused, c.lent = shard, reused, true
@@ -152,15 +126,62 @@ func (c *Conn) lend(shard uint32, reused bool) *Conn {
 	return c
 }
 
-// Release takes the connection back for another request. The caller vouches that the answer was
-// complete, that nothing is left in its own buffers, that both sides want the connection to persist,
-// and that no deadline is set on it.
+// Release takes the connection back for another request. Of HTTP/1.1 the caller vouches that the answer
+// was complete, that nothing is left in its own buffers, that both sides want the connection to persist,
+// and that no deadline is set on it; of HTTP/2, that its stream was closed and that there was an answer.
 func (c *Conn) Release() {
 	if !c.lent {
 		return
 	}
-	c.lent, c.shake = false, nil
+	c.giveBack()
+	if c.trunk != nil {
+		if !c.trunk.answered.Load() {
+			c.trunk.answered.Store(true)
+		}
+		c.trunk.release()
+		return
+	}
+	c.shake = nil
+	c.keep()
+}
+
+// Close closes the connection instead of keeping it; of HTTP/2 it gives the slot of a closed stream, or
+// of none, back. A second call does nothing.
+func (c *Conn) Close() error {
+	if !c.lent {
+		return nil
+	}
+	c.giveBack()
+	if c.trunk != nil {
+		c.trunk.release()
+		return nil
+	}
+	return c.discard()
+}
+
+// unused takes a loan back that was made for nothing.
+func (c *Conn) unused() {
+	c.giveBack()
+	if c.trunk != nil {
+		c.trunk.release()
+		return
+	}
+	c.keep()
+}
+
+// giveBack ends the loan.
+func (c *Conn) giveBack() {
+	c.lent = false
 	c.Endpoint.active.Add(-1)
+	if c.counted {
+		c.counted = false
+		c.up.active.Add(-1)
+	}
+}
+
+// keep puts a connection on which nothing is outstanding where others find it, unless it must not be
+// used again.
+func (c *Conn) keep() {
 	u := c.up
 	if c.Endpoint.gone.Load() || c.material != u.tls.Load().num ||
 		u.pool.MaxRequestsPerConnection > 0 && c.requests >= u.pool.MaxRequestsPerConnection {
@@ -181,16 +202,6 @@ func (c *Conn) Release() {
 	}
 }
 
-// Close closes the connection instead of keeping it. A second call does nothing.
-func (c *Conn) Close() error {
-	if !c.lent {
-		return nil
-	}
-	c.lent = false
-	c.Endpoint.active.Add(-1)
-	return c.discard()
-}
-
 // discard closes a connection that nobody uses and gives its permit back.
 func (c *Conn) discard() error {
 	err := c.shut()
@@ -207,3 +218,16 @@ func (c *Conn) shut() error {
 	}
 	return c.Conn.Close()
 }
+
+// errUndivided is what the methods of a connection return that a request has only a stream of.
+var errUndivided = errors.New("the connection is shared: use its stream")
+
+// undivided is a connection that others use too. Only its addresses are told.
+type undivided struct{ net.Conn }
+
+func (undivided) Read([]byte) (int, error)         { return 0, errUndivided }
+func (undivided) Write([]byte) (int, error)        { return 0, errUndivided }
+func (undivided) Close() error                     { return errUndivided }
+func (undivided) SetDeadline(time.Time) error      { return errUndivided }
+func (undivided) SetReadDeadline(time.Time) error  { return errUndivided }
+func (undivided) SetWriteDeadline(time.Time) error { return errUndivided }

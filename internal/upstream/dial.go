@@ -26,10 +26,8 @@ type TLS interface {
 	ReadError(err error) (diag.Code, string, bool)
 }
 
-// connect makes a connection to e within the connect timeout. A permit is held by the caller.
-func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host string) (*Conn, *Error) {
-	ctx, cancel := context.WithTimeout(ctx, u.pool.ConnectTimeout)
-	defer cancel()
+// connect makes a connection to e until ctx ends. A permit is held by the caller.
+func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host string, speak ir.UpstreamProtocol) (*Conn, *Error) {
 	conn, err := u.registry.opt.Dial(ctx, "tcp", e.Text)
 	if err != nil {
 		return nil, connectError(e.Address, err)
@@ -44,9 +42,9 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 		conn.Close()
 		return nil, connectError(e.Address, err)
 	}
-	c := &Conn{Conn: w, Endpoint: e, up: u, wire: w, host: host, material: t.num}
+	c := &Conn{Conn: w, Endpoint: e, up: u, wire: w, host: host, material: t.num, http2: speak == ir.UpstreamHTTP2}
 	if t.tls != nil {
-		secured, rec := t.tls.Handshake(ctx, w, host, ir.UpstreamHTTP1)
+		secured, rec := t.tls.Handshake(ctx, w, host, speak)
 		if u.registry.opt.Sink != nil {
 			u.registry.opt.Sink.Handshake(rec)
 		}
@@ -58,7 +56,7 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 			}
 			return nil, failure
 		}
-		c.Conn, c.TLS, c.explain, c.shake = secured, secured, t.tls, rec
+		c.Conn, c.TLS, c.explain, c.shake, c.http2 = secured, secured, t.tls, rec, rec.ALPN == "h2"
 	}
 	e.open.Add(1)
 	return c, nil

@@ -32,7 +32,19 @@ type Endpoint struct {
 	open          atomic.Int32
 
 	shards []shard
+
+	spoke  atomic.Int32 // what the last connection spoke, of the constants below
+	trunks trunks       // HTTP/2 connections, where they do not depend on the request's host
+	hostMu sync.RWMutex
+	byHost map[string]*trunks // where they do
 }
+
+// What a connection spoke.
+const (
+	spokeNothing int32 = iota
+	spokeHTTP1
+	spokeHTTP2
+)
 
 // shard is a part of the idle connections, last in first out, so that surplus ones age at the front.
 type shard struct {
@@ -50,9 +62,13 @@ func newEndpoint(addr netip.AddrPort) *Endpoint {
 type Stats struct {
 	Upstream      string         `json:"upstream"`
 	Address       netip.AddrPort `json:"address"`
-	Active        int32          `json:"active"` // requests in progress
-	Open          int32          `json:"open"`   // connections
-	Idle          int            `json:"idle"`
+	Active        int32          `json:"active"`             // requests in progress
+	Open          int32          `json:"open"`               // connections
+	Idle          int            `json:"idle"`               // connections without a request, of either protocol
+	Protocol      string         `json:"protocol,omitempty"` // of the last connection: "http/1.1" or "h2"
+	Multiplexed   int            `json:"multiplexed"`        // HTTP/2 connections among Open
+	Streams       int32          `json:"streams"`            // requests in progress on them
+	Slots         int64          `json:"slots"`              // requests that they can carry at once
 	Requests      int64          `json:"requests"`
 	Connects      int64          `json:"connects"`
 	ConnectErrors int64          `json:"connectErrors"`
@@ -72,7 +88,94 @@ func (e *Endpoint) stats(u *Upstream) Stats {
 		s.Idle += len(sh.idle)
 		sh.mu.Unlock()
 	}
+	switch e.spoke.Load() {
+	case spokeHTTP1:
+		s.Protocol = "http/1.1"
+	case spokeHTTP2:
+		s.Protocol = "h2"
+	}
+	for _, g := range e.groups() {
+		for _, t := range g.all() {
+			n := t.lent()
+			s.Multiplexed++
+			s.Streams += n
+			s.Slots += int64(t.slots.Load())
+			if n == 0 {
+				s.Idle++
+			}
+		}
+	}
 	return s
+}
+
+// group returns the HTTP/2 connections made for host, "" where they do not depend on it. A group that
+// was forgotten meanwhile is replaced by the next call.
+func (e *Endpoint) group(host string) *trunks {
+	if host == "" {
+		return &e.trunks
+	}
+	e.hostMu.RLock()
+	g := e.byHost[host]
+	e.hostMu.RUnlock()
+	if g != nil {
+		return g
+	}
+	e.hostMu.Lock()
+	defer e.hostMu.Unlock()
+	if g = e.byHost[host]; g == nil {
+		if e.byHost == nil {
+			e.byHost = make(map[string]*trunks)
+		}
+		g = &trunks{host: host}
+		e.byHost[host] = g
+	}
+	return g
+}
+
+// groups returns all groups that there are.
+func (e *Endpoint) groups() []*trunks {
+	e.hostMu.RLock()
+	defer e.hostMu.RUnlock()
+	all := make([]*trunks, 0, 1+len(e.byHost))
+	all = append(all, &e.trunks)
+	for _, g := range e.byHost {
+		all = append(all, g)
+	}
+	return all
+}
+
+// forgetGroups drops groups of hosts that nobody asks for.
+func (e *Endpoint) forgetGroups() {
+	for _, g := range e.groups()[1:] {
+		if g.forget() {
+			e.hostMu.Lock()
+			delete(e.byHost, g.host)
+			e.hostMu.Unlock()
+		}
+	}
+}
+
+// retireTrunks lets HTTP/2 connections that were not made with material finish what they do.
+func (e *Endpoint) retireTrunks(material uint32) {
+	for _, g := range e.groups() {
+		for _, t := range g.all() {
+			if t.conn.material != material {
+				t.retire()
+			}
+		}
+	}
+}
+
+// evictTrunk ends one HTTP/2 connection that nobody uses, and says whether there was one.
+func (e *Endpoint) evictTrunk() bool {
+	for _, g := range e.groups() {
+		for _, t := range g.all() {
+			if t.retireIdle() {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (e *Endpoint) cooling(now int64) bool {
@@ -159,8 +262,26 @@ func (e *Endpoint) closeIdle(before int64) {
 	}
 }
 
-// retire marks the endpoint as gone and closes what is idle.
+// sweep ends connections that have been idle since before, in Unix nanoseconds.
+func (e *Endpoint) sweep(before int64) {
+	e.closeIdle(before)
+	for _, g := range e.groups() {
+		for _, t := range g.all() {
+			if t.lent() == 0 && t.idleSince.Load() <= before {
+				t.retireIdle()
+			}
+		}
+	}
+	e.forgetGroups()
+}
+
+// retire marks the endpoint as gone, closes what is idle and lends nothing more.
 func (e *Endpoint) retire() {
 	e.gone.Store(true)
 	e.closeIdle(1<<63 - 1)
+	for _, g := range e.groups() {
+		for _, t := range g.all() {
+			t.retire()
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 )
 
 // limiter bounds the connections of an upstream, idle ones included, and the requests that wait for
@@ -20,52 +21,80 @@ type limiter struct {
 	overflows atomic.Int64
 
 	mu      sync.Mutex
-	waiting []chan *Conn // first come, first served; nil sent means a permit
+	waiting []*waiter // first come, first served
 }
 
-// acquire takes a permit for a new connection, or is handed a connection together with its permit.
-// At the bound it first closes an idle connection elsewhere, then waits.
-func (l *limiter) acquire(ctx context.Context, u *Upstream) (*Conn, *Error) {
+// waiter is a request in the queue and what it can use beside a permit and a connection on which nothing
+// is outstanding.
+type waiter struct {
+	shared bool      // a slot of an HTTP/2 connection
+	host   string    // made for this TLS server name; "" where that does not matter
+	not    *mux.Conn // other than this one
+	out    chan handed
+}
+
+// handed is what a waiter is given: a connection with its permit, a slot, or, if both are nil, a permit.
+type handed struct {
+	conn  *Conn
+	trunk *trunk
+	used  bool // the slot's trunk has served others
+}
+
+// acquire takes a permit for a new connection, or is handed a connection together with its permit, or a
+// slot of an HTTP/2 connection if w can use one. At the bound it first closes an idle connection
+// elsewhere, then waits; look is called once more after w was queued, for a slot that came free
+// meanwhile.
+func (l *limiter) acquire(ctx context.Context, u *Upstream, w *waiter, look func() handed) (handed, *Error) {
 	for {
 		if l.try() {
-			return nil, nil
+			return handed{}, nil
 		}
 		if !u.evict() {
 			break
 		}
 	}
-	ch := make(chan *Conn, 1)
+	w.out = make(chan handed, 1)
 	l.mu.Lock()
 	if len(l.waiting) >= l.maxPending {
 		l.mu.Unlock()
 		l.overflows.Add(1)
-		return nil, &Error{Code: diag.UpstreamPoolOverflow, Detail: "upstream " + u.Name + " has its maximum of connections and of waiting requests"}
+		return handed{}, &Error{Code: diag.UpstreamPoolOverflow, Detail: "upstream " + u.Name + " has its maximum of connections and of waiting requests"}
 	}
-	l.waiting = append(l.waiting, ch)
+	l.waiting = append(l.waiting, w)
 	l.pending.Store(int32(len(l.waiting)))
 	l.mu.Unlock()
 	// Whoever released before pending was raised did not see us: look once more.
 	if l.try() {
 		l.release()
+	} else if h := look(); h.trunk != nil {
+		if l.leave(w) {
+			return h, nil
+		}
+		h.trunk.release()
 	} else {
 		u.evict()
 	}
 	select {
-	case c := <-ch:
-		return c, nil
+	case h := <-w.out:
+		return h, nil
 	case <-ctx.Done():
 	}
-	if !l.leave(ch) {
-		c := <-ch // already served: pass it on
-		if c != nil {
-			c.discard()
-		} else {
+	if !l.leave(w) {
+		switch h := <-w.out; { // already served: pass it on
+		case h.conn != nil:
+			h.conn.discard()
+		case h.trunk != nil:
+			h.trunk.release()
+		default:
 			l.release()
 		}
 	}
 	l.overflows.Add(1)
-	return nil, &Error{Code: diag.UpstreamPoolOverflow, Detail: "no connection of upstream " + u.Name + " became free in time", Err: ctx.Err()}
+	return handed{}, &Error{Code: diag.UpstreamPoolOverflow, Detail: "no connection of upstream " + u.Name + " became free in time", Err: ctx.Err()}
 }
+
+// full reports whether all permits are out.
+func (l *limiter) full() bool { return l.open.Load() >= l.max }
 
 // try takes a permit if there is one.
 func (l *limiter) try() bool {
@@ -80,20 +109,27 @@ func (l *limiter) try() bool {
 	}
 }
 
-// leave takes ch out of the queue and says whether it was still there.
-func (l *limiter) leave(ch chan *Conn) bool {
+// leave takes w out of the queue and says whether it was still there.
+func (l *limiter) leave(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.Index(l.waiting, ch)
-	if i < 0 {
-		return false
+	i := slices.Index(l.waiting, w)
+	if i >= 0 {
+		l.pop(i)
 	}
-	l.waiting = slices.Delete(l.waiting, i, i+1)
-	l.pending.Store(int32(len(l.waiting)))
-	return true
+	return i >= 0
 }
 
-// hand gives a connection with its permit to the first that waits, and says whether one did.
+// pop takes a waiter out of the queue; mu is held.
+func (l *limiter) pop(i int) *waiter {
+	w := l.waiting[i]
+	l.waiting = slices.Delete(l.waiting, i, i+1)
+	l.pending.Store(int32(len(l.waiting)))
+	return w
+}
+
+// hand gives a connection with its permit, or a permit alone if c is nil, to the first that waits, and
+// says whether one did.
 func (l *limiter) hand(c *Conn) bool {
 	if l.pending.Load() == 0 {
 		return false
@@ -103,11 +139,23 @@ func (l *limiter) hand(c *Conn) bool {
 	if len(l.waiting) == 0 {
 		return false
 	}
-	ch := l.waiting[0]
-	l.waiting = slices.Delete(l.waiting, 0, 1)
-	l.pending.Store(int32(len(l.waiting)))
-	ch <- c // has room for one and is sent to once
+	l.pop(0).out <- handed{conn: c} // has room for one and is sent to once
 	return true
+}
+
+// handSlot gives a slot of t to the first waiter that can use it, and says whether one did.
+func (l *limiter) handSlot(t *trunk) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	i := slices.IndexFunc(l.waiting, func(w *waiter) bool { return w.shared && w.host == t.conn.host && w.not != t.mux })
+	if i < 0 {
+		return false
+	}
+	before, ok := t.reserve()
+	if ok {
+		l.pop(i).out <- handed{trunk: t, used: before >= slotOnce}
+	}
+	return ok
 }
 
 // release gives a permit back, to the first that waits if there is one.

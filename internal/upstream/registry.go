@@ -7,14 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/http2"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -33,6 +37,10 @@ type Options struct {
 	// Defaults apply where an upstream's Pool has zero.
 	Defaults ir.Pool
 
+	// HTTP2 bounds what an HTTP/2 connection may cost, and sets its keep-alive; zero fields mean the
+	// defaults of mux.
+	HTTP2 mux.Limits
+
 	// Dial makes the TCP connection; nil: net.Dialer with TCP_NODELAY and keep-alive probes.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -41,6 +49,7 @@ type Options struct {
 const (
 	defaultMaxConnections     = 16384
 	defaultMaxPendingRequests = 4096
+	defaultMaxStreams         = 1024
 	defaultConnectTimeout     = 10 * time.Second
 	defaultIdleTimeout        = 50 * time.Second
 )
@@ -50,14 +59,18 @@ const tick = time.Second
 
 // Registry holds every Upstream of the process. Safe for concurrent use.
 type Registry struct {
-	opt  Options
-	now  atomic.Int64 // Unix nanoseconds, at most one tick old
-	ctx  context.Context
-	stop context.CancelFunc
-	wg   sync.WaitGroup
+	opt   Options
+	cores int
+	began time.Time
+	now   atomic.Int64 // Unix nanoseconds, at most one tick old
+	ctx   context.Context
+	stop  context.CancelFunc
+	wg    sync.WaitGroup
 
-	mu    sync.Mutex
-	byKey map[string]*Upstream
+	mu     sync.Mutex
+	closed bool
+	byKey  map[string]*Upstream
+	trunks map[*trunk]struct{} // whose Serve runs, also of upstreams that were released
 }
 
 // NewRegistry returns an empty registry. Its background work begins with Run; DNS lookups of an
@@ -73,13 +86,51 @@ func NewRegistry(opt Options) *Registry {
 		d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 15 * time.Second, Count: 4}}
 		opt.Dial = d.DialContext
 	}
-	r := &Registry{opt: opt, byKey: make(map[string]*Upstream)}
+	r := &Registry{opt: opt, cores: runtime.GOMAXPROCS(0), began: time.Now(), byKey: make(map[string]*Upstream), trunks: make(map[*trunk]struct{})}
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	r.now.Store(time.Now().UnixNano())
+	r.now.Store(r.began.UnixNano())
 	return r
 }
 
-// Run closes idle connections when their time is over. It returns when ctx is done.
+// millis is the clock of HTTP/2 connections.
+func (r *Registry) millis() int64 { return time.Since(r.began).Milliseconds() }
+
+// spawn runs f on a goroutine that Close waits for. It returns false after Close.
+func (r *Registry) spawn(f func()) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.closed {
+		r.wg.Go(f)
+	}
+	return !r.closed
+}
+
+// serve runs t on a goroutine that Close ends. It returns false after Close.
+func (r *Registry) serve(t *trunk) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.trunks[t] = struct{}{}
+	r.wg.Go(func() {
+		t.run()
+		r.mu.Lock()
+		delete(r.trunks, t)
+		r.mu.Unlock()
+	})
+	return true
+}
+
+// serving returns the HTTP/2 connections that there are.
+func (r *Registry) serving() []*trunk {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Collect(maps.Keys(r.trunks))
+}
+
+// Run closes idle connections when their time is over and keeps HTTP/2 connections alive. It returns
+// when ctx is done.
 func (r *Registry) Run(ctx context.Context) error {
 	t := time.NewTicker(tick)
 	defer t.Stop()
@@ -95,25 +146,37 @@ func (r *Registry) Run(ctx context.Context) error {
 }
 
 func (r *Registry) sweep(now int64) {
+	millis := r.millis()
+	for _, t := range r.serving() {
+		t.mux.Tick(millis)
+		if t.adopted.Load() {
+			t.refresh()
+		}
+	}
 	for _, u := range r.list() {
 		for _, e := range u.known() {
-			e.closeIdle(now - int64(u.pool.IdleTimeout))
+			e.sweep(now - int64(u.pool.IdleTimeout))
 		}
 	}
 }
 
-// Close stops all lookups, waits for them and closes every idle connection. Connections in use are
-// closed when they are given back.
+// Close stops all lookups and HTTP/2 connections, waits for them and closes every idle connection.
+// Connections in HTTP/1.1 that are in use are closed when they are given back; requests on HTTP/2
+// connections end now.
 func (r *Registry) Close() {
 	r.stop()
-	r.wg.Wait()
 	r.mu.Lock()
+	r.closed = true
 	all := r.byKey
 	r.byKey = make(map[string]*Upstream)
 	r.mu.Unlock()
 	for _, u := range all {
 		u.shut()
 	}
+	for _, t := range r.serving() {
+		t.mux.Abort(http2.NoError)
+	}
+	r.wg.Wait()
 }
 
 // Acquire returns the upstream for settings, making it or counting one more user of it. Two settings

@@ -2,11 +2,14 @@ package upstream
 
 import (
 	"context"
+	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -19,6 +22,7 @@ type Upstream struct {
 	key      string
 	pool     ir.Pool // with defaults filled in
 	limit    limiter
+	active   atomic.Int32 // requests in progress, where Pool.MaxRequests bounds them
 
 	users int // guarded by registry.mu
 
@@ -47,13 +51,15 @@ func newUpstream(r *Registry, key string, settings *ir.Upstream) *Upstream {
 	p.MaxConnections = first(p.MaxConnections, r.opt.Defaults.MaxConnections, defaultMaxConnections)
 	p.MaxPendingRequests = first(p.MaxPendingRequests, r.opt.Defaults.MaxPendingRequests, defaultMaxPendingRequests)
 	p.MaxRequestsPerConnection = first(p.MaxRequestsPerConnection, r.opt.Defaults.MaxRequestsPerConnection)
+	p.MaxRequests = min(first(p.MaxRequests, r.opt.Defaults.MaxRequests), math.MaxInt32/2)
+	p.MaxStreams = min(first(p.MaxStreams, r.opt.Defaults.MaxStreams, defaultMaxStreams), slotMask)
 	p.ConnectTimeout = first(p.ConnectTimeout, r.opt.Defaults.ConnectTimeout, defaultConnectTimeout)
 	p.IdleTimeout = first(p.IdleTimeout, r.opt.Defaults.IdleTimeout, defaultIdleTimeout)
 	u := &Upstream{
 		Name: settings.Name, Settings: settings, registry: r, key: key, pool: p,
 		byAddr: make(map[string]*Endpoint), lookups: make(map[string]*lookup), resolved: make(chan struct{}),
 	}
-	u.limit.max, u.limit.maxPending = int32(p.MaxConnections), p.MaxPendingRequests
+	u.limit.max, u.limit.maxPending = int32(min(p.MaxConnections, math.MaxInt32/2)), p.MaxPendingRequests
 	u.set.Store(&set{})
 	u.tls.Store(&originator{})
 	if settings.Resolve == nil {
@@ -73,7 +79,7 @@ func first[T int | time.Duration](values ...T) T {
 }
 
 // SetTLS replaces the TLS material. Connections made with the old one finish what they do and are
-// not kept. Of an upstream without TLS it is never called; before it is called for one with TLS,
+// not used again. Of an upstream without TLS it is never called; before it is called for one with TLS,
 // Get refuses.
 func (u *Upstream) SetTLS(t TLS) {
 	old := u.tls.Load()
@@ -83,28 +89,62 @@ func (u *Upstream) SetTLS(t TLS) {
 	u.tls.Store(&originator{tls: t, num: old.num + 1})
 	for _, e := range u.known() {
 		e.closeIdle(1<<63 - 1)
+		e.retireTrunks(old.num + 1)
 	}
 }
 
-// Query is what a request needs to be given a connection. Shard is a number that stays the same for
-// one downstream connection. Host is the request's host in lower case; it is looked at only where
-// NeedsHost says so. Fresh asks for a new connection, after a kept one has died. Until, unless zero,
-// ends all waiting.
+// Query is what a request needs to be given a connection.
 type Query struct {
-	Shard uint32
-	Host  string
-	Fresh bool
-	Until time.Time
+	Shard uint32 // a number that stays the same for one downstream connection
+	Host  string // the request's host in lower case; looked at only where NeedsHost says so
+
+	HTTP2 bool // the client speaks HTTP/2; looked at where the upstream is spoken to as the client speaks
+	HTTP1 bool // asks for HTTP/1.1, for an upgrade, where the upstream's protocol is not declared
+
+	Fresh       bool      // no kept connection in HTTP/1.1, after one has died
+	NotConn     *mux.Conn // not this one: it took no stream, or has ended
+	NotEndpoint *Endpoint // another endpoint if there is one
+
+	Until time.Time // unless zero, ends all waiting
+	Into  *Conn     // where to put the lease of an HTTP/2 connection; nil: in a new one
 }
 
 // NeedsHost says whether connections depend on the host of the request.
 func (u *Upstream) NeedsHost() bool { return u.Settings.TLS != nil && u.Settings.TLS.HostSNI }
 
-// Get returns a connection on which nothing is outstanding: a kept one that is still open, else a new
-// one. It waits at most for the connect timeout, for DNS, and for a free connection at the pool's
+// Get lends a connection. In HTTP/1.1 nothing is outstanding on it: a kept one that is still open, else
+// a new one. In HTTP/2, where Conn.H2 is not nil, there is a slot for one stream, which the caller opens;
+// if Open says that it cannot be, nothing was sent: give the lease back and ask again with NotConn.
+//
+// Get waits at most for the connect timeout, for DNS, and for a free connection or slot at the pool's
 // bound. An endpoint that refuses is avoided for a while and another one is tried once, as nothing has
 // been sent. The error is an *Error.
 func (u *Upstream) Get(q Query) (*Conn, error) {
+	if u.pool.MaxRequests == 0 {
+		return u.get(&q)
+	}
+	if u.active.Load() >= int32(u.pool.MaxRequests) {
+		return nil, u.tooMany()
+	}
+	c, err := u.get(&q)
+	if err != nil {
+		return nil, err
+	}
+	if u.active.Add(1) > int32(u.pool.MaxRequests) {
+		u.active.Add(-1)
+		c.unused()
+		return nil, u.tooMany()
+	}
+	c.counted = true
+	return c, nil
+}
+
+func (u *Upstream) tooMany() *Error {
+	u.limit.overflows.Add(1)
+	return &Error{Code: diag.UpstreamRequestLimit, Detail: fmt.Sprintf("upstream %s has %d requests in progress, its maximum", u.Name, u.pool.MaxRequests)}
+}
+
+func (u *Upstream) get(q *Query) (*Conn, error) {
 	t := u.tls.Load()
 	if u.Settings.TLS != nil && t.tls == nil {
 		return nil, &Error{Code: diag.UpstreamCredentialMissing, Detail: "the TLS settings of upstream " + u.Name + " have no usable material"}
@@ -112,13 +152,37 @@ func (u *Upstream) Get(q Query) (*Conn, error) {
 	if !u.NeedsHost() {
 		q.Host = ""
 	}
-	e := u.set.Load().pick(u.Settings.Balancing, &u.next, nil)
-	if e != nil && !q.Fresh {
-		if c := u.idle(e, t, &q); c != nil {
+	speak := u.speak(q)
+	e := u.choose(q.NotEndpoint)
+	if e != nil {
+		if c := u.kept(e, t, q, speak); c != nil {
 			return c, nil
 		}
 	}
-	return u.getSlowly(e, t, &q)
+	return u.getSlowly(e, t, q, speak)
+}
+
+// choose returns an endpoint, other than not if there is one, or nil.
+func (u *Upstream) choose(not *Endpoint) *Endpoint {
+	s := u.set.Load()
+	e := s.pick(u.Settings.Balancing, &u.next, not)
+	if e == nil && not != nil {
+		e = s.pick(u.Settings.Balancing, &u.next, nil)
+	}
+	return e
+}
+
+// kept lends a slot or a kept connection of e, or returns nil.
+func (u *Upstream) kept(e *Endpoint, t *originator, q *Query, speak ir.UpstreamProtocol) *Conn {
+	if speak != ir.UpstreamHTTP1 {
+		if c := u.slot(e, t, q); c != nil || speak == ir.UpstreamHTTP2 {
+			return c
+		}
+	}
+	if q.Fresh {
+		return nil
+	}
+	return u.idle(e, t, q)
 }
 
 // idle returns a kept connection of e that is still open, or nil.
@@ -136,7 +200,7 @@ func (u *Upstream) idle(e *Endpoint, t *originator, q *Query) *Conn {
 }
 
 // getSlowly makes a connection to e, nil for none known yet, or to another endpoint if that fails.
-func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query) (*Conn, error) {
+func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query, speak ir.UpstreamProtocol) (*Conn, error) {
 	ctx := u.registry.ctx
 	if !q.Until.IsZero() {
 		var cancel context.CancelFunc
@@ -147,11 +211,11 @@ func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query) (*Conn, error
 		if err := u.awaitEndpoints(ctx); err != nil {
 			return nil, err
 		}
-		if e = u.set.Load().pick(u.Settings.Balancing, &u.next, nil); e == nil {
+		if e = u.choose(q.NotEndpoint); e == nil {
 			return nil, &Error{Code: diag.UpstreamNoEndpoints, Detail: "the endpoints of upstream " + u.Name + " went away"}
 		}
 	}
-	c, err := u.from(ctx, e, t, q)
+	c, err := u.make(ctx, e, t, q, speak)
 	if err == nil {
 		return c, nil
 	}
@@ -162,39 +226,77 @@ func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query) (*Conn, error
 	if other == nil {
 		return nil, err
 	}
-	if !q.Fresh {
-		if c := u.idle(other, t, q); c != nil {
-			return c, nil
-		}
+	if c := u.kept(other, t, q, speak); c != nil {
+		return c, nil
 	}
-	if c, err = u.from(ctx, other, t, q); err != nil {
+	if c, err = u.make(ctx, other, t, q, speak); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-// from makes a connection to e, or is handed one at the pool's bound.
-func (u *Upstream) from(ctx context.Context, e *Endpoint, t *originator, q *Query) (*Conn, *Error) {
-	handed, err := u.limit.acquire(ctx, u)
-	if err != nil {
+// make makes a connection to e, or waits for one.
+func (u *Upstream) make(ctx context.Context, e *Endpoint, t *originator, q *Query, speak ir.UpstreamProtocol) (*Conn, *Error) {
+	if speak != ir.UpstreamHTTP1 {
+		return u.shared(ctx, e, t, q, speak)
+	}
+	return u.from(ctx, e, t, q, speak)
+}
+
+// from makes a connection to e for one request, or is handed one at the pool's bound. If it turns out to
+// speak HTTP/2, others may share it.
+func (u *Upstream) from(ctx context.Context, e *Endpoint, t *originator, q *Query, speak ir.UpstreamProtocol) (*Conn, *Error) {
+	if c, err := u.permit(ctx, t, q, speak); c != nil || err != nil {
+		return c, err
+	}
+	c, tr, err := u.open(ctx, e, t, q.Host, speak)
+	switch {
+	case err != nil:
 		return nil, err
+	case c != nil:
+		return c.lend(q.Shard, false), nil
 	}
-	if handed != nil {
-		if !q.Fresh && handed.usable(t) && (q.Host == "" || handed.host == q.Host) {
-			return handed.lend(q.Shard, true), nil
+	_, ok := tr.reserve()
+	u.publish(e, tr)
+	if !ok { // it has ended already
+		return nil, tr.conn.Explain(tr.err)
+	}
+	return tr.lease(q, false), nil
+}
+
+// permit takes a permit for a new connection. At the pool's bound it may be given a connection or a slot
+// instead.
+func (u *Upstream) permit(ctx context.Context, t *originator, q *Query, speak ir.UpstreamProtocol) (*Conn, *Error) {
+	look := func() (h handed) {
+		if speak != ir.UpstreamHTTP1 {
+			h.trunk, h.used = u.anySlot(u.tls.Load(), q)
 		}
-		handed.shut() // its permit is ours now
+		return h
 	}
-	c, err := u.connect(ctx, e, t, q.Host)
-	if err != nil {
-		u.limit.release()
-		if ctx.Err() == nil || err.Code != diag.UpstreamConnectTimeout {
-			e.failed()
+	for {
+		if u.limit.full() {
+			if h := look(); h.trunk != nil {
+				return h.trunk.lease(q, h.used), nil
+			}
 		}
-		return nil, err
+		h, err := u.limit.acquire(ctx, u, &waiter{shared: speak != ir.UpstreamHTTP1, host: q.Host, not: q.NotConn}, look)
+		switch {
+		case err != nil:
+			return nil, err
+		case h.trunk != nil:
+			if h.trunk.conn.material == u.tls.Load().num {
+				return h.trunk.lease(q, h.used), nil
+			}
+			h.trunk.release()
+			continue
+		case h.conn != nil:
+			if speak != ir.UpstreamHTTP2 && !q.Fresh && h.conn.usable(t) && (q.Host == "" || h.conn.host == q.Host) {
+				return h.conn.lend(q.Shard, true), nil
+			}
+			h.conn.shut() // its permit is ours now
+		}
+		return nil, nil
 	}
-	e.connected()
-	return c.lend(q.Shard, false), nil
 }
 
 // known returns every endpoint that the upstream has now.
@@ -208,11 +310,14 @@ func (u *Upstream) known() []*Endpoint {
 	return all
 }
 
-// evict closes one idle connection of any endpoint, to make room under the bound.
+// evict closes one idle connection of any endpoint, of either protocol, to make room under the bound.
 func (u *Upstream) evict() bool {
 	for _, e := range u.set.Load().endpoints {
 		if c := e.take(0, ""); c != nil {
 			c.discard()
+			return true
+		}
+		if e.evictTrunk() {
 			return true
 		}
 	}

@@ -1,0 +1,306 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/http2"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
+)
+
+// A trunk's state is one word, so that lending a slot and retiring cannot cross: slots that are lent,
+// slots ever lent, and whether no more are.
+const (
+	slotMask  = 1<<24 - 1
+	slotOnce  = 1 << 24 // one slot ever lent
+	isRetired = 1 << 63
+)
+
+// trunk is one HTTP/2 connection that many requests share. A slot of it stands for one stream.
+type trunk struct {
+	// Fixed after construction.
+	conn *Conn    // what was dialled; lent to nobody
+	lend net.Conn // what leases show of it: its addresses
+	mux  *mux.Conn
+	most int32  // slots that the pool's settings allow, whatever the peer does
+	uses uint64 // slots that may ever be lent; 0: no bound
+
+	group *trunks // fixed when published
+
+	state     atomic.Uint64
+	slots     atomic.Int32 // slots that there are now
+	idleSince atomic.Int64 // Unix nanoseconds, coarse; of a trunk without a lent slot
+	answered  atomic.Bool  // a request was answered on it
+	adopted   atomic.Bool  // decided, by newTrunk or the connection's end, whether it is ever used
+
+	done chan struct{} // closed when Serve has returned, after err is written
+	err  error
+	over sync.Once
+}
+
+// mostSlots is how many slots a connection may have as far as the pool's settings go.
+func (u *Upstream) mostSlots() int {
+	if n := u.pool.MaxRequestsPerConnection; n > 0 {
+		return min(u.pool.MaxStreams, n)
+	}
+	return u.pool.MaxStreams
+}
+
+// newTrunk begins HTTP/2 on a connection that was just made and waits until the peer has said how many
+// streams it takes, and that they are more than none. With an error the connection is closed, and its
+// permit stays the caller's.
+func (u *Upstream) newTrunk(ctx context.Context, c *Conn) (*trunk, *Error) {
+	t := &trunk{conn: c, lend: undivided{c.Conn}, most: int32(u.mostSlots()), uses: uint64(u.pool.MaxRequestsPerConnection), done: make(chan struct{})}
+	first := &opening{Conn: c.Conn}
+	t.mux = mux.New(mux.Config{Conn: first, Client: true, Limits: u.registry.opt.HTTP2, Now: u.registry.millis})
+	if !u.registry.serve(t) {
+		c.shut()
+		return nil, shuttingDown(c.Endpoint)
+	}
+	var failure *Error
+	select {
+	case <-t.mux.Ready():
+		failure = t.awaitSlots(ctx)
+	case <-t.done:
+	case <-ctx.Done():
+		failure = &Error{Code: diag.UpstreamConnectTimeout, Endpoint: c.Endpoint.Address, Err: ctx.Err(),
+			Detail: c.Endpoint.Text + " accepted the connection and sent no HTTP/2 SETTINGS in time"}
+	}
+	t.idleSince.Store(u.registry.now.Load())
+	if failure == nil && t.adopted.CompareAndSwap(false, true) {
+		return t, nil
+	}
+	t.mux.Abort(http2.NoError)
+	<-t.done
+	c.Endpoint.open.Add(-1)
+	if failure == nil {
+		failure = t.stillborn(first)
+	}
+	return nil, failure
+}
+
+// awaitSlots waits until the peer takes streams: one that is starting may allow none at first. There is
+// no word of a change, and this is rare enough to ask repeatedly.
+func (t *trunk) awaitSlots(ctx context.Context) *Error {
+	poll := time.NewTimer(0)
+	defer poll.Stop()
+	for {
+		if n := t.mux.Available(); n > 0 {
+			t.slots.Store(min(int32(min(n, slotMask)), t.most))
+			return nil
+		}
+		poll.Reset(5 * time.Millisecond)
+		select {
+		case <-poll.C:
+		case <-t.done:
+			return nil
+		case <-ctx.Done():
+			return &Error{Code: diag.UpstreamRefusedStream, Endpoint: t.conn.Endpoint.Address, Err: ctx.Err(),
+				Detail: t.conn.Endpoint.Text + " takes no streams: its SETTINGS_MAX_CONCURRENT_STREAMS stayed 0, or it sent GOAWAY at once"}
+		}
+	}
+}
+
+// stillborn says why a connection ended before its first request.
+func (t *trunk) stillborn(first *opening) *Error {
+	if e := first.judge(t.conn.Endpoint); e != nil && t.conn.TLS == nil {
+		e.Err = t.err
+		return e
+	}
+	e := t.conn.Explain(t.err)
+	if errors.Is(t.err, io.EOF) {
+		e.Code, e.Detail = diag.UpstreamClosedEarly, t.conn.Endpoint.Text+" closed the connection before its HTTP/2 SETTINGS"
+	}
+	return e
+}
+
+// run serves the connection to its end.
+func (t *trunk) run() {
+	err := t.mux.Serve()
+	t.err = err
+	t.state.Or(isRetired)
+	stillborn := t.adopted.CompareAndSwap(false, true)
+	close(t.done)
+	if stillborn {
+		return // newTrunk tells the cause
+	}
+	u := t.conn.up
+	var fault *http2.Error
+	switch {
+	case errors.As(err, &fault):
+		u.registry.opt.Logger.Warn("upstream http/2 connection ended for a fault", "upstream", u.Name, "endpoint", t.conn.Endpoint.Text,
+			"code", fault.Code, "http2", fault.HTTP2.String(), "err", err)
+	case !t.answered.Load() && err != nil:
+		t.conn.Explain(err) // records a certificate that is refused only now
+	}
+	t.finish()
+}
+
+// reserve lends a slot. It returns false if there is none, or none any more.
+func (t *trunk) reserve() (before uint64, ok bool) {
+	for {
+		s := t.state.Load()
+		if s&isRetired != 0 || int32(s&slotMask) >= t.slots.Load() {
+			return s, false
+		}
+		next := s + slotOnce + 1
+		if t.uses > 0 && next&^isRetired>>24 >= t.uses {
+			next |= isRetired
+		}
+		if t.state.CompareAndSwap(s, next) {
+			return s, true
+		}
+	}
+}
+
+// release takes a slot back, for whoever waits.
+func (t *trunk) release() {
+	s := t.state.Add(^uint64(0))
+	switch {
+	case s&isRetired != 0:
+		if s&slotMask == 0 {
+			t.end()
+		}
+		return
+	case s&slotMask == 0:
+		t.idleSince.Store(t.conn.up.registry.now.Load())
+	}
+	t.serve()
+}
+
+// published is called when the group has the trunk: those who wait are served, and what was withdrawn
+// meanwhile ends it.
+func (t *trunk) published() {
+	t.serve()
+	select {
+	case <-t.done: // perhaps before the group had it
+		t.group.remove(t)
+	default:
+	}
+	if t.conn.Endpoint.gone.Load() || t.conn.material != t.conn.up.tls.Load().num {
+		t.retire()
+	}
+}
+
+// retire lends no more slots; the connection ends with the last one that is lent.
+func (t *trunk) retire() {
+	if t.state.Or(isRetired)&slotMask == 0 {
+		t.end()
+	}
+}
+
+// retireIdle retires the trunk if no slot is lent, and says whether it did.
+func (t *trunk) retireIdle() bool {
+	s := t.state.Load()
+	if s&(isRetired|slotMask) != 0 || !t.state.CompareAndSwap(s, s|isRetired) {
+		return false
+	}
+	t.end()
+	return true
+}
+
+// end closes a retired connection that nobody uses.
+func (t *trunk) end() {
+	t.mux.Abort(http2.NoError)
+	t.finish()
+}
+
+// finish forgets the connection and gives its permit back.
+func (t *trunk) finish() {
+	t.over.Do(func() {
+		if t.group != nil {
+			t.group.remove(t)
+		}
+		t.conn.Endpoint.open.Add(-1)
+		t.conn.up.limit.release()
+	})
+}
+
+// refresh learns how many slots there are now. It may count one too few for a moment, and never lasts:
+// Tick comes again.
+func (t *trunk) refresh() {
+	before := t.mux.Streams()
+	free := t.mux.Available()
+	if t.mux.Streams() != before {
+		return
+	}
+	n := min(int32(min(before+free, slotMask)), t.most)
+	grown := n > t.slots.Swap(n)
+	if free == 0 && t.state.Load()&slotMask == 0 && t.retireIdle() {
+		return // it takes no streams: it is going away, or as good as
+	}
+	if grown {
+		t.serve()
+	}
+}
+
+// lease makes what a request holds: a slot that was reserved for it.
+func (t *trunk) lease(q *Query, used bool) *Conn {
+	c := q.Into
+	if c == nil {
+		c = new(Conn)
+	}
+	e := t.conn.Endpoint
+	*c = Conn{Conn: t.lend, Endpoint: e, TLS: t.conn.TLS, H2: t.mux, up: t.conn.up, trunk: t, explain: t.conn.explain, Reused: used, lent: true}
+	e.active.Add(1)
+	e.requests.Add(1)
+	return c
+}
+
+// lent returns how many slots are lent.
+func (t *trunk) lent() int32 { return int32(t.state.Load() & slotMask) }
+
+// serve gives free slots to those who wait.
+func (t *trunk) serve() {
+	g, u := t.group, t.conn.up
+	for g.waiting.Load() > 0 && g.hand(t) {
+	}
+	for u.limit.pending.Load() > 0 && u.limit.handSlot(t) {
+	}
+	if u.limit.pending.Load() > 0 && t.lent() == 0 {
+		u.evict() // those who wait cannot use it: let them have the room
+	}
+}
+
+// opening passes a connection on and remembers its first bytes, which tell a peer that does not speak
+// HTTP/2. It is read by one goroutine and judged when that is over.
+type opening struct {
+	net.Conn
+	seen [8]byte
+	n    int
+}
+
+// Read implements net.Conn.
+func (o *opening) Read(p []byte) (int, error) {
+	n, err := o.Conn.Read(p)
+	if o.n < len(o.seen) {
+		o.n += copy(o.seen[o.n:], p[:n])
+	}
+	return n, err
+}
+
+// CloseWrite ends the sending direction.
+func (o *opening) CloseWrite() error {
+	if c, ok := o.Conn.(interface{ CloseWrite() error }); ok {
+		return c.CloseWrite()
+	}
+	return nil
+}
+
+// judge returns why the peer does not speak HTTP/2, or nil.
+func (o *opening) judge(e *Endpoint) *Error {
+	switch seen := string(o.seen[:o.n]); {
+	case len(seen) >= 5 && seen[:5] == "HTTP/":
+		return &Error{Code: diag.UpstreamNoHTTP2, Endpoint: e.Address, Detail: e.Text + " answered in HTTP/1.1; the port is declared as HTTP/2 " +
+			"(appProtocol, port name http2 or grpc, or h2UpgradePolicy): declare it as http, or enable HTTP/2 without TLS (h2c) at the workload"}
+	case len(seen) >= 3 && (seen[0] == 21 || seen[0] == 22) && seen[1] == 3:
+		return &Error{Code: diag.UpstreamSpeaksTLS, Endpoint: e.Address, Detail: e.Text + " answered with a TLS record where HTTP/2 without TLS was expected"}
+	}
+	return nil
+}
