@@ -52,7 +52,7 @@ type connState struct {
 	peer        http2.Settings
 	peerReady   bool // the peer's first SETTINGS have come
 	acked       bool // the peer has acknowledged ours
-	encoder     http2.Encoder
+	encoder     *http2.Encoder
 	sendWindow  int64 // bytes that the peer takes, all streams together
 	recvWindow  int64 // bytes that the peer may send, all streams together
 	held        int   // bytes received and not consumed
@@ -102,7 +102,8 @@ func New(cfg Config) *Conn {
 	c.tiny = newBucket(c.lim.TinyBurst, c.lim.TinyRate, c.start)
 	c.control = newBucket(c.lim.ControlBurst, c.lim.ControlRate, c.start)
 	c.resets = newBucket(c.lim.ResetBurst, c.lim.ResetRate, c.start)
-	c.decoder.Scheme = cfg.Scheme
+	c.decoder, c.encoder = http2.NewDecoder(), http2.NewEncoder()
+	c.decoder.Scheme, c.decoder.Client, c.decoder.Connect = cfg.Scheme, cfg.Client, !cfg.Client
 	c.lateSince.Store(c.start)
 	c.greet()
 	return c
