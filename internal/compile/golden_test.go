@@ -118,7 +118,11 @@ func brief(s *ir.Snapshot) string {
 		}
 	}
 	for _, u := range s.Config.Upstreams {
-		fmt.Fprintf(&b, "upstream %s\n", u.Name)
+		fmt.Fprintf(&b, "upstream %s %s", u.Name, u.Protocol)
+		if u.GRPCWeb {
+			b.WriteString(" gRPC-Web")
+		}
+		b.WriteByte('\n')
 	}
 	for _, ref := range slices.Sorted(maps.Keys(s.Secrets.ByRef)) {
 		if c := s.Secrets.ByRef[ref]; c.Pair == nil {

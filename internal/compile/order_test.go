@@ -55,6 +55,14 @@ spec:
   parentRefs: [{name: gw-%d}]
   rules: [{matches: [{path: {type: PathPrefix, value: /r%d}}], backendRefs: [{name: web, port: 80}]}]
 `, i, created, i, i)
+		add(`apiVersion: gateway.networking.k8s.io/v1
+kind: GRPCRoute
+metadata: {name: r-%d, namespace: default, creationTimestamp: "%s"}
+spec:
+  parentRefs: [{name: gw-%d}, {name: gw-%d}]
+  hostnames: ["host-%d.example.com", "*.example.org"]
+  rules: [{matches: [{method: {service: a.B%d}}], backendRefs: [{name: web, port: 80}]}]
+`, i, created, (i+1)%6, (i+2)%6, i, i)
 		add(`apiVersion: hakone.dev/v1alpha1
 kind: TLSPolicy
 metadata: {name: p-%d, namespace: default, creationTimestamp: "%s"}

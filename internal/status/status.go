@@ -48,10 +48,10 @@ type Gateway struct {
 	Status gatewayv1.GatewayStatus `json:"status"`
 }
 
-// Route is the status of an HTTPRoute. It has one entry for each parentRef to a Gateway of ours.
+// Route is the status of an HTTPRoute or GRPCRoute. It has one entry for each parentRef to a Gateway of ours.
 type Route struct {
 	Object diag.Object               `json:"object"`
-	Status gatewayv1.HTTPRouteStatus `json:"status"`
+	Status gatewayv1.RouteStatus `json:"status"`
 }
 
 // Build returns the statuses. All parts of one object belong to one generation of it.
@@ -237,8 +237,8 @@ func (b *builder) addresses(g *gatewayapi.GatewayStatus) []gatewayv1.GatewayStat
 	return out
 }
 
-func (b *builder) route(r gatewayapi.RouteStatus) gatewayv1.HTTPRouteStatus {
-	var s gatewayv1.HTTPRouteStatus
+func (b *builder) route(r gatewayapi.RouteStatus) gatewayv1.RouteStatus {
+	var s gatewayv1.RouteStatus
 	for _, p := range r.Parents {
 		entry := gatewayv1.RouteParentStatus{ParentRef: p.Ref, ControllerName: gatewayv1.GatewayController(b.Controller)}
 		for _, c := range p.Conditions {

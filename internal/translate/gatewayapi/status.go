@@ -54,7 +54,7 @@ type ListenerStatus struct {
 	Conditions     []Condition `json:"conditions"`
 }
 
-// RouteStatus is an HTTPRoute with at least one parentRef to a Gateway of ours.
+// RouteStatus is an HTTPRoute or GRPCRoute with at least one parentRef to a Gateway of ours.
 type RouteStatus struct {
 	Object     diag.Object    `json:"object"`
 	Generation int64          `json:"-"`
