@@ -36,17 +36,29 @@ func (p *Plane) handle(c *listen.Conn) {
 		peer.Forward = p.opts.Forward
 	}
 	peer.Identity = clientcert.Prepare(peer.ClientCert, clientcert.Default())
-	result.Session(&l.term)
-	d := proxy.Downstream{Raw: c, TLS: result.Conn, Peer: peer, Chain: result.Chain.Name, Handshake: result.Record, ClientAuth: &result.TLS.ClientAuth, Closed: result.AfterHandshake}
+	d := proxy.Downstream{Raw: c, TLS: result.Conn, Peer: peer, Chain: result.Chain.Name, Handshake: result.Record, Admission: result.Session(&l.term), Closed: result.AfterHandshake}
 	go p.proxy.Serve(d, &l.state)
 }
 
-// refused records a connection over the listener's bound.
-func (p *Plane) refused(c *listen.Conn) {
+// refused records a connection over a bound.
+func (p *Plane) refused(c *listen.Conn, code diag.Code) {
 	p.opts.Sink.Handshake(&telemetry.Handshake{
 		Time: time.Now(), Conn: c.ID(), Side: telemetry.Downstream, Listener: c.Spec().Name, Remote: c.Remote(), Local: c.Local(),
-		Code: diag.ConnectionLimit, Detail: "the listener is at its bound of open connections",
+		Code: code, Detail: overBound(code),
 	})
+}
+
+// overBound is the sentence on a connection that was not admitted.
+func overBound(code diag.Code) string {
+	switch code {
+	case diag.OverloadMemory:
+		return "memory is at its bound"
+	case diag.OverloadConnections:
+		return "the process is at its bound of open connections"
+	case diag.OverloadAddress:
+		return "the address is at its bound of open connections"
+	}
+	return "the listener is at its bound of open connections"
 }
 
 // Connections returns how many connections a listener has open.

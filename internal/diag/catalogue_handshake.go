@@ -21,6 +21,8 @@ const (
 	TLSOnPlaintextPort Code = 1106
 	ConnectionLimit    Code = 1107
 	ClosedAfterShake   Code = 1108
+	Renegotiation      Code = 1109
+	TLSRecordFlood     Code = 1110
 )
 
 func helloCodes() []Entry {
@@ -82,6 +84,12 @@ func helloCodes() []Entry {
 		{ClosedAfterShake, "closed_after_handshake", Info, "peer closed right after the handshake without a request",
 			"The handshake succeeded and the client closed without sending a byte. curl does so when the name or a pin does not match its wish.",
 			"Compare the certificate's names with the SNI in the log line.", 0},
+		{Renegotiation, "renegotiation_refused", Error, "client began a renegotiation",
+			"The client began another handshake on its TLS 1.2 connection. Hakone never renegotiates (RFC 9325 section 3.5): each would cost us a signature and the client nothing. The connection was ended with alert 10.",
+			"If the client is honest, configure it not to renegotiate; client certificates are asked for in the first handshake.", 0},
+		{TLSRecordFlood, "tls_record_flood", Error, "client floods the connection with TLS records that carry nothing",
+			"More KeyUpdates, empty records or fragments came than --tls-idle-record-burst and --tls-idle-record-rate allow; the connection was closed.",
+			"If the client is honest, raise --tls-idle-record-burst.", 0},
 	}
 }
 

@@ -35,8 +35,10 @@ type Conn struct {
 	pending  []byte  // bytes received that Read has not yet returned
 	pooled   *[]byte // what pending lies in; given back when pending is used up
 	frame    framer  // follows the records once a ClientHello was peeked
-	attached any     // see Attach
-	watching bool    // the handshake is in progress: keep the last bytes read
+	idle     idleRecords
+	attached any    // see Attach
+	waits    func() // see OnWait
+	watching bool   // the handshake is in progress: keep the last bytes read
 	tail     [alertLen]byte
 	tailLen  int
 
@@ -117,6 +119,12 @@ func (c *Conn) Read(p []byte) (int, error) {
 		}
 		return n, nil
 	}
+	if err := c.idle.check(c.frame.seen); err != nil {
+		return 0, err
+	}
+	if c.waits != nil {
+		c.waits()
+	}
 	n, err := c.tcp.Read(p)
 	if n > 0 {
 		c.read.Add(int64(n))
@@ -144,9 +152,13 @@ func (c *Conn) watch(p []byte) {
 	c.tailLen = keep + len(p)
 }
 
+// OnWait has f called, on the goroutine that reads, before each Read that goes to the network, until
+// HandshakeDone.
+func (c *Conn) OnWait(f func()) { c.waits = f }
+
 // HandshakeDone ends the watch over the last bytes. Whoever ran the handshake calls it from the
 // goroutine that reads.
-func (c *Conn) HandshakeDone() { c.watching = false }
+func (c *Conn) HandshakeDone() { c.watching, c.waits = false, nil }
 
 // PlaintextAlert returns the description of an unencrypted fatal alert if that is what was read last
 // during the handshake. OpenSSL 3 clients that refuse a server's certificate under TLS 1.3 send one,

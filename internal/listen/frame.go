@@ -13,6 +13,7 @@ type framer struct {
 	header [headerLen]byte
 	have   int // bytes of header seen
 	left   int // bytes of the record still to come
+	seen   int // records begun since Delivered was called last
 }
 
 // limit shortens a buffer to what may be read into it now: the rest of the record, or one record of the
@@ -39,6 +40,7 @@ func (f *framer) cut(p []byte) int {
 			return n
 		}
 		f.have, f.left = 0, int(f.header[3])<<8|int(f.header[4])
+		f.seen++
 	}
 	take := min(f.left, len(p)-n)
 	f.left -= take

@@ -198,7 +198,7 @@ func FuzzPeek(f *testing.F) {
 func TestSockets(t *testing.T) {
 	conns := make(chan *Conn, 8)
 	refused := make(chan uint64, 8)
-	s := NewSet(Options{Handle: func(c *Conn) { conns <- c }, Refused: func(c *Conn) { refused <- c.ID() }, MaxConnections: 1})
+	s := NewSet(Options{Handle: func(c *Conn) { conns <- c }, Refused: func(c *Conn, _ diag.Code) { refused <- c.ID() }, MaxConnections: 1})
 	defer s.Close()
 	ctx := context.Background()
 	a := Spec{Name: "a", Address: "127.0.0.1:0", Port: 443}
@@ -226,15 +226,14 @@ func TestSockets(t *testing.T) {
 		t.Errorf("%+v, %d open", c.Spec(), s.Open("a"))
 	}
 	second, err := net.Dial("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer second.Close()
 	if id := <-refused; id == c.ID() {
 		t.Error("the wrong connection was refused")
 	}
-	if _, err := second.Read(make([]byte, 1)); err == nil {
-		t.Error("the connection over the bound was not closed")
+	if err == nil { // else it was reset before connect returned
+		defer second.Close()
+		if _, err := second.Read(make([]byte, 1)); err == nil {
+			t.Error("the connection over the bound was not closed")
+		}
 	}
 	c.Close()
 	if s.Open("a") != 0 {
@@ -290,32 +289,4 @@ func TestFaultOfOneConnection(t *testing.T) {
 	good := dial()
 	defer good.Close()
 	(<-conns).Close()
-}
-
-// TestBoundOfAllSockets keeps descriptors for other uses than clients of any listener.
-func TestBoundOfAllSockets(t *testing.T) {
-	conns, refused := make(chan *Conn, 4), make(chan string, 4)
-	s := NewSet(Options{Handle: func(c *Conn) { conns <- c }, Refused: func(c *Conn) { refused <- c.Spec().Name }, MaxTotal: 1})
-	defer s.Close()
-	p := s.Prepare(context.Background(), []Spec{{Name: "a", Address: "127.0.0.1:0"}, {Name: "b", Address: "127.0.0.1:0"}})
-	p.Commit()
-	dial := func(i int) {
-		c, err := net.Dial("tcp", p.Results[i].Addr.String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { c.Close() })
-	}
-	dial(0)
-	first := <-conns
-	dial(1)
-	if name := <-refused; name != "b" {
-		t.Errorf("%s refused", name)
-	}
-	first.Close()
-	dial(1)
-	(<-conns).Close()
-	if n := NewSet(Options{}).opts.MaxTotal; n < 1 {
-		t.Errorf("by default %d connections", n)
-	}
 }

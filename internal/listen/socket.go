@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
 // Spec says which socket is wanted. Specs are frozen once handed to a Set.
@@ -27,14 +29,23 @@ type Options struct {
 	// it closes it. It may return while the connection lives on.
 	Handle func(*Conn)
 
-	// Refused is told of a connection over the bound before it is closed. It must not block. It may
-	// be nil.
-	Refused func(*Conn)
+	// Refused is told of a connection over a bound, and which one, before it is closed. It must not
+	// block. It may be nil.
+	Refused func(*Conn, diag.Code)
 
-	MaxConnections int           // open connections per listener; default 100,000
-	MaxTotal       int           // open connections of all listeners; default three quarters of the file descriptors there may be
+	// Admission is asked for every connection within its listener's bound. Nil admits all.
+	Admission Admission
+
+	MaxConnections int           // open connections per listener; HK1107; default 100,000
 	KeepAlive      time.Duration // idle time before TCP keep-alive probes; default 60 s
 	Log            *slog.Logger  // default discards
+}
+
+// Admission bounds the connections of all listeners. Its methods are called concurrently and must not
+// block.
+type Admission interface {
+	Accept(remote netip.Addr) diag.Code // zero admits
+	Release(remote netip.Addr)          // once for each admitted connection, when it is closed
 }
 
 // Set holds the listening sockets of the process and keeps them over reconfiguration: a socket whose
@@ -43,7 +54,6 @@ type Set struct {
 	// Fixed after construction.
 	opts   Options
 	nextID atomic.Uint64
-	open   atomic.Int64 // accepted connections of all sockets not yet closed
 
 	mu      sync.Mutex // guards sockets
 	sockets map[socketKey]*socket
@@ -58,9 +68,6 @@ func NewSet(opts Options) *Set {
 	if opts.MaxConnections == 0 {
 		opts.MaxConnections = 100_000
 	}
-	if opts.MaxTotal == 0 {
-		opts.MaxTotal = maxTotal()
-	}
 	if opts.KeepAlive == 0 {
 		opts.KeepAlive = time.Minute
 	}
@@ -68,16 +75,6 @@ func NewSet(opts Options) *Set {
 		opts.Log = slog.New(slog.DiscardHandler)
 	}
 	return &Set{opts: opts, sockets: map[socketKey]*socket{}}
-}
-
-// maxTotal leaves a quarter of the process's file descriptors to upstreams, files and the admin address:
-// else clients that do nothing but connect could keep us from all of them.
-func maxTotal() int {
-	var l syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Cur > 1<<31-1 {
-		return 1<<31 - 1
-	}
-	return int(l.Cur / 4 * 3)
 }
 
 // Plan is a prepared change of a Set's sockets: new ones are bound but do not accept yet. Exactly one
@@ -263,22 +260,46 @@ func (k *socket) accept() {
 		}
 		pause = firstPause
 		c := NewConn(tcp, k.set.nextID.Add(1), k.spec.Load())
-		if mine, all := k.open.Add(1), k.set.open.Add(1); mine > int64(k.set.opts.MaxConnections) || all > int64(k.set.opts.MaxTotal) {
-			k.count(-1)
-			if k.set.opts.Refused != nil {
-				k.set.opts.Refused(c)
-			}
-			c.Close()
+		if code := k.admit(c); code != 0 {
+			k.refuse(c, code)
 			continue
 		}
-		c.OnClose(func() { k.count(-1) })
+		c.OnClose(func() { k.release(c) })
 		go k.handle(c)
 	}
 }
 
-func (k *socket) count(n int64) {
-	k.open.Add(n)
-	k.set.open.Add(n)
+// admit counts a connection, or returns the reason to refuse it.
+func (k *socket) admit(c *Conn) diag.Code {
+	if k.open.Add(1) > int64(k.set.opts.MaxConnections) {
+		k.open.Add(-1)
+		return diag.ConnectionLimit
+	}
+	if k.set.opts.Admission != nil {
+		if code := k.set.opts.Admission.Accept(c.remote.Addr()); code != 0 {
+			k.open.Add(-1)
+			return code
+		}
+	}
+	return 0
+}
+
+// release ends what admit began.
+func (k *socket) release(c *Conn) {
+	k.open.Add(-1)
+	if k.set.opts.Admission != nil {
+		k.set.opts.Admission.Release(c.remote.Addr())
+	}
+}
+
+// refuse closes a connection that was not admitted. The kernel sends RST instead of keeping the
+// remains of thousands of them in TIME_WAIT.
+func (k *socket) refuse(c *Conn, code diag.Code) {
+	if k.set.opts.Refused != nil {
+		k.set.opts.Refused(c, code)
+	}
+	_ = c.tcp.SetLinger(0)
+	c.Close()
 }
 
 // handle serves a connection. A fault that one connection's bytes provoke, in a handshake say, ends

@@ -47,6 +47,7 @@ func serverCauses() []cause {
 		{prefix: "tls: invalid signature by the client certificate", code: diag.ClientCertNoPossession, words: (*shake).aboutPossession},
 		{prefix: "tls: client certificate used with invalid signature algorithm", code: diag.ClientCertNoPossession, words: (*shake).aboutPossession},
 
+		{prefix: "tls: too many ignored records", code: diag.TLSRecordFlood, detail: "the client sent too many records that carry nothing"},
 		{prefix: "tls: client using inappropriate protocol fallback", code: diag.HandshakeFailed, detail: "the client fell back to a lower TLS version although both sides support a higher one (TLS_FALLBACK_SCSV)"},
 		{prefix: "tls: client sent unexpected early data", code: diag.HandshakeFailed, detail: "the client sent 0-RTT data, which no ticket of ours allows; its ticket comes from another server"},
 		{prefix: "tls: invalid PSK binder", code: diag.HandshakeFailed, detail: "the client offered a session ticket without knowing its secret"},
@@ -140,6 +141,9 @@ func (r *Result) AfterHandshake(err error) *telemetry.Handshake {
 	rec.Err = err.Error()
 	if n, ok := receivedAlert(err); ok {
 		rec.Code, rec.Detail = clientAlert(n, rec.Hello.SNI, r.chosen, rec.Time)
+		return &rec
+	}
+	if rec.Code, rec.Detail = misuse(err); rec.Code != 0 {
 		return &rec
 	}
 	rec.Code = diag.ClosedAfterShake

@@ -29,6 +29,7 @@ type gate struct {
 	term  atomic.Pointer[Terminator]
 	set   *listen.Set
 	done  chan *Result
+	after func(*Result)
 	wg    sync.WaitGroup
 }
 
@@ -38,6 +39,7 @@ type world struct {
 	secrets  *ir.Secrets
 	trust    *ir.Trust
 	opts     Options
+	after    func(*Result) // takes completed handshakes; nil: the gate greets and reads to the end
 }
 
 // newWorld has a listener without chains.
@@ -86,7 +88,7 @@ func keyPair(t *testing.T, p *testca.Pair) *secret.KeyPair {
 // serve opens the gate.
 func (w *world) serve(t *testing.T) *gate {
 	t.Helper()
-	g := &gate{t: t, state: NewState(nil), done: make(chan *Result, 64)}
+	g := &gate{t: t, state: NewState(nil), done: make(chan *Result, 64), after: w.after}
 	g.set = listen.NewSet(listen.Options{Handle: g.handle})
 	g.wg.Add(1) // released by the clean-up, so that handlers can add
 	plan := g.set.Prepare(context.Background(), []listen.Spec{{Name: "*:443", Address: "127.0.0.1:0", Port: 443}})
@@ -119,6 +121,10 @@ func (g *gate) handle(c *listen.Conn) {
 		return
 	}
 	defer res.Conn.Close()
+	if g.after != nil {
+		g.after(res)
+		return
+	}
 	if _, err := io.WriteString(res.Conn, "ok"); err == nil {
 		_, _ = io.Copy(io.Discard, res.Conn)
 	}

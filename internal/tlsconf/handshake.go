@@ -12,6 +12,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -39,6 +40,7 @@ type shake struct {
 	policy *policy
 	served servedPair
 	tls    *tls.Conn
+	slot   *overload.Handshake
 }
 
 // pick is called by crypto/tls when it needs the certificate.
@@ -65,12 +67,22 @@ func (t *Terminator) Handshake(c *listen.Conn) *Result {
 		Remote: c.Remote(), Local: c.Local(),
 	}}
 	t.state.index.Add(c)
-	if err := c.SetDeadline(c.Accepted().Add(t.opts.timeout())); err != nil {
+	deadline := c.Accepted().Add(t.opts.timeout())
+	if err := c.SetDeadline(deadline); err != nil {
 		return s.refuse(diag.ClosedBeforeHello, "the connection ended before it was read", err, s.close)
 	}
+	var code diag.Code
+	if s.slot, code = t.opts.Bounds.BeginHandshake(c.Remote().Addr(), s.wake); code != 0 {
+		return s.refuse(code, "too many handshakes are in progress, of this address or of all together, and none that could give way", nil, s.close)
+	}
+	defer s.slot.End()
 	if res := s.decide(); res != nil {
 		return res
 	}
+	if code = s.slot.Turn(deadline); code != 0 {
+		return s.refuse(code, "the handshake's turn to compute did not come within the handshake timeout", nil, s.close)
+	}
+	c.OnWait(s.slot.Yield)
 	c.Attach(s)
 	s.tls = tls.Server(c, s.policy.class.config)
 	err := s.tls.Handshake()
@@ -184,8 +196,15 @@ func (s *shake) noCredential(broken *ir.Credential) *Result {
 	return s.refuse(code, detail, nil, s.alert(alertInternalError))
 }
 
+// wake ends every wait for the client, so that the handshake gives way.
+func (s *shake) wake() { _ = s.conn.SetDeadline(time.Unix(1, 0)) }
+
 // refuse completes the record and ends the connection.
 func (s *shake) refuse(code diag.Code, detail string, err error, end func()) *Result {
+	if s.slot.Gone() {
+		code, detail, end = diag.OverloadHandshakes, "too many handshakes were in progress, and this one had waited longest for its client", s.close
+	}
+	s.slot.Yield() // to end politely takes time
 	s.rec.Code, s.rec.Detail = code, bounded(detail, maxKeptText)
 	if err != nil {
 		s.rec.Err = bounded(err.Error(), maxKeptText)
@@ -230,6 +249,9 @@ func (s *shake) fail(err error) *Result {
 // certificate's key, so only now its identity is recorded.
 func (s *shake) complete() *Result {
 	s.conn.HandshakeDone()
+	if s.slot.End() {
+		return s.refuse(diag.OverloadHandshakes, "", nil, s.close)
+	}
 	cs := s.tls.ConnectionState()
 	rec := s.rec
 	rec.Version, rec.Suite, rec.Group = cs.Version, cs.CipherSuite, uint16(cs.CurveID)

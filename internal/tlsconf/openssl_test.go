@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -20,10 +21,16 @@ import (
 // run runs a client program against the gate and returns everything it printed.
 func run(t *testing.T, stdin, name string, args ...string) string {
 	t.Helper()
+	return runReading(t, strings.NewReader(stdin), name, args...)
+}
+
+// runReading is run with an input that may come slowly.
+func runReading(t *testing.T, stdin io.Reader, name string, args ...string) string {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Stdin = strings.NewReader(stdin)
+	cmd.Stdin = stdin
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	_ = cmd.Run() // clients that are refused fail; what they print is judged

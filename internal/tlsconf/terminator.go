@@ -16,6 +16,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -23,6 +24,11 @@ import (
 // Options are settings of a Terminator or Originator. Zero values mean the defaults named here.
 type Options struct {
 	Timeout time.Duration // for the whole handshake, from accepting; default 10 s
+
+	// Of a Terminator: what handshakes take part in, nil for no bounds; and how many records may come
+	// after the handshake that carry nothing.
+	Bounds      *overload.Bounds
+	IdleRecords listen.IdleRecords
 }
 
 func (o Options) timeout() time.Duration {
