@@ -222,7 +222,7 @@ func (e *Encoder) add(dst []byte, j judgement, name, value []byte, sensitive boo
 	slot := &e.slots[h%slots]
 	if age := e.inserted - *slot; *slot != 0 && age < uint32(e.table.count) {
 		entry := e.table.get(age)
-		if n, v := e.table.text(entry); entry.judgement == j && string(v) == string(value) && (j.id != message.Other || j.pseudo != regular || message.EqualFold(n, name)) {
+		if n, v := e.table.text(entry); entry.judgement == j && string(v) == string(value) && (j.id != message.Other || j.pseudo != regular || string(n) == string(name) || message.EqualFold(n, name)) {
 			return appendInteger(dst, 0x80, 7, numStatic+1+age)
 		}
 	}
@@ -307,24 +307,31 @@ var (
 
 // hashField mixes name, without regard to ASCII case, and value.
 func hashField(j judgement, name, value []byte) uint64 {
-	const k0, k1 = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
 	h := uint64(j.id)<<8 | uint64(j.pseudo) | uint64(len(value))<<16
 	if j.id == message.Other && j.pseudo == regular {
-		for ; len(name) >= 8; name = name[8:] {
-			h = mix(h^(binary.LittleEndian.Uint64(name)|0x2020202020202020), k0)
-		}
-		for _, c := range name {
-			h = (h ^ uint64(c|0x20)) * k1
-		}
+		h = hashBytes(h, name, 0x2020202020202020)
 	}
-	for ; len(value) > 8; value = value[8:] {
-		h = mix(h^binary.LittleEndian.Uint64(value), k0)
+	return hashBytes(h, value, 0)
+}
+
+// hashBytes mixes the bits of b and those of or, eight bytes at a time; the last ones overlap.
+func hashBytes(h uint64, b []byte, or uint64) uint64 {
+	const k0, k1 = 0x9e3779b97f4a7c15, 0xd6e8feb86659fd93
+	n := len(b)
+	if n >= 8 {
+		for i := 0; i < n-8; i += 8 {
+			h = mix(h^(binary.LittleEndian.Uint64(b[i:])|or), k0)
+		}
+		return mix(h^(binary.LittleEndian.Uint64(b[n-8:])|or), k1)
 	}
 	var tail uint64
-	for _, c := range value {
-		tail = tail<<8 | uint64(c)
+	switch {
+	case n >= 4:
+		tail = uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<32
+	case n > 0:
+		tail = uint64(b[0]) | uint64(b[n/2])<<8 | uint64(b[n-1])<<16
 	}
-	return mix(h^tail, k1)
+	return mix(h^(tail|or), k1+uint64(n))
 }
 
 func mix(a, b uint64) uint64 {

@@ -51,25 +51,19 @@ type huffmanTables struct {
 	quick   [1 << quickBits]quick
 }
 
-// quick says which one or two symbols a run of bits begins with. bits is 0 where the first code is
-// longer than the run.
-type quick struct {
-	symbols [2]byte
-	bits    uint8 // of the first code
-	both    uint8 // of both codes; 0 if there is but one
-}
+// quick says which one or two symbols a run of bits begins with: the symbols in bits 0 to 15, how many bits
+// they take in 16 to 23, how many they are in 24 to 31. It is 0 where the first code is longer than the run.
+type quick uint32
 
-func (h *huffmanTables) look(run uint32) (q quick) {
-	sym, bits := h.one(run<<(longestCode-quickBits), quickBits)
+func (h *huffmanTables) look(run uint32) quick {
+	first, bits := h.one(run<<(longestCode-quickBits), quickBits)
 	if bits == 0 {
-		return q
+		return 0
 	}
-	q.symbols[0], q.bits = sym, bits
-	left := uint8(quickBits) - bits
-	if sym, next := h.one(run<<(longestCode-quickBits+uint32(bits))&(1<<longestCode-1), left); next > 0 {
-		q.symbols[1], q.both = sym, bits+next
+	if second, more := h.one(run<<(longestCode-quickBits+uint32(bits))&(1<<longestCode-1), quickBits-bits); more > 0 {
+		return quick(first) | quick(second)<<8 | quick(bits+more)<<16 | 2<<24
 	}
-	return q
+	return quick(first) | quick(bits)<<16 | 1<<24
 }
 
 // one decodes the code at the top of 30 bits if it is at most so long; 0 bits if it is not.
@@ -109,27 +103,22 @@ func decodeHuffman(dst, src []byte) (n int, ok bool) {
 			}
 		}
 		for have >= longestCode {
-			q := &huffman.quick[acc>>(64-quickBits)]
-			dst[n], dst[n+1] = q.symbols[0], q.symbols[1]
-			switch {
-			case q.both > 0:
-				n += 2
-				acc <<= q.both
-				have -= int(q.both)
-			case q.bits > 0:
-				n++
-				acc <<= q.bits
-				have -= int(q.bits)
-			default:
-				sym, bits := huffman.one(uint32(acc>>(64-longestCode)), longestCode)
-				if bits == 0 {
-					return 0, false
-				}
-				dst[n] = sym
-				n++
+			if q := huffman.quick[acc>>(64-quickBits)]; q != 0 {
+				bits := q >> 16 & 63
+				binary.LittleEndian.PutUint16(dst[n:], uint16(q))
+				n += int(q >> 24)
 				acc <<= bits
 				have -= int(bits)
+				continue
 			}
+			sym, bits := huffman.one(uint32(acc>>(64-longestCode)), longestCode)
+			if bits == 0 {
+				return 0, false
+			}
+			dst[n] = sym
+			n++
+			acc <<= bits
+			have -= int(bits)
 		}
 	}
 	return finishHuffman(dst, n, acc, have)
