@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -22,5 +23,31 @@ func registerLimits(f *pflag.FlagSet, l *server.Limits) {
 	f.DurationVar(&l.BodyIdleTimeout, "body-idle-timeout", 60*time.Second, "silence within a body (HK4202)")
 	f.DurationVar(&l.WriteTimeout, "write-timeout", 60*time.Second, "client takes no byte of the response (HK4204)")
 	f.DurationVar(&l.IdleTimeout, "idle-timeout", 5*time.Minute, "kept-alive connection without a request (HK4206)")
+	l.WithdrawnGrace = 30 * time.Second
+	f.Var((*grace)(&l.WithdrawnGrace), "withdrawn-grace", "what is in progress for a client whose certificate is not accepted any more (HK2304)")
 	f.DurationVar(&l.UpgradeIdle, "upgrade-idle-timeout", time.Hour, "upgraded connection without a byte (HK4207)")
 }
+
+// grace is the value of a flag whose 0 means none, which a Limits calls negative.
+type grace time.Duration
+
+// Set implements pflag.Value.
+func (g *grace) Set(text string) error {
+	d, err := time.ParseDuration(text)
+	switch {
+	case err != nil:
+		return err
+	case d < 0:
+		return errors.New("must not be negative; 0 is no grace")
+	case d == 0:
+		d = -1
+	}
+	*g = grace(d)
+	return nil
+}
+
+// String implements pflag.Value.
+func (g *grace) String() string { return max(time.Duration(*g), 0).String() }
+
+// Type implements pflag.Value.
+func (g *grace) Type() string { return "duration" }

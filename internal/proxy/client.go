@@ -17,8 +17,10 @@ type client struct {
 	rw    net.Conn // d.TLS, else d.Raw
 	state *atomic.Pointer[State]
 
-	admitted atomic.Pointer[State] // the last that admits the connection
-	current  atomic.Pointer[State] // of the last request
+	current atomic.Pointer[State] // of the last request
+
+	cutOff  atomic.Bool // withdrawn, and the grace is over: nothing goes on
+	noticed int64       // when it was found withdrawn, milliseconds since base; 0: it is not. Owned by the sweeper.
 }
 
 func (c *client) init(p *Proxy, d Downstream, state *atomic.Pointer[State]) {
@@ -35,22 +37,63 @@ func (c *client) scheme() string {
 	return "http"
 }
 
-// present returns the listener's present state, or nil if it does not admit the connection any more:
-// the listener or the chain is gone, or asks other things of clients.
+// present returns the listener's present state, or nil if the connection is to end: the listener is
+// gone, or the connection is not admitted any more.
 func (c *client) present() *State {
-	s := c.state.Load()
-	if s == nil || c.d.Chain == "" || s == c.admitted.Load() {
-		return s
+	if a := c.d.Admission; a != nil {
+		if _, ok := a.Admits(); !ok {
+			return nil
+		}
 	}
-	if !s.admits(&c.d) {
-		return nil
-	}
-	c.admitted.Store(s)
-	return s
+	return c.state.Load()
 }
 
-// orphaned reports whether the connection should end.
-func (c *client) orphaned() bool { return c.present() == nil }
+// orphaned reports whether the connection should end, as far as is known without judging it.
+func (c *client) orphaned() bool {
+	if c.state.Load() == nil {
+		return true
+	}
+	code, _ := c.withdrawn()
+	return code != 0
+}
+
+// withdrawn returns why the connection is not admitted any more, as far as is known; 0 if it is.
+func (c *client) withdrawn() (diag.Code, string) {
+	if c.d.Admission == nil {
+		return 0, ""
+	}
+	return c.d.Admission.Withdrawn()
+}
+
+// barred judges the connection and returns why nothing new is served on it, 0 if it is.
+func (c *client) barred() (diag.Code, string) {
+	if a := c.d.Admission; a != nil {
+		if code, ok := a.Admits(); !ok && code == diag.ClientCertWithdrawn {
+			_, detail := a.Withdrawn()
+			return code, detail
+		}
+	}
+	return 0, ""
+}
+
+// overdue is for the sweeper: it reports whether the connection was withdrawn, and the grace is over
+// for what is in progress on it. From then on left is true of its exchanges.
+func (c *client) overdue() bool {
+	code, _ := c.withdrawn()
+	now := c.p.now()
+	switch {
+	case code != diag.ClientCertWithdrawn:
+		c.noticed = 0
+		return false
+	case c.noticed == 0:
+		c.noticed = max(now, 1)
+	}
+	if now-c.noticed < c.p.limits.WithdrawnGrace.Milliseconds() {
+		return false
+	}
+	c.cutOff.Store(true)
+	return true
+}
 
 // latest returns the listener's present state; that of the last request, if there was one, where the
 // present one does not admit the connection.

@@ -102,11 +102,18 @@ func (x *exchange) id(fresh func([]byte) []byte) []byte {
 	return x.ID
 }
 
-// fail notes why the exchange did not go as asked. The first reason stands.
+// fail notes why the exchange did not go as asked. The first reason stands; what fails on a connection
+// that was cut off fails because of that.
 func (x *exchange) fail(code diag.Code, detail string) {
-	if x.access.Code == 0 {
-		x.access.Code, x.access.Detail = code, detail
+	if x.access.Code != 0 {
+		return
 	}
+	if x.client.cutOff.Load() {
+		if c, d := x.client.withdrawn(); c != 0 {
+			code, detail = c, d
+		}
+	}
+	x.access.Code, x.access.Detail = code, detail
 }
 
 // replay is what has been received of a request's body: it is sent in one write with the head, and

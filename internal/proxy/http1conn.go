@@ -202,12 +202,18 @@ func (c *conn) refuseHead(h *http1Client, err error) {
 
 // look is the sweeper's look at the connection.
 func (c *conn) look(v int64) {
-	if waitOf(v) == waitIdle && c.orphaned() {
+	switch {
+	case waitOf(v) == waitIdle && c.orphaned():
 		c.watch.expire(v, endDrain)
-		return
+	case c.overdue():
+		c.watch.expire(v, endGone)
+	default:
+		c.task.look(v)
 	}
-	c.task.look(v)
 }
+
+// left is true once nothing may go on.
+func (c *conn) left() bool { return c.cutOff.Load() }
 
 // drain ends the wait for a request.
 func (c *conn) drain() {

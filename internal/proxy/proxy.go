@@ -9,7 +9,6 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
-	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -27,6 +26,10 @@ type Limits struct {
 	KeepAliveIdle time.Duration // between requests; HK4206; default 60 s
 	UpstreamIdle  time.Duration // between bytes of an answer; HK4203; default 5 min
 	UpgradeIdle   time.Duration // without a byte either way on a tunnel; HK4207; default 1 h
+
+	// WithdrawnGrace is how long what is in progress may go on when its connection was withdrawn; HK2304;
+	// default 30 s, a negative one cuts at once.
+	WithdrawnGrace time.Duration
 
 	MaxRequests    int   // per connection; default 0: unbounded
 	MaxRequestBody int64 // bytes; HK4010; default 0: unbounded
@@ -47,6 +50,7 @@ func (l Limits) withDefaults() Limits {
 	d(&l.KeepAliveIdle, time.Minute)
 	d(&l.UpstreamIdle, 5*time.Minute)
 	d(&l.UpgradeIdle, time.Hour)
+	d(&l.WithdrawnGrace, 30*time.Second)
 	if l.Request.HeadBytes == 0 {
 		l.Request.HeadBytes = http1.DefaultHeadBytes
 	}
@@ -115,9 +119,8 @@ type Downstream struct {
 	Chain     string               // name of the chain that TLS was terminated for; "" for plain HTTP
 	Handshake *telemetry.Handshake // frozen; nil for plain HTTP
 
-	// ClientAuth is what was asked of the client; nil for plain HTTP. When the chain comes to ask for
-	// something else, the connection ends after the answer at hand.
-	ClientAuth *ir.ClientAuth
+	// Admission says whether the connection may go on; nil for plain HTTP, which always may.
+	Admission Admission
 
 	// Closed makes the record of a client that ended the connection, with the error given, before its
 	// first request. It may be nil.

@@ -20,6 +20,10 @@ var errInterrupted = errors.New("interrupted")
 func (x *exchange) handle() {
 	req := x.Request
 	x.access.Authority, x.access.Path = req.Authority, req.Path // before filters change them
+	if code, detail := x.client.barred(); code != 0 {
+		x.refuse(code, detail)
+		return
+	}
 	if m := string(req.Method); m == "CONNECT" || m == "TRACE" {
 		x.refuse(diag.MethodNotSupported, "method "+m+" is not forwarded")
 		return

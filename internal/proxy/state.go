@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"slices"
-
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/ir"
@@ -31,15 +29,13 @@ type Wiring struct {
 type State struct {
 	Index    *route.Index
 	standard []filter.Filter
-	chains   map[string]*route.Entry
 }
 
 // Compile prepares a listener. What cannot be built becomes a fault of its route or backend, which
 // then refuses; it does not stop the others.
 func (p *Proxy) Compile(l *ir.Listener, w Wiring) *State {
-	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard, chains: make(map[string]*route.Entry)}
+	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard}
 	for _, e := range s.Index.Entries {
-		s.chains[e.Chain.Name] = e
 		e.Table.Routes(func(r *route.Route) {
 			for i := range r.Backends {
 				link(&r.Backends[i], w.Upstreams)
@@ -66,20 +62,4 @@ func link(b *route.Backend, upstreams map[string]*upstream.Upstream) {
 	default:
 		b.Upstream = u
 	}
-}
-
-// admits reports whether a connection may go on under s: its chain is still there and asks of clients
-// what it asked when the connection was accepted. A raised floor alone ends nothing; who had to show a
-// certificate, or has to now, comes again.
-func (s *State) admits(d *Downstream) bool {
-	e := s.chains[d.Chain]
-	if e == nil || d.ClientAuth == nil {
-		return e != nil
-	}
-	t := e.TLS(d.Peer.SNI)
-	if t == nil {
-		return false
-	}
-	was, is := d.ClientAuth, &t.ClientAuth
-	return was.Mode == is.Mode && was.Trust == is.Trust && slices.Equal(was.SANs, is.SANs) && slices.Equal(was.SPKI, is.SPKI) && slices.Equal(was.Hashes, is.Hashes)
 }

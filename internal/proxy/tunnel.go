@@ -47,6 +47,8 @@ func (x *exchange) tunnel() error {
 	x.access.BytesReceived, x.access.BytesSent = up.Load(), down.Load()
 	if x.task.watch.why() == endTime {
 		x.fail(diag.UpgradeIdle, "nothing moved on the upgraded connection for "+p.limits.UpgradeIdle.String())
+	} else if x.client.cutOff.Load() {
+		x.fail(diag.ClientCertWithdrawn, "") // fail has the words
 	}
 	x.task.watch.disarm()
 	x.task.watch.recover()

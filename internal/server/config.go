@@ -79,6 +79,7 @@ type Limits struct {
 	WriteTimeout      time.Duration
 	IdleTimeout       time.Duration
 	UpgradeIdle       time.Duration
+	WithdrawnGrace    time.Duration // negative: none
 	RequestsPerConn   int
 }
 
