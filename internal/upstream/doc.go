@@ -7,7 +7,7 @@
 // (architecture, invariant 4). Endpoints and TLS material are replaced in place; the pools of
 // endpoints that stay are not touched.
 //
-// It refuses to know HTTP: it hands out connections on which nothing is outstanding, and takes them
-// back when the caller says that the exchange ended cleanly. Begin reading at Registry, then
-// Upstream.Get.
+// It refuses to know requests: it hands out connections on which nothing is outstanding, or of HTTP/2
+// connections, which many requests share, slots for one stream each; and takes them back when the caller
+// says that the exchange ended. Begin reading at Registry, then Upstream.Get; HTTP/2 is in share.go.
 package upstream

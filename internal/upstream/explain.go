@@ -55,7 +55,9 @@ func (c *Conn) explainHTTP2(e *Error) bool {
 	var reset *mux.ResetError
 	var fault *http2.Error
 	switch {
-	case errors.As(e.Err, &fault):
+	case errors.As(e.Err, &fault) && fault.Stream == 0 && fault.HTTP2 == http2.NoError: // no fault, but too late
+		e.Code, e.Detail = diag.UpstreamReset, fmt.Sprintf("the connection to %s was ended here: %s (%s)", who, fault.Detail, fault.Code)
+	case fault != nil:
 		e.Code, e.Detail = diag.UpstreamGoAway, fmt.Sprintf("%s broke the rules of HTTP/2: %s (%s)", who, fault.Detail, fault.Code)
 		if fault.Code >= diag.UpstreamConnectRefused && fault.Code <= diag.UpstreamRequestLimit {
 			e.Code, e.Detail = fault.Code, who+" sent a malformed answer: "+fault.Detail

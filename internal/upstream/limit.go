@@ -7,7 +7,6 @@ import (
 	"sync/atomic"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
-	"github.com/hakone-gateway/hakone/internal/http2/mux"
 )
 
 // limiter bounds the connections of an upstream, idle ones included, and the requests that wait for
@@ -27,9 +26,8 @@ type limiter struct {
 // waiter is a request in the queue and what it can use beside a permit and a connection on which nothing
 // is outstanding.
 type waiter struct {
-	shared bool      // a slot of an HTTP/2 connection
-	host   string    // made for this TLS server name; "" where that does not matter
-	not    *mux.Conn // other than this one
+	shared bool   // a slot of an HTTP/2 connection
+	host   string // made for this TLS server name; "" where that does not matter
 	out    chan handed
 }
 
@@ -147,7 +145,7 @@ func (l *limiter) hand(c *Conn) bool {
 func (l *limiter) handSlot(t *trunk) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.IndexFunc(l.waiting, func(w *waiter) bool { return w.shared && w.host == t.conn.host && w.not != t.mux })
+	i := slices.IndexFunc(l.waiting, func(w *waiter) bool { return w.shared && w.host == t.conn.host })
 	if i < 0 {
 		return false
 	}

@@ -92,8 +92,8 @@ func NewRegistry(opt Options) *Registry {
 	return r
 }
 
-// millis is the clock of HTTP/2 connections.
-func (r *Registry) millis() int64 { return time.Since(r.began).Milliseconds() }
+// millis is the clock of HTTP/2 connections, which take 0 for no time.
+func (r *Registry) millis() int64 { return time.Since(r.began).Milliseconds() + 1 }
 
 // spawn runs f on a goroutine that Close waits for. It returns false after Close.
 func (r *Registry) spawn(f func()) bool {

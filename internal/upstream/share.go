@@ -9,17 +9,17 @@ import (
 
 // speak says which protocol a request is given: HTTP/1.1, HTTP/2, or UpstreamAuto where ALPN decides.
 func (u *Upstream) speak(q *Query) ir.UpstreamProtocol {
-	switch u.Settings.Protocol {
-	case ir.UpstreamHTTP2:
+	switch {
+	case u.only1:
+		return ir.UpstreamHTTP1
+	case u.Settings.Protocol == ir.UpstreamHTTP2:
 		return ir.UpstreamHTTP2
-	case ir.UpstreamAuto:
-		if u.Settings.TLS != nil && !q.HTTP1 {
-			return ir.UpstreamAuto
-		}
-	case ir.UpstreamSame:
-		if q.HTTP2 && !q.HTTP1 {
-			return ir.UpstreamHTTP2
-		}
+	case q.HTTP1:
+		return ir.UpstreamHTTP1
+	case u.Settings.Protocol == ir.UpstreamAuto:
+		return ir.UpstreamAuto
+	case q.HTTP2:
+		return ir.UpstreamHTTP2
 	}
 	return ir.UpstreamHTTP1
 }
@@ -74,7 +74,7 @@ func (u *Upstream) shared(ctx context.Context, e *Endpoint, t *originator, q *Qu
 			return u.from(ctx, e, t, q, speak)
 		}
 		g := e.group(q.Host)
-		k := &ticket{not: q.NotConn, out: make(chan outcome, 1)}
+		k := &ticket{out: make(chan outcome, 1)}
 		how := g.join(u, k, false)
 		if how == mustQueue {
 			c, err := u.permit(ctx, t, q, speak)
@@ -143,7 +143,7 @@ func (u *Upstream) dialled(g *trunks, e *Endpoint, c *Conn, tr *trunk, err *Erro
 	g.dialing--
 	switch {
 	case tr != nil:
-		tr.group = g
+		tr.group.Store(g)
 		g.add(tr)
 	case c != nil:
 		if len(g.queue) > 0 {
@@ -173,7 +173,7 @@ func (u *Upstream) publish(e *Endpoint, tr *trunk) {
 			g.mu.Unlock()
 			continue
 		}
-		tr.group = g
+		tr.group.Store(g)
 		g.add(tr)
 		g.mu.Unlock()
 		tr.published()

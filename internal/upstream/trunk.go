@@ -31,7 +31,7 @@ type trunk struct {
 	most int32  // slots that the pool's settings allow, whatever the peer does
 	uses uint64 // slots that may ever be lent; 0: no bound
 
-	group *trunks // fixed when published
+	group atomic.Pointer[trunks] // nil until published
 
 	state     atomic.Uint64
 	slots     atomic.Int32 // slots that there are now
@@ -180,7 +180,7 @@ func (t *trunk) published() {
 	t.serve()
 	select {
 	case <-t.done: // perhaps before the group had it
-		t.group.remove(t)
+		t.group.Load().remove(t)
 	default:
 	}
 	if t.conn.Endpoint.gone.Load() || t.conn.material != t.conn.up.tls.Load().num {
@@ -214,8 +214,8 @@ func (t *trunk) end() {
 // finish forgets the connection and gives its permit back.
 func (t *trunk) finish() {
 	t.over.Do(func() {
-		if t.group != nil {
-			t.group.remove(t)
+		if g := t.group.Load(); g != nil {
+			g.remove(t)
 		}
 		t.conn.Endpoint.open.Add(-1)
 		t.conn.up.limit.release()
@@ -258,7 +258,7 @@ func (t *trunk) lent() int32 { return int32(t.state.Load() & slotMask) }
 
 // serve gives free slots to those who wait.
 func (t *trunk) serve() {
-	g, u := t.group, t.conn.up
+	g, u := t.group.Load(), t.conn.up
 	for g.waiting.Load() > 0 && g.hand(t) {
 	}
 	for u.limit.pending.Load() > 0 && u.limit.handSlot(t) {

@@ -37,7 +37,6 @@ type trunks struct {
 
 // ticket is a request that waits for a connection that is being made.
 type ticket struct {
-	not *mux.Conn
 	out chan outcome // has room for one and is sent to once
 }
 
@@ -103,15 +102,14 @@ func (g *trunks) reserve(material uint32, not *mux.Conn) (t *trunk, before uint6
 func (g *trunks) hand(t *trunk) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	i := slices.IndexFunc(g.queue, func(k *ticket) bool { return k.not != t.mux })
-	if i < 0 || t.conn.material != t.conn.up.tls.Load().num {
+	if len(g.queue) == 0 || t.conn.material != t.conn.up.tls.Load().num {
 		return false
 	}
 	before, ok := t.reserve()
 	if !ok {
 		return false
 	}
-	g.pop(i).out <- outcome{trunk: t, used: before >= slotOnce}
+	g.pop(0).out <- outcome{trunk: t, used: before >= slotOnce}
 	return true
 }
 

@@ -21,6 +21,7 @@ type Upstream struct {
 	registry *Registry
 	key      string
 	pool     ir.Pool // with defaults filled in
+	only1    bool    // HTTP/1.1 is spoken whatever the client speaks
 	limit    limiter
 	active   atomic.Int32 // requests in progress, where Pool.MaxRequests bounds them
 
@@ -58,6 +59,13 @@ func newUpstream(r *Registry, key string, settings *ir.Upstream) *Upstream {
 	u := &Upstream{
 		Name: settings.Name, Settings: settings, registry: r, key: key, pool: p,
 		byAddr: make(map[string]*Endpoint), lookups: make(map[string]*lookup), resolved: make(chan struct{}),
+	}
+	switch settings.Protocol {
+	case ir.UpstreamHTTP2, ir.UpstreamSame:
+	case ir.UpstreamAuto:
+		u.only1 = settings.TLS == nil
+	default:
+		u.only1 = true
 	}
 	u.limit.max, u.limit.maxPending = int32(min(p.MaxConnections, math.MaxInt32/2)), p.MaxPendingRequests
 	u.set.Store(&set{})
@@ -102,7 +110,7 @@ type Query struct {
 	HTTP1 bool // asks for HTTP/1.1, for an upgrade, where the upstream's protocol is not declared
 
 	Fresh       bool      // no kept connection in HTTP/1.1, after one has died
-	NotConn     *mux.Conn // not this one: it took no stream, or has ended
+	NotConn     *mux.Conn // not this one, which took no stream or has ended, unless it has room again while there is no other
 	NotEndpoint *Endpoint // another endpoint if there is one
 
 	Until time.Time // unless zero, ends all waiting
@@ -279,7 +287,7 @@ func (u *Upstream) permit(ctx context.Context, t *originator, q *Query, speak ir
 				return h.trunk.lease(q, h.used), nil
 			}
 		}
-		h, err := u.limit.acquire(ctx, u, &waiter{shared: speak != ir.UpstreamHTTP1, host: q.Host, not: q.NotConn}, look)
+		h, err := u.limit.acquire(ctx, u, &waiter{shared: speak != ir.UpstreamHTTP1, host: q.Host}, look)
 		switch {
 		case err != nil:
 			return nil, err

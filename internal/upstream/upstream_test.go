@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -509,12 +510,17 @@ func TestWeights(t *testing.T) {
 // plainTLS is TLS material for tests: it trusts anybody.
 type plainTLS struct{ name string }
 
-func (p *plainTLS) Handshake(ctx context.Context, conn net.Conn, host string, _ ir.UpstreamProtocol) (*tls.Conn, *telemetry.Handshake) {
-	tc := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: host})
+func (p *plainTLS) Handshake(ctx context.Context, conn net.Conn, host string, speak ir.UpstreamProtocol) (*tls.Conn, *telemetry.Handshake) {
+	offer := map[ir.UpstreamProtocol][]string{ir.UpstreamHTTP2: {"h2"}, ir.UpstreamAuto: {"h2", "http/1.1"}}[speak]
+	tc := tls.Client(conn, &tls.Config{InsecureSkipVerify: true, ServerName: host, NextProtos: offer})
 	if err := tc.HandshakeContext(ctx); err != nil {
-		return nil, &telemetry.Handshake{Code: diag.UpstreamTLSFailed, Err: err.Error()}
+		code := diag.UpstreamTLSFailed
+		if strings.Contains(err.Error(), "no application protocol") {
+			code = diag.UpstreamNoHTTP2
+		}
+		return nil, &telemetry.Handshake{Code: code, Err: err.Error()}
 	}
-	return tc, &telemetry.Handshake{}
+	return tc, &telemetry.Handshake{ALPN: tc.ConnectionState().NegotiatedProtocol}
 }
 func (p *plainTLS) ReadError(error) (diag.Code, string, bool) { return 0, "", false }
 
