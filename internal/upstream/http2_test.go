@@ -29,6 +29,7 @@ type script struct {
 	begin    func(*talk)         // is called after SETTINGS
 	talks    chan *talk          // connections whose preface came
 	ended    chan error          // why reading from each connection ended
+	deaf     bool                // PING is not answered
 	goaways  atomic.Int32        // that were received
 	opened   atomic.Int32        // requests
 	most     atomic.Int32        // requests at once on one connection
@@ -112,7 +113,7 @@ func (s *script) serve(c net.Conn) error {
 				k.do(func(fr *http2.Framer) { _ = fr.WriteSettingsAck() })
 			}
 		case *http2.PingFrame:
-			if !f.IsAck() {
+			if !f.IsAck() && !s.deaf {
 				k.do(func(fr *http2.Framer) { _ = fr.WritePing(true, f.Data) })
 			}
 		case *http2.GoAwayFrame:
@@ -685,6 +686,34 @@ func TestExplain(t *testing.T) {
 		if e := c.Explain(tt.err); e.Code != tt.code {
 			t.Errorf("%v explained as %v", tt.err, e)
 		}
+	}
+}
+
+// TestKeepAlive ends a connection whose peer is silent and does not answer PING.
+func TestKeepAlive(t *testing.T) {
+	s := play(t, &script{deaf: true})
+	r := NewRegistry(Options{HTTP2: mux.Limits{PingInterval: time.Millisecond, PingTimeout: time.Millisecond}})
+	defer r.Close()
+	u := r.Acquire(&ir.Upstream{Name: "u", Protocol: ir.UpstreamHTTP2})
+	u.SetEndpoints([]ir.Endpoint{s.endpoint()})
+	l := mustGet(t, u, Query{})
+	failed := make(chan error, 1)
+	go func() {
+		_, err := ask(l)
+		failed <- err
+	}()
+	eventually(t, "the connection ends", func() bool {
+		r.sweep(time.Now().UnixNano())
+		return l.H2.Available() == 0
+	})
+	if e := l.Explain(<-failed); e.Code != diag.UpstreamReset || !strings.Contains(e.Detail, diag.HTTP2PingTimeout.String()) {
+		t.Errorf("explained as %v", e)
+	}
+	l.Close()
+	if c := mustGet(t, u, Query{}); c.H2 == l.H2 {
+		t.Error("a dead connection was lent")
+	} else {
+		c.Close()
 	}
 }
 
