@@ -46,7 +46,9 @@ func (s *story) write(w io.Writer) {
 	for _, r := range s.Requests {
 		fmt.Fprintf(w, "%s  %s %s://%s%s  (request %s)\n", text(r, "ts"), text(r, "method"), text(r, "scheme"), text(r, "host"), text(r, "target"), text(r, "id"))
 		row(w, "route", joined(text(r, "route"), text(r, "origin")))
-		row(w, "upstream", joined(text(r, "upstream"), text(r, "endpoint")))
+		row(w, "upstream", joined(text(r, "upstream"), text(r, "endpoint"), text(r, "upstream_proto"), worded("", text(r, "attempts"), " attempts")))
+		row(w, "protocol", joined(text(r, "proto"), worded("stream ", text(r, "stream"), "")))
+		row(w, "gRPC", worded("status ", text(r, "grpc_status"), ""))
 		row(w, "answer", fmt.Sprintf("%s after %s ms, %s bytes", text(r, "status"), text(r, "dur_ms"), or(text(r, "bytes_out"), "0")))
 		if text(r, "code") != "" {
 			row(w, "because", text(r, "code")+" "+text(r, "reason")+": "+text(r, "detail"))
@@ -97,6 +99,14 @@ func joined(parts ...string) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// worded puts words around what is there.
+func worded(before, s, after string) string {
+	if s == "" {
+		return ""
+	}
+	return before + s + after
 }
 
 func or(s, other string) string {

@@ -37,6 +37,9 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	b = appendField(b, "chain", a.Chain)
 	b = appendAddress(b, "client", a.Remote)
 	b = appendField(b, "proto", a.Proto)
+	if a.Stream != 0 {
+		b = appendInt(b, "stream", int64(a.Stream))
+	}
 	b = appendField(b, "scheme", a.Scheme)
 	b = appendField(b, "method", a.Method)
 	b = appendField(b, "host", a.Authority)
@@ -46,6 +49,9 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	}
 	b = appendInt(b, "status", int64(a.Status))
 	b = e.reason(b, a.Code, a.Detail)
+	if a.GRPC && a.GRPCStatus >= 0 {
+		b = appendInt(b, "grpc_status", int64(a.GRPCStatus))
+	}
 	b = appendField(b, "flags", a.Flags)
 	b = appendInt(b, "bytes_in", a.BytesReceived)
 	b = appendInt(b, "bytes_out", a.BytesSent)
@@ -54,6 +60,10 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	b = appendField(b, "origin", a.Origin)
 	b = appendField(b, "upstream", a.Upstream)
 	b = appendField(b, "endpoint", a.Endpoint)
+	b = appendField(b, "upstream_proto", a.UpstreamProto)
+	if a.Attempts > 1 {
+		b = appendInt(b, "attempts", int64(a.Attempts))
+	}
 	if a.UpstreamTime > 0 {
 		b = appendMillis(b, "upstream_ms", a.UpstreamTime)
 	}

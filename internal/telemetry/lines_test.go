@@ -38,10 +38,15 @@ func TestRequestLines(t *testing.T) {
 	refused.UserAgent = []byte("a\"\n\x1b[31m\xff é")
 	failed := sampleAccess()
 	failed.Status, failed.Code, failed.Detail = 503, diag.UpstreamConnectRefused, "connection refused by 127.0.0.1:8000"
+	rpc := sampleAccess()
+	rpc.Proto, rpc.Stream, rpc.UpstreamProto, rpc.Attempts, rpc.GRPC, rpc.GRPCStatus = "HTTP/2", 5, "HTTP/2", 2, true, 14
 	e := newEncoder()
 	for _, c := range []struct {
 		name, got, want string
 	}{
+		{"envoy gRPC", string(e.requestText(nil, rpc, false)), `[2026-01-02T15:04:05.067Z] "GET /get?q=1 HTTP/2" 200 - 0 1024 12 3 "-" "curl/8" "6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de" "a.test" "127.0.0.1:8000" grpc_status=Unavailable attempts=2 stream=5 upstream_protocol=HTTP/2`},
+		{"istio gRPC", string(e.requestText(nil, rpc, true)), `[2026-01-02T15:04:05.067Z] "GET /get?q=1 HTTP/2" 200 - via_upstream - "-" 0 1024 12 3 "-" "curl/8" "6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de" "a.test" "127.0.0.1:8000" httpbin.default:8000 - 127.0.0.1:8443 192.0.2.1:5000 a.test ns/r/rule-0 grpc_status=Unavailable attempts=2 stream=5 upstream_protocol=HTTP/2`},
+		{"json gRPC", string(e.requestJSON(nil, rpc)), `{"ts":"2026-01-02T15:04:05.067Z","kind":"request","id":"6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de","conn":7,"listener":"*:443","chain":"ns/gw/https","client":"192.0.2.1:5000","proto":"HTTP/2","stream":5,"scheme":"https","method":"GET","host":"a.test","target":"/get?q=1","status":200,"grpc_status":14,"bytes_in":0,"bytes_out":1024,"dur_ms":12.345,"route":"ns/r/rule-0","origin":"HTTPRoute ns/r spec.rules[0]","upstream":"httpbin.default:8000","endpoint":"127.0.0.1:8000","upstream_proto":"HTTP/2","attempts":2,"upstream_ms":3.000,"user_agent":"curl/8","sni":"a.test","tls":"1.3","cipher":"TLS_AES_128_GCM_SHA256","group":"X25519"}`},
 		{"json", string(e.requestJSON(nil, sampleAccess())), `{"ts":"2026-01-02T15:04:05.067Z","kind":"request","id":"6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de","conn":7,"listener":"*:443","chain":"ns/gw/https","client":"192.0.2.1:5000","proto":"HTTP/1.1","scheme":"https","method":"GET","host":"a.test","target":"/get?q=1","status":200,"bytes_in":0,"bytes_out":1024,"dur_ms":12.345,"route":"ns/r/rule-0","origin":"HTTPRoute ns/r spec.rules[0]","upstream":"httpbin.default:8000","endpoint":"127.0.0.1:8000","upstream_ms":3.000,"user_agent":"curl/8","sni":"a.test","tls":"1.3","cipher":"TLS_AES_128_GCM_SHA256","group":"X25519"}`},
 		{"envoy", string(e.requestText(nil, sampleAccess(), false)), `[2026-01-02T15:04:05.067Z] "GET /get?q=1 HTTP/1.1" 200 - 0 1024 12 3 "-" "curl/8" "6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de" "a.test" "127.0.0.1:8000"`},
 		{"istio", string(e.requestText(nil, sampleAccess(), true)), `[2026-01-02T15:04:05.067Z] "GET /get?q=1 HTTP/1.1" 200 - via_upstream - "-" 0 1024 12 3 "-" "curl/8" "6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de" "a.test" "127.0.0.1:8000" httpbin.default:8000 - 127.0.0.1:8443 192.0.2.1:5000 a.test ns/r/rule-0`},
@@ -119,7 +124,10 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 	a := sampleAccess()
 	a.UserAgent = []byte("é\xff")
 	b := make([]byte, 0, 4096)
+	rpc := sampleAccess()
+	rpc.Stream, rpc.Attempts, rpc.GRPC, rpc.GRPCStatus = 5, 2, true, 14
 	for name, f := range map[string]func(){
+		"gRPC":  func() { b = e.requestText(b[:0], rpc, true) },
 		"json":  func() { b = e.requestJSON(b[:0], a) },
 		"envoy": func() { b = e.requestText(b[:0], a, false) },
 		"istio": func() { b = e.requestText(b[:0], a, true) },

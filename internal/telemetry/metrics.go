@@ -22,6 +22,8 @@ type Sources struct {
 	Withdrawn   func() map[string]int // downstream connections withdrawn since the start (HK2304), by listener
 	Upstreams   func() []UpstreamCounters
 	Config      func() ConfigState
+	Overload    func() OverloadState
+	HTTP2       func() []HTTP2State
 }
 
 // ConfigState is what became of the configuration that was read last, whether or not it changed what
@@ -61,6 +63,7 @@ type Metrics struct {
 	failures   *prometheus.CounterVec
 	refused    *prometheus.CounterVec
 	applies    *prometheus.CounterVec
+	retries    *prometheus.CounterVec
 	dropped    atomic.Pointer[func() uint64]
 }
 
@@ -78,6 +81,7 @@ func NewMetrics(s Sources) *Metrics {
 		failures: counter("hakone_tls_handshake_failures_total", "TLS handshakes and connections refused, by reason (hakone explain CODE).", "listener", "side", "code"),
 		refused:  counter("hakone_http_responses_refused_total", "Requests refused or failed, by reason (hakone explain CODE).", "listener", "code"),
 		applies:  counter("hakone_config_applies_total", "Generations applied, by whether every listener took it.", "result"),
+		retries:  counter("hakone_upstream_retries_total", "Requests sent again after a failed attempt.", "upstream"),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "hakone_build_info", Help: "The running release.", ConstLabels: prometheus.Labels{"version": s.Version}})
 	info.Set(1)
@@ -88,7 +92,7 @@ func NewMetrics(s Sources) *Metrics {
 		}
 		return 0
 	})
-	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, info, dropped, newStateCollector(m, s),
+	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, m.retries, info, dropped, newStateCollector(m, s), newOverloadCollector(s),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -121,8 +125,23 @@ func (m *Metrics) Applied(g *ir.Generation, results []ir.ListenerResult) {
 		}
 	}
 	m.applies.WithLabelValues(result).Inc()
-	if old := m.snapshot.Swap(g); old == nil || old.Snapshot.Config != g.Snapshot.Config {
-		m.routes.retain(g.Snapshot.Config)
+	old := m.snapshot.Swap(g)
+	if old != nil && old.Snapshot.Config == g.Snapshot.Config {
+		return
+	}
+	m.routes.retain(g.Snapshot.Config)
+	if old == nil {
+		return
+	}
+	gone := map[string]bool{}
+	for _, u := range old.Snapshot.Config.Upstreams {
+		gone[u.Name] = true
+	}
+	for _, u := range g.Snapshot.Config.Upstreams {
+		delete(gone, u.Name)
+	}
+	for name := range gone {
+		m.retries.DeleteLabelValues(name)
 	}
 }
 
@@ -140,6 +159,12 @@ func (m *Metrics) access(a *Access) {
 		r = m.routes.get(a.Listener, others, others)
 	}
 	r.observe(a.Status, a.Duration)
+	if a.GRPC {
+		r.grpc[grpcIndex(a.GRPCStatus)].Add(1)
+	}
+	if a.Attempts > 1 && a.Upstream != "" {
+		m.retries.WithLabelValues(a.Upstream).Add(float64(a.Attempts - 1))
+	}
 	if a.Code != 0 {
 		m.refused.WithLabelValues(a.Listener, a.Code.String()).Inc()
 	}

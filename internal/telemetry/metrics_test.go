@@ -55,7 +55,7 @@ func TestConfigMetrics(t *testing.T) {
 func described(m *Metrics) map[string]string {
 	ch := make(chan *prometheus.Desc)
 	go func() { m.registry.Describe(ch); close(ch) }()
-	name, labels := regexp.MustCompile(`fqName: "(hakone_[a-z_]+)"`), regexp.MustCompile(`variableLabels: \{([^}]*)\}`)
+	name, labels := regexp.MustCompile(`fqName: "(hakone_[a-z0-9_]+)"`), regexp.MustCompile(`variableLabels: \{([^}]*)\}`)
 	constant := regexp.MustCompile(`constLabels: \{([a-z]*)`)
 	out := map[string]string{}
 	for d := range ch {
@@ -79,7 +79,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		t.Fatalf("only %v", registered)
 	}
 	documented := map[string]string{}
-	for _, row := range regexp.MustCompile("(?m)^\\| `(hakone_[a-z_]+)` \\| [a-z]+ \\| ([^|]*) \\|").FindAllStringSubmatch(string(b), -1) {
+	for _, row := range regexp.MustCompile("(?m)^\\| `(hakone_[a-z0-9_]+)` \\| [a-z]+ \\| ([^|]*) \\|").FindAllStringSubmatch(string(b), -1) {
 		documented[row[1]] = strings.ReplaceAll(strings.NewReplacer("`", "", ",", "", "–", "").Replace(row[2]), "  ", " ")
 	}
 	for name, labels := range registered {
@@ -93,7 +93,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 	}
 	rules := strings.Count(string(b), "- alert: ")
-	for _, name := range regexp.MustCompile(`hakone_[a-z_]+`).FindAllString(string(b), -1) {
+	for _, name := range regexp.MustCompile(`hakone_[a-z0-9_]+`).FindAllString(string(b), -1) {
 		base := strings.TrimSuffix(strings.TrimSuffix(strings.TrimSuffix(name, "_bucket"), "_count"), "_sum")
 		if _, ok := registered[base]; !ok && !strings.HasSuffix(name, "_") {
 			t.Errorf("%s is no metric", name)

@@ -28,6 +28,7 @@ type Recorder struct {
 	ring  *ring
 	names *names
 	codes *codes
+	shed  sample
 }
 
 // NewRecorder returns a Recorder. Run drives its logs.
@@ -74,10 +75,14 @@ func (r *Recorder) Access(a *Access) {
 	}
 }
 
-// Handshake takes a handshake, which nobody changes any more.
+// Handshake takes a handshake, which nobody changes any more. Of connections that were shed all are
+// counted, and twenty a second logged.
 func (r *Recorder) Handshake(h *Handshake) {
 	if r.opt.Metrics != nil {
 		r.opt.Metrics.handshake(h, r.names)
+	}
+	if !r.shed.pass(h) {
+		return
 	}
 	if r.opt.Log != nil {
 		r.opt.Log.Handshake(h)

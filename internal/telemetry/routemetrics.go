@@ -30,6 +30,7 @@ type RouteMetrics struct {
 	classes [6]atomic.Uint64
 	buckets [bounds + 1]atomic.Uint64
 	nanos   atomic.Uint64
+	grpc    [grpcCodes + 1]atomic.Uint64
 	_       [64]byte
 }
 
@@ -114,16 +115,19 @@ type routeCollector struct {
 	routes   *routes
 	requests *prometheus.Desc
 	duration *prometheus.Desc
+	grpc     *prometheus.Desc
 }
 
 func newRouteCollector() *routeCollector {
-	labels := []string{"listener", "host", "route"}
+	labels := []string{"listener", "host", "route"} // of full capacity: what is appended is a copy
 	return &routeCollector{
 		routes: &routes{bounds: durationBounds(), byKey: map[routeKey]*RouteMetrics{}},
 		requests: prometheus.NewDesc("hakone_http_requests_total",
 			"Requests by the class of their status; class 0xx: the client got no answer.", append(labels, "code_class"), nil),
 		duration: prometheus.NewDesc("hakone_http_request_duration_seconds",
 			"Time from a request's first byte to its answer's last.", labels, nil),
+		grpc: prometheus.NewDesc("hakone_grpc_requests_total",
+			"gRPC and gRPC-Web requests by the number of their status; -: there was none.", append(labels, "grpc_status"), nil),
 	}
 }
 
@@ -131,6 +135,7 @@ func newRouteCollector() *routeCollector {
 func (c *routeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.requests
 	ch <- c.duration
+	ch <- c.grpc
 }
 
 // Collect implements prometheus.Collector.
@@ -146,6 +151,11 @@ func (c *routeCollector) Collect(ch chan<- prometheus.Metric) {
 		for i := range m.classes {
 			if n := m.classes[i].Load(); n > 0 {
 				ch <- prometheus.MustNewConstMetric(c.requests, prometheus.CounterValue, float64(n), m.listener, m.host, m.route, classes[i])
+			}
+		}
+		for i := range m.grpc {
+			if n := m.grpc[i].Load(); n > 0 {
+				ch <- prometheus.MustNewConstMetric(c.grpc, prometheus.CounterValue, float64(n), m.listener, m.host, m.route, grpcLabel(i))
 			}
 		}
 		if h := c.histogram(m); h != nil {

@@ -47,7 +47,7 @@ func (e *encoder) requestText(b []byte, a *Access, istio bool) []byte {
 	b = appendQuoted(b, a.Authority)
 	b = appendQuoted(b, a.Endpoint)
 	if !istio {
-		return b
+		return appendMore(b, a)
 	}
 	b = append(b, ' ')
 	b = appendBare(b, a.Upstream)
@@ -58,7 +58,25 @@ func (e *encoder) requestText(b []byte, a *Access, istio bool) []byte {
 	b = append(b, ' ')
 	b = appendBare(b, a.SNI)
 	b = append(b, ' ')
-	return appendBare(b, a.Route)
+	return appendMore(appendBare(b, a.Route), a)
+}
+
+// appendMore appends what these formats have no field for, as name=value, where there is something
+// that an HTTP/1 request without gRPC and retries does not have: those lines stay as Envoy's are.
+func appendMore(b []byte, a *Access) []byte {
+	if a.GRPC {
+		b = append(append(b, " grpc_status="...), grpcName(a.GRPCStatus)...)
+	}
+	if a.Attempts > 1 {
+		b = strconv.AppendInt(append(b, " attempts="...), int64(a.Attempts), 10)
+	}
+	if a.Stream != 0 {
+		b = strconv.AppendUint(append(b, " stream="...), uint64(a.Stream), 10)
+		if a.UpstreamProto != "" {
+			b = append(append(b, " upstream_protocol="...), a.UpstreamProto...)
+		}
+	}
+	return b
 }
 
 // handshakeText appends a refused handshake as these formats show a connection without a request: the
@@ -122,9 +140,9 @@ func flags(a *Access) string {
 		return "UF"
 	case c == diag.ClientClosed || c == diag.ClientTooSlow:
 		return "DC"
-	case c == diag.RequestsOverload:
+	case c == diag.RequestsOverload || c == diag.OverloadMemory:
 		return "OM"
-	case c >= diag.RequestMalformed && c < diag.NoRoute:
+	case c >= diag.RequestMalformed && c < diag.NoRoute || c >= diag.HTTP2ProtocolError && c < diag.OverloadMemory:
 		return "DPE"
 	}
 	return ""
