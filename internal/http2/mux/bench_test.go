@@ -87,7 +87,10 @@ func BenchmarkBody(b *testing.B) {
 	b.SetBytes(int64(len(body)))
 	b.ReportAllocs()
 	b.ResetTimer()
+	written := make(chan struct{})
+	defer func() { <-written }() // before Close
 	go func() {
+		defer close(written)
 		for range b.N {
 			if st.Write(body, false) != nil {
 				return

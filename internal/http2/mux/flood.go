@@ -69,15 +69,24 @@ func (c *Conn) chargeReset(code diag.Code, what string) error {
 	return &http2.Error{Code: code, HTTP2: http2.EnhanceYourCalm, Detail: what}
 }
 
-// crumb charges the peer for a DATA frame that its windows made tiny. The caller holds mu.
+// crumb charges the peer for a DATA frame that its windows made tiny, unless frames of a good size came
+// before: what is left of a large window is now and then a crumb. The caller holds mu.
 func (c *Conn) crumb() {
+	if c.goodFrames > 0 {
+		c.goodFrames--
+		return
+	}
 	if !c.tiny.take(c.now) {
 		c.fail(&http2.Error{Code: diag.HTTP2TinyWindow, HTTP2: http2.EnhanceYourCalm, Detail: "windows allow only crumbs"})
 	}
 }
 
-// tinyFrame is the payload in bytes below which DATA is a crumb.
-const tinyFrame = 128
+// Sizes of DATA in bytes: below which it is a crumb, from which it excuses one, and how many it may.
+const (
+	tinyFrame  = 128
+	goodFrame  = 1024
+	goodFrames = 256
+)
 
 // Bounds on the pieces of one header block: their number grows with what a head may take.
 const (

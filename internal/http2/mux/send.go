@@ -148,6 +148,9 @@ func (c *Conn) sendData(s *Stream, room int) {
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
 	c.earn(n)
+	if n >= goodFrame && c.goodFrames < goodFrames {
+		c.goodFrames++
+	}
 	if len(rest) == 0 {
 		c.sent(s)
 		return
