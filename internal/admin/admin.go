@@ -43,11 +43,21 @@ type Status struct {
 	Revisions   Revisions         `json:"revisions"`
 	AppliedAt   time.Time         `json:"appliedAt"`
 	Draining    bool              `json:"draining,omitempty"`
+	Resources   []ResourceStatus  `json:"resources,omitempty"`
 	Listeners   []ListenerStatus  `json:"listeners"`
 	Upstreams   []UpstreamStatus  `json:"upstreams"`
 	Objects     any               `json:"objects,omitempty"` // conditions, as the APIs spell them
 	Kept        []string          `json:"kept,omitempty"`
 	Diagnostics []diag.Diagnostic `json:"diagnostics"`
+}
+
+// ResourceStatus is how short the process is of memory (bytes), connections or handshakes. Level is
+// calm, thrifty, refusing or cutting; a bound of 0 is none.
+type ResourceStatus struct {
+	Resource string `json:"resource"`
+	Level    string `json:"level"`
+	Used     uint64 `json:"used"`
+	Bound    uint64 `json:"bound"`
 }
 
 // Revisions of the four families.

@@ -70,6 +70,11 @@ func writeStatus(s Streams, st *admin.Status) {
 		}
 	}
 	t.flush()
+	for _, r := range st.Resources {
+		if r.Level != "calm" {
+			fmt.Fprintf(s.Out, "\n! overload: %s is %s, %d of %d in use\n", r.Resource, r.Level, r.Used, r.Bound)
+		}
+	}
 	for _, k := range st.Kept {
 		fmt.Fprintf(s.Out, "\n! %s is broken; its last good version serves\n", k)
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter/forwarded"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/proxy"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
@@ -43,6 +44,8 @@ type Options struct {
 	Sink             telemetry.Sink
 	Metrics          func(listener string, r *route.Route) any // handle of a route; may be nil
 	Logger           *slog.Logger
+	Bounds           *overload.Bounds   // of the process; nil: none
+	IdleRecords      listen.IdleRecords // of clients' TLS connections
 
 	// RetireAfter is how long requests that began under an old generation may go on with upstreams that
 	// the new one no longer names; default one minute.
@@ -91,7 +94,7 @@ func New(opts Options) *Plane {
 	p := &Plane{opts: opts, tls: tlsconf.NewState(nil), held: map[string]*upstream.Upstream{}, ended: make(chan struct{})}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger})
 	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink})
-	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, MaxConnections: opts.MaxConnections, Log: opts.Logger})
+	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
 	p.listeners.Store(&map[string]*listener{})
 	p.review.init()
@@ -162,7 +165,7 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 			s.states[l.Name] = p.proxy.Compile(l, p.wiring(l, s.held))
 		}
 		if l.TLS {
-			s.terms[l.Name] = tlsconf.Build(l, snap.Secrets, snap.Trust, p.tls, runtime.term.Load(), tlsconf.Options{Timeout: p.opts.HandshakeTimeout})
+			s.terms[l.Name] = tlsconf.Build(l, snap.Secrets, snap.Trust, p.tls, runtime.term.Load(), tlsconf.Options{Timeout: p.opts.HandshakeTimeout, Bounds: p.opts.Bounds, IdleRecords: p.opts.IdleRecords})
 		}
 	}
 	return s, nil

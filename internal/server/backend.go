@@ -36,7 +36,8 @@ func (p *process) Status() admin.Status {
 	draining := p.draining
 	p.mu.Unlock()
 	out := admin.Status{
-		Version: Version, PID: os.Getpid(), Started: p.started, Folders: p.cfg.Folders, Namespace: p.cfg.Settings.Namespace,
+		Resources: overloadStatus(p.bounds.State()),
+		Version:   Version, PID: os.Getpid(), Started: p.started, Folders: p.cfg.Folders, Namespace: p.cfg.Settings.Namespace,
 		AppliedAt: st.Time, Draining: draining, Diagnostics: st.Diagnostics, Listeners: []admin.ListenerStatus{}, Upstreams: []admin.UpstreamStatus{},
 	}
 	if out.Diagnostics == nil {
@@ -142,6 +143,8 @@ func (p *process) Health() admin.Health {
 		add("listeners", false, "failed", strings.TrimSuffix("no listener serves; "+refused, "; "))
 	}
 	add("drain", !draining, "failed", "the process is draining")
+	short := shedding(p.bounds.State())
+	add("overload", short == "", "degraded", short)
 	failed := control.Failed(st.Diagnostics)
 	add("objects", len(failed) == 0, "degraded", first(failed))
 	if st.Generation != nil {

@@ -17,7 +17,9 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/control"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
@@ -81,6 +83,13 @@ type Limits struct {
 	UpgradeIdle       time.Duration
 	WithdrawnGrace    time.Duration // negative: none
 	RequestsPerConn   int
+
+	MaxMemory     uint64 // bytes
+	MaxTotal      int    // connections of all listeners
+	MaxPerAddress int    // connections; negative: no bound
+	MaxHandshakes int
+	IdleRecords   listen.IdleRecords
+	HTTP2         mux.Limits
 }
 
 // ConfigError is a fault in what the process was told: wrong usage rather than a failure.
@@ -113,6 +122,9 @@ func (c *Config) check() error {
 		}
 	}
 	if _, err := parsePrefixes(c.TrustedNets); err != nil {
+		return err
+	}
+	if err := c.Limits.check(); err != nil {
 		return err
 	}
 	switch ir.ForwardMode(c.ForwardCert) {

@@ -6,6 +6,8 @@ import (
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
+
+	"github.com/hakone-gateway/hakone/internal/overload"
 )
 
 // Bounds between which the collector is made thriftier. A small heap is collected so rarely that
@@ -19,10 +21,15 @@ const (
 	largePercent = 50
 )
 
-// tuneMemory keeps the collector's headroom fit for the size of the heap until ctx ends. Where the user
-// has set GOGC or GOMEMLIMIT it does nothing.
-func tuneMemory(ctx context.Context) {
-	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
+// tuneMemory keeps the collector's headroom fit for the size of the heap, and its limit for the bound
+// on memory, until ctx ends. Where the user has set GOGC or GOMEMLIMIT it leaves that alone.
+func tuneMemory(ctx context.Context, bound uint64) {
+	if os.Getenv("GOMEMLIMIT") != "" {
+		return
+	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(overload.Limit(bound)))
+	if os.Getenv("GOGC") != "" {
+		<-ctx.Done()
 		return
 	}
 	live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -31,13 +32,14 @@ type counted interface {
 }
 
 // newRecorder opens the logs. plane and state are called only once something asks for metrics.
-func newRecorder(cfg Config, plane func() counted, state func() control.State) (*recorder, error) {
+func newRecorder(cfg Config, plane func() counted, state func() control.State, bounds *overload.Bounds) (*recorder, error) {
 	r := &recorder{metrics: telemetry.NewMetrics(telemetry.Sources{
 		Version:     Version,
 		Connections: func() map[string]int { return plane().OpenConnections() },
 		Withdrawn:   func() map[string]int { return plane().Withdrawn() },
 		Upstreams:   func() []telemetry.UpstreamCounters { return counters(plane().UpstreamStats()) },
 		Config:      func() telemetry.ConfigState { return configState(state()) },
+		Overload:    func() telemetry.OverloadState { return overloadState(bounds.State()) },
 	})}
 	if cfg.AccessLog.Format != "off" {
 		opts := telemetry.LogOptions{Format: telemetry.Format(cfg.AccessLog.Format), Path: cfg.AccessLog.File, Stdout: cfg.AccessLog.Stdout, Logger: cfg.Logger}

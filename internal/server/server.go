@@ -18,6 +18,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
 	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/proxy"
 	"github.com/hakone-gateway/hakone/internal/source/file"
 )
@@ -30,6 +31,7 @@ type process struct {
 	plane   *dataplane.Plane
 	loop    *control.Loop
 	record  *recorder
+	bounds  *overload.Bounds
 
 	mu       sync.Mutex
 	draining bool
@@ -51,13 +53,16 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	if p.record, err = newRecorder(cfg, func() counted { return p.plane }, func() control.State { return p.loop.State() }); err != nil {
+	trust := filter.Trust{Nets: trusted, Hops: cfg.TrustedHops}
+	p.bounds = newBounds(cfg.Limits, trust, cfg.Logger)
+	if p.record, err = newRecorder(cfg, func() counted { return p.plane }, func() control.State { return p.loop.State() }, p.bounds); err != nil {
 		return err
 	}
 	defer p.record.close()
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
-		Limits: cfg.Limits.proxy(), Trust: filter.Trust{Nets: trusted, Hops: cfg.TrustedHops}, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
+		Limits: cfg.Limits.proxy(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
+		Bounds: p.bounds, IdleRecords: cfg.Limits.IdleRecords,
 	})
 	p.loop = control.New(p.source, planeAdapter{p.plane}, control.Options{
 		Settings: cfg.Settings, SecretGrace: cfg.SecretGrace, Wait: cfg.Wait, Logger: cfg.Logger, Lint: Lint, OnApplied: p.applied,
@@ -82,7 +87,8 @@ func (p *process) run(ctx context.Context, access admin.Access) error {
 	}
 	planeCtx, stopPlane := context.WithCancel(context.Background())
 	planes.Go(func() { _ = p.plane.Run(planeCtx) })
-	planes.Go(func() { tuneMemory(planeCtx) })
+	planes.Go(func() { tuneMemory(planeCtx, p.bounds.MaxMemory()) })
+	planes.Go(func() { _ = p.bounds.Run(planeCtx) })
 
 	loopCtx, stopLoop := context.WithCancel(ctx)
 	defer stopLoop()

@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/hakone-gateway/hakone/internal/server"
+)
+
+// TestByteSizes reads numbers and units, and writes what it would read.
+func TestByteSizes(t *testing.T) {
+	for text, want := range map[string]int64{"0": 0, "65536": 65536, "64KiB": 65536, "16MiB": 16 << 20, "2GiB": 2 << 30, "3 KiB": 3072,
+		"": -1, "-1": -1, "64k": -1, "1.5MiB": -1, "KiB": -1, "9223372036854775807GiB": -1, "64kib": -1} {
+		var n int64 = -1
+		b := bytesVar(&n, 7)
+		err := b.Set(text)
+		if (err != nil) != (want == -1) || err == nil && n != want || err != nil && n != 7 {
+			t.Errorf("%q: %d %v", text, n, err)
+		}
+		var back int64
+		if err := bytesVar(&back, 0).Set(b.String()); err != nil || back != n {
+			t.Errorf("%q writes %q, which reads %d, %v", text, b.String(), back, err)
+		}
+	}
+}
+
+// TestLimitFlags sets what the flags name.
+func TestLimitFlags(t *testing.T) {
+	var l server.Limits
+	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	registerLimits(f, &l)
+	if l.HTTP2.MaxStreams != 128 || l.HTTP2.StreamWindow != 256<<10 || l.HTTP2.ConnWindow != 1<<20 || l.MaxMemory != 0 || l.MaxRequestHeader != 64<<10 {
+		t.Errorf("defaults: %+v", l)
+	}
+	if err := f.Parse(strings.Fields("--max-memory 512MiB --http2-stream-window 128KiB --http2-ping-interval 0 --http2-reset-burst 10 --http2-control-rate 5 " +
+		"--max-connections-per-address 20 --max-handshakes 100 --max-total-connections 1000 --tls-idle-record-burst 3 --max-request-body 1GiB")); err != nil {
+		t.Fatal(err)
+	}
+	if l.MaxMemory != 512<<20 || l.HTTP2.StreamWindow != 128<<10 || l.HTTP2.PingInterval >= 0 || l.HTTP2.ResetBurst != 10 || l.HTTP2.ControlRate != 5 ||
+		l.MaxPerAddress != 20 || l.MaxHandshakes != 100 || l.MaxTotal != 1000 || l.IdleRecords.Burst != 3 || l.MaxRequestBody != 1<<30 || l.HTTP2.PingTimeout != 20*time.Second {
+		t.Errorf("%+v", l)
+	}
+	for _, bad := range []string{"--max-memory 1GB", "--http2-ping-timeout -1s", "--http2-stream-window -5"} {
+		if err := f.Parse(strings.Fields(bad)); err == nil {
+			t.Errorf("%s is accepted", bad)
+		}
+	}
+}
