@@ -160,7 +160,7 @@ func appendHuffman(dst, s []byte) []byte {
 		}
 	}
 	if have > 0 {
-		dst = append(dst, byte(acc<<(8-have)|1<<(8-have)-1))
+		dst = append(dst, byte(acc<<(8-have)|(1<<(8-have)-1)))
 	}
 	return dst
 }
