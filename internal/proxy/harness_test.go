@@ -74,6 +74,7 @@ type setup struct {
 	upTLS    upstream.TLS
 	routes   []*ir.Route // instead of one that forwards everything
 	filters  []filter.Filter
+	admits   Admission
 }
 
 func start(t testing.TB, s setup) *gateway {
@@ -125,7 +126,7 @@ func start(t testing.TB, s setup) *gateway {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = g.p.Run(ctx) })
 	wg.Go(func() { _ = g.reg.Run(ctx) })
-	wg.Go(func() { g.accept(s.tls) })
+	wg.Go(func() { g.accept(s.tls, s.admits) })
 	t.Cleanup(func() {
 		ln.Close()
 		drain, stop := context.WithTimeout(context.Background(), 100*time.Millisecond)
@@ -157,7 +158,7 @@ func (g *gateway) compile(chains ...*ir.Chain) *State {
 		Build: g.build, Standard: build.Standard(forwarded.Settings{}), Upstreams: map[string]*upstream.Upstream{"u": g.up}})
 }
 
-func (g *gateway) accept(secure bool) {
+func (g *gateway) accept(secure bool, admits Admission) {
 	var config *tls.Config
 	if secure {
 		config = selfSigned()
@@ -169,7 +170,7 @@ func (g *gateway) accept(secure bool) {
 			return
 		}
 		raw := listen.NewConn(conn.(*net.TCPConn), id, spec)
-		d := Downstream{Raw: raw, Peer: &filter.Peer{Remote: raw.Remote(), Local: raw.Local(), ListenPort: 80}}
+		d := Downstream{Raw: raw, Admission: admits, Peer: &filter.Peer{Remote: raw.Remote(), Local: raw.Local(), ListenPort: 80}}
 		go func() {
 			if secure {
 				d.TLS = tls.Server(raw, config)

@@ -113,7 +113,8 @@ func TestWithdrawnSecret(t *testing.T) {
 	client.DialTLS(t, g.Addr(443), s.config("a.test"))
 }
 
-// TestWithdrawnCA takes the CA away, for which there is no grace: nobody gets in.
+// TestWithdrawnCA takes the CA away, for which there is no grace: nobody gets in, and an open connection
+// ends or answers 421.
 func TestWithdrawnCA(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "a.test")
@@ -130,7 +131,8 @@ func TestWithdrawnCA(t *testing.T) {
 		t.Errorf("without the CA: %v; want alert 80", err)
 	}
 	g.AwaitLine(0, "kind", "handshake", "code", "HK2303", "sni", "a.test")
-	if resp, _ := open.Get("a.test", "/status/200"); resp.StatusCode != 200 {
+	open.Send("GET /status/200 HTTP/1.1\r\nHost: a.test\r\n\r\n")
+	if resp, _, err := open.TryReceive("GET"); err == nil && resp.StatusCode != 421 {
 		t.Errorf("the open connection got %d", resp.StatusCode)
 	}
 	g.Change(func() {

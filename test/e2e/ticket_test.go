@@ -219,13 +219,14 @@ func TestTicketOpenSSL(t *testing.T) {
 	})
 }
 
-// TestOpenConnectionAfterRotation shows that the same changes leave an open connection alone.
+// TestOpenConnectionAfterRotation shows that changes which would let the client in again leave an open
+// connection alone.
 func TestOpenConnectionAfterRotation(t *testing.T) {
 	t.Parallel()
 	w := newTicketWorld(t, tls.VersionTLS13)
 	c := client.DialTLS(t, w.g.Addr(443), presents(&tls.Config{ServerName: "a.test", InsecureSkipVerify: true}, w.alice.TLS()))
 	for i, change := range []func(){
-		func() { w.g.Write("a.yaml", w.secret("a", testca.New(t, testca.Spec{}), nil)) },
+		func() { w.g.Write("a.yaml", w.secret("a", w.clients, w.clients.CRL(testca.CRLSpec{}))) },
 		func() { w.g.Write("b.yaml", secretTLS("b", w.site.leaf)) },
 	} {
 		w.g.Change(change)
