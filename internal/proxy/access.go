@@ -6,37 +6,43 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter/requestid"
 	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
 // record completes the access record of an exchange and hands it over.
 func (x *exchange) record() {
 	a := &x.access
 	a.ID = x.id(requestid.Append)
-	a.Start = x.client.p.base.Add(x.started)
-	a.Duration = time.Since(x.client.p.base) - x.started
-	a.Conn = x.client.d.Raw.ID()
-	a.Listener = x.client.d.Raw.Spec().Name
+	x.client.describe(a, x.Request, x.started)
+	x.client.p.sink.Access(a)
+}
+
+// describe fills in what connection and head of a request tell; it began at started, since base.
+func (c *client) describe(a *telemetry.Access, req *message.Request, started time.Duration) {
+	a.Start = c.p.base.Add(started)
+	a.Duration = time.Since(c.p.base) - started
+	a.Conn = c.d.Raw.ID()
+	a.Listener = c.d.Raw.Spec().Name
 	if a.Chain == "" {
-		a.Chain = x.client.d.Chain
+		a.Chain = c.d.Chain
 	}
-	a.Remote, a.Local = x.Peer.Remote, x.Peer.Local
+	a.Remote, a.Local = c.d.Peer.Remote, c.d.Peer.Local
 	a.Proto = "-"
-	if x.Request.Proto != 0 {
-		a.Proto = x.Request.Proto.String()
+	if req.Proto != 0 {
+		a.Proto = req.Proto.String()
 	}
-	a.Scheme = x.client.scheme()
-	a.Method, a.Target = x.Request.Method, x.Request.Target
-	f := x.Request.Fields
+	a.Scheme = c.scheme()
+	a.Method, a.Target = req.Method, req.Target
+	f := &req.Fields
 	a.UserAgent, _ = f.Get(message.UserAgent)
 	a.Referer, _ = f.Get(message.Referer)
 	a.XFF, _ = f.Get(message.XForwardedFor)
 	a.Flags = flags(a.Code)
-	a.SNI = x.Peer.SNI
-	if h := x.client.d.Handshake; h != nil {
+	a.SNI = c.d.Peer.SNI
+	if h := c.d.Handshake; h != nil {
 		a.TLSVersion, a.TLSSuite, a.TLSGroup, a.Resumed = h.Version, h.Suite, h.Group, h.Resumed
 		a.PeerHash, a.PeerSubject = h.PeerHash, h.PeerSubject
 	}
-	x.client.p.sink.Access(a)
 }
 
 // flags returns Envoy's response flags for a reason.
@@ -64,7 +70,7 @@ func flags(code diag.Code) string {
 		return "DC"
 	case diag.ClientTooSlow, diag.RequestBodyTimeout, diag.RequestHeadTimeout, diag.UpgradeIdle:
 		return "SI"
-	case diag.RequestsOverload:
+	case diag.RequestsOverload, diag.OverloadMemory:
 		return "OM"
 	}
 	switch {

@@ -47,6 +47,9 @@ func (x *exchange) respond(r *filter.Response) {
 		f.AddID(message.ProxyStatus, appendProxyStatus(nil, r.Code, r.Status))
 		f.AddID(message.XRequestID, id)
 		f.AddString("Cache-Control", "no-store")
+		if r.Code == diag.OverloadMemory {
+			f.AddString("Retry-After", "5")
+		}
 	}
 	switch {
 	case r.Code != 0 && body == nil:

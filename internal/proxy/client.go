@@ -14,7 +14,7 @@ type client struct {
 	// Fixed after construction.
 	p     *Proxy
 	d     Downstream
-	rw    net.Conn // d.TLS, else d.Raw
+	rw    net.Conn // d.Stream, else d.TLS, else d.Raw
 	state *atomic.Pointer[State]
 
 	current atomic.Pointer[State] // of the last request
@@ -27,6 +27,9 @@ func (c *client) init(p *Proxy, d Downstream, state *atomic.Pointer[State]) {
 	c.p, c.d, c.rw, c.state = p, d, d.Raw, state
 	if d.TLS != nil {
 		c.rw = d.TLS
+	}
+	if d.Stream != nil {
+		c.rw = d.Stream
 	}
 }
 

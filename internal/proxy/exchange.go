@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -31,6 +32,7 @@ type exchange struct {
 	down   downstream
 	up     origin       // nil: none
 	plain  *http1Origin // to speak HTTP/1 with; nil until needed
+	muxed  http2Origin  // to speak HTTP/2 with
 	sent   replay       // of the body
 	upload *upload
 
@@ -47,19 +49,24 @@ type exchange struct {
 	access  telemetry.Access
 	idSpace [36]byte
 
-	invited  bool // the upstream has said 100: it reads the body
-	answered bool // a byte of an answer has come, interim ones included
+	wsKey    []byte      // the client's Sec-WebSocket-Key
+	invited  bool        // the upstream has said 100: it reads the body
+	flowing  atomic.Bool // the final head is on its way to the client
+	fate     uint32      // the code with which the upstream reset its stream
+	answered bool        // a byte of an answer has come, interim ones included
 }
 
 // spares are pools of buffers: no state, they only save allocations.
 type spares struct {
 	clients sync.Pool // *http1Client
+	streams sync.Pool // *http2Client
 	origins sync.Pool // *http1Origin
 	larges  sync.Pool // *[]byte
 }
 
 func (s *spares) init() {
 	s.clients.New = func() any { return newHTTP1Client() }
+	s.streams.New = func() any { return newHTTP2Client() }
 	s.origins.New = func() any { return newHTTP1Origin() }
 	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
 }
@@ -73,6 +80,8 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 	clear(x.ran)
 	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
 	x.asked, x.total, x.until, x.own, x.headed, x.invited, x.answered = 0, 0, 0, false, false, false, false
+	x.wsKey, x.fate = nil, 0
+	x.flowing.Store(false)
 	x.access = telemetry.Access{}
 }
 
@@ -80,8 +89,18 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 func (x *exchange) settle() {
 	s := &x.client.p.spare
 	x.sent.release(s)
+	x.muxed.close()
 	if x.plain != nil {
 		x.plain.forget()
+	}
+}
+
+// dropOrigin gives the end back that speaks HTTP/1.
+func (x *exchange) dropOrigin() {
+	if x.plain != nil {
+		x.plain.x = nil
+		x.client.p.spare.origins.Put(x.plain)
+		x.plain = nil
 	}
 }
 
@@ -121,8 +140,8 @@ func (x *exchange) fail(code diag.Code, detail string) {
 type replay struct {
 	buf  *[]byte // from spares; nil: empty
 	n    int
-	held []byte // a piece that did not fit and has not been sent; valid until the next is asked for
-	lost bool   // there was more than is kept
+	held []byte      // a piece that did not fit and has not been sent; valid until the next is asked for
+	lost atomic.Bool // there was more than is kept
 }
 
 // take keeps a piece, and returns false if it does not fit.
@@ -130,13 +149,13 @@ func (r *replay) take(s *spares, p []byte) bool {
 	switch {
 	case len(p) == 0:
 		return true
-	case r.lost:
+	case r.lost.Load():
 		return false
 	case r.buf == nil:
 		r.buf = s.large()
 	}
 	if r.n+len(p) > len(*r.buf) {
-		r.lost = true
+		r.lost.Store(true)
 		return false
 	}
 	r.n += copy((*r.buf)[r.n:], p)
@@ -156,5 +175,6 @@ func (r *replay) release(s *spares) {
 	if r.buf != nil {
 		s.larges.Put(r.buf)
 	}
-	*r = replay{}
+	r.buf, r.n, r.held = nil, 0, nil
+	r.lost.Store(false)
 }

@@ -2,12 +2,13 @@ package proxy
 
 import (
 	"errors"
-	"io"
 	"syscall"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/http2"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/upstream"
 )
@@ -15,8 +16,8 @@ import (
 // maxInterim bounds the 1xx answers to one request.
 const maxInterim = 32
 
-// forward sends the request to an upstream and relays the answer. A kept connection that dies before
-// any byte of the answer is replaced once by a fresh one, if the request may be repeated.
+// forward sends the request to an upstream and relays the answer, repeating it where that is allowed: see
+// retry.go.
 func (x *exchange) forward(u *upstream.Upstream) {
 	req := x.Request
 	x.access.Upstream = u.Name
@@ -26,40 +27,59 @@ func (x *exchange) forward(u *upstream.Upstream) {
 	if !req.Continue {
 		req.Fields.DelID(message.Expect)
 	}
+	if len(req.Upgrade) > 0 {
+		x.wsKey, _ = req.Fields.Get(message.SecWebSocketKey)
+	}
 	if err := x.gather(); err != nil {
 		x.refuseError(err)
 		return
 	}
-	for fresh := false; ; fresh = true {
-		x.until = x.total
-		if t := x.route.IR.BackendTimeout; t > 0 {
-			try := int64((time.Since(x.client.p.base) + t) / time.Millisecond)
-			if x.until == 0 || try < x.until {
-				x.until = try
+	tries := tries{retry: x.route.IR.Retry}
+	for {
+		x.limitTry()
+		err := x.connect(u, &tries)
+		if err == nil {
+			err = x.try()
+			if err == nil && (x.up == nil || !x.dissatisfied(&tries)) {
+				break
 			}
 		}
-		if !x.connect(u, fresh) {
+		switch x.again(&tries, err) {
+		case repeat:
+			continue
+		case answered:
 			return
 		}
-		err := x.send()
-		if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-			// An upstream that refuses early closes after its answer, which may be there already.
-			e := x.awaitAnswer()
-			if e == nil {
-				if x.up != nil {
-					x.relay()
-				}
-				return
-			}
-			err = e
+		if err != nil {
+			x.upstreamFailed(err)
+			return
 		}
-		if !fresh && !x.answered && x.repeatable(err) {
-			x.dropUpstream()
-			continue
-		}
-		x.upstreamFailed(err)
-		return
+		break
 	}
+	if x.up != nil { // else it was a tunnel
+		x.relay()
+	}
+}
+
+// limitTry sets the deadline of a try.
+func (x *exchange) limitTry() {
+	x.until = x.total
+	if t := x.route.IR.BackendTimeout; t > 0 {
+		try := int64((time.Since(x.client.p.base) + t) / time.Millisecond)
+		if x.until == 0 || try < x.until {
+			x.until = try
+		}
+	}
+}
+
+// try sends the request and waits for the answer.
+func (x *exchange) try() error {
+	err := x.send()
+	if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		// An upstream that refuses early closes after its answer, which may be there already.
+		err = x.awaitAnswer()
+	}
+	return err
 }
 
 // gather takes what is there of the body, so that it leaves with the head, and a malformed one never.
@@ -103,17 +123,22 @@ func (x *exchange) refuseError(err error) {
 
 // refusal returns the reason that a codec gave.
 func refusal(err error) (code diag.Code, detail string, ok bool) {
-	var e *http1.Error
-	if errors.As(err, &e) {
-		return e.Code, e.Detail, true
+	var one *http1.Error
+	if errors.As(err, &one) {
+		return one.Code, one.Detail, true
+	}
+	var two *http2.Error
+	if errors.As(err, &two) {
+		return two.Code, two.Detail, true
 	}
 	return 0, "", false
 }
 
-// connect gives the exchange a connection, or answers.
-func (x *exchange) connect(u *upstream.Upstream, fresh bool) bool {
+// connect gives the exchange an upstream. The error is errInterrupted or an *upstream.Error.
+func (x *exchange) connect(u *upstream.Upstream, t *tries) error {
 	p := x.client.p
-	q := upstream.Query{Shard: uint32(x.client.d.Raw.ID()), Fresh: fresh}
+	q := upstream.Query{Shard: uint32(x.client.d.Raw.ID()), Fresh: t.fresh, NotConn: t.notConn, NotEndpoint: t.notEndpoint, Into: &x.muxed.space,
+		HTTP2: x.Request.Proto == message.HTTP2, HTTP1: len(x.Request.Upgrade) > 0}
 	if u.NeedsHost() {
 		q.Host = string(x.Request.Host)
 	}
@@ -121,53 +146,44 @@ func (x *exchange) connect(u *upstream.Upstream, fresh bool) bool {
 		q.Until = p.base.Add(time.Duration(x.until) * time.Millisecond)
 	}
 	if !x.task.watch.disarm() {
-		x.interrupted()
-		return false
+		return errInterrupted
 	}
 	up, err := u.Get(q)
 	if err != nil {
-		var e *upstream.Error
-		errors.As(err, &e)
-		if e.Endpoint.IsValid() {
-			x.access.Endpoint = e.Endpoint.String()
-		}
-		detail := e.Error()
-		if x.until != 0 && time.Since(p.base).Milliseconds() >= x.until {
-			x.refuse(diag.UpstreamTimeout, "the route's timeout ran out: "+detail)
-			return false
-		}
-		x.refuse(e.Code, detail)
-		return false
+		return err
 	}
 	x.access.Endpoint = up.Endpoint.Text
-	x.speakHTTP1(up)
-	return true
+	if up.H2 != nil {
+		x.access.UpstreamProto = message.HTTP2.String()
+		x.speakHTTP2(up)
+	} else {
+		x.access.UpstreamProto = message.HTTP11.String()
+		x.speakHTTP1(up)
+	}
+	return nil
 }
 
 // send sends the head with what is there of the body and, if that is not all, begins to pass on the
 // rest.
 func (x *exchange) send() error {
 	x.asked = time.Since(x.client.p.base)
+	x.answered = false
 	w := &x.task.watch
 	whole := x.down.whole() && x.sent.held == nil
 	body := x.sent.kept()
 	err := x.up.head(x.Request, whole && len(body) == 0 && x.down.trailers().Len() == 0)
-	if err == nil && len(body) > 0 {
-		err = x.up.write(w, body, whole)
-	}
-	switch {
-	case err != nil:
-		return err
-	case !whole:
-		if len(body) == 0 {
-			err = x.up.write(w, nil, false)
-		}
-		if err == nil {
-			x.startUpload()
-		}
+	if err != nil {
 		return err
 	}
-	return x.up.end(w, x.down.trailers())
+	x.access.Attempts++
+	if whole {
+		return x.up.end(w, body, x.down.trailers())
+	}
+	if err := x.up.write(w, body, false); err != nil {
+		return err
+	}
+	x.startUpload()
+	return nil
 }
 
 // awaitAnswer waits for the head of the final answer. Interim answers are passed on. If the answer was
@@ -204,23 +220,6 @@ func (x *exchange) patient() bool {
 		!(x.until != 0 && x.client.p.now() >= x.until)
 }
 
-// repeatable reports whether the request may be sent again: the kept connection died under it before
-// any byte of an answer, the whole body is at hand, and doing it twice does no harm (RFC 9110 section
-// 9.2.2).
-func (x *exchange) repeatable(err error) bool {
-	if x.up.fresh() || x.upload != nil || x.task.watch.why() != 0 {
-		return false
-	}
-	if !errors.Is(err, io.EOF) && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, syscall.EPIPE) {
-		return false
-	}
-	switch string(x.Request.Method) {
-	case "GET", "HEAD", "OPTIONS", "PUT", "DELETE":
-		return true
-	}
-	return false
-}
-
 // dropUpstream ends the use of the upstream before its answer was complete.
 func (x *exchange) dropUpstream() {
 	if x.up != nil {
@@ -233,7 +232,8 @@ func (x *exchange) dropUpstream() {
 // own, or by cutting the one at hand.
 func (x *exchange) upstreamFailed(err error) {
 	var client *clientError
-	code, detail, refused := refusal(err)
+	var refused *http1.Error
+	var unreachable *upstream.Error
 	switch {
 	case errors.As(err, &client):
 		x.dropUpstream()
@@ -242,19 +242,38 @@ func (x *exchange) upstreamFailed(err error) {
 		x.interrupted()
 	case x.upload != nil && x.upload.failed() != nil:
 		x.uploadFailed()
-	case refused:
+	case errors.As(err, &unreachable):
+		x.unreachable(unreachable)
+	case errors.As(err, &refused):
 		x.dropUpstream()
-		x.refuse(code, detail)
+		x.refuse(refused.Code, refused.Detail)
 	default:
 		e := x.up.explain(err)
 		if x.headed && e.Code == diag.UpstreamClosedEarly {
 			e.Code = diag.UpstreamBodyTruncated
 		}
 		detail := e.Error()
+		var reset *mux.ResetError
+		if errors.As(err, &reset) && reset.Remote {
+			x.fate = uint32(reset.Code)
+		}
 		x.dropUpstream()
 		x.refuse(e.Code, detail)
 	}
 	x.stopUpload()
+}
+
+// unreachable answers a request for which there is no connection.
+func (x *exchange) unreachable(e *upstream.Error) {
+	if e.Endpoint.IsValid() {
+		x.access.Endpoint = e.Endpoint.String()
+	}
+	detail := e.Error()
+	if x.until != 0 && time.Since(x.client.p.base).Milliseconds() >= x.until {
+		x.refuse(diag.UpstreamTimeout, "the route's timeout ran out: "+detail)
+		return
+	}
+	x.refuse(e.Code, detail)
 }
 
 // interrupted ends an exchange whose wait was ended from outside.

@@ -27,6 +27,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -72,18 +73,20 @@ type setup struct {
 	backends []string
 	tls      bool
 	upTLS    upstream.TLS
+	protocol ir.UpstreamProtocol
 	routes   []*ir.Route // instead of one that forwards everything
 	filters  []filter.Filter
 	admits   Admission
+	bounds   *overload.Bounds
 }
 
 func start(t testing.TB, s setup) *gateway {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	g := &gateway{t: t, sink: &sink{make(chan logged, 1000), make(chan telemetry.Handshake, 100)}}
-	g.p = New(Options{Limits: s.limits, Sink: g.sink})
+	g.p = New(Options{Limits: s.limits, Sink: g.sink, Bounds: s.bounds})
 	g.reg = upstream.NewRegistry(upstream.Options{})
-	settings := &ir.Upstream{Name: "u", Balancing: ir.RoundRobin, Pool: s.pool}
+	settings := &ir.Upstream{Name: "u", Balancing: ir.RoundRobin, Pool: s.pool, Protocol: s.protocol}
 	if s.upTLS != nil {
 		settings.TLS = &ir.UpstreamTLS{}
 	}
@@ -194,7 +197,8 @@ func selfSigned() *tls.Config {
 	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), DNSNames: []string{"a.test"}, NotAfter: time.Now().Add(time.Hour)}
 	der, _ := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, DynamicRecordSizingDisabled: true}
+	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, DynamicRecordSizingDisabled: true,
+		NextProtos: []string{"h2", "http/1.1"}}
 }
 
 // dial connects to the gateway; everything on the connection is over within ten seconds.

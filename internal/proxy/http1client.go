@@ -156,7 +156,7 @@ func (h *http1Client) trailers() *message.Fields { return h.body.Trailers() }
 func (h *http1Client) mayKeep() bool {
 	p := h.client.p
 	limit := p.limits.MaxRequests
-	return h.req.KeepAlive && !p.draining.Load() && (limit == 0 || h.c.number.Load() < uint64(limit)) && !h.client.orphaned()
+	return h.req.KeepAlive && !p.draining.Load() && p.calm() && (limit == 0 || h.c.number.Load() < uint64(limit)) && !h.client.orphaned()
 }
 
 // skipBody consumes a body that nobody wants, if it has arrived whole.
@@ -189,6 +189,13 @@ func (h *http1Client) interim(resp *message.Response) error {
 // head implements downstream and decides whether the connection goes on.
 func (h *http1Client) head(resp *message.Response, framing message.Body) {
 	http10 := h.req.Proto == message.HTTP10
+	if framing.Kind == message.NoBody && !framing.Declared && resp.Proto == message.HTTP2 && resp.Status != 204 && resp.Status != 304 &&
+		string(h.req.Method) != "HEAD" {
+		framing.Kind = message.Sized // HTTP/1 has to be told that there is nothing
+	}
+	if framing.Kind == message.Sized && resp.Proto == message.HTTP2 && !http10 && resp.Fields.Has(message.Trailer) {
+		framing.Kind = message.Chunked // only so can trailers follow
+	}
 	if framing.Kind == message.UntilClose && !http10 {
 		framing.Kind = message.Chunked
 	}
@@ -279,8 +286,8 @@ func (h *http1Client) gone() {
 
 // tunnel implements downstream.
 func (h *http1Client) tunnel(resp *message.Response) (*pipe, error) {
-	if h.req.Upgrade == nil || h.req.Proto == message.HTTP10 {
-		return nil, &http1.Error{Code: diag.UpstreamProtocolError, Detail: "the upstream switches protocols without having been asked"}
+	if resp.Proto == message.HTTP2 {
+		addWebSocketAccept(resp, h.wsKey)
 	}
 	h.out = http1.AppendResponseHead(h.out[:0], resp, message.Body{}, true, false)
 	if err := h.flush(); err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -22,7 +23,9 @@ type conn struct {
 	parser http1.RequestParser
 	close  closing
 	one    [1]byte
-	plain  *plainReader // nil until used
+
+	preface []byte       // what was read of an HTTP/2 connection: it is served as such
+	plain   *plainReader // nil until used
 }
 
 // closing is how a connection ends.
@@ -33,12 +36,14 @@ const (
 	closeLinger                // the peer may still be sending
 	closeAbrupt                // what was sent is not complete: no close_notify
 	closeReset                 // the same, and the end of the connection would look like the end of the answer
+	closeNot                   // it goes on as HTTP/2
 )
 
 func newConn(p *Proxy, d Downstream, state *atomic.Pointer[State]) *conn {
 	c := &conn{}
 	c.client.init(p, d, state)
-	c.task.p, c.raw, c.wake = p, d.Raw, make(chan struct{}, 1)
+	c.task.init(p)
+	c.raw = d.Raw
 	c.watch.init(p, c)
 	c.parser.Limits = p.limits.Request
 	c.parser.Scheme = c.scheme()
@@ -150,6 +155,15 @@ func (c *conn) readHead(h *http1Client) (int, error) {
 	parsed := !h.begun // then more is there
 	h.begun = false
 	for {
+		if parsed && c.d.TLS == nil && c.number.Load() == 0 {
+			switch known, whole := prefaceOf(h.in[:h.filled]); {
+			case whole:
+				c.preface, c.close = append([]byte(nil), h.in[:h.filled]...), closeNot
+				return 0, nil
+			case known:
+				parsed = false
+			}
+		}
 		if parsed {
 			n, err := c.parser.Parse(h.in[:h.filled], &h.req)
 			if n > 0 || err != nil {
@@ -169,6 +183,15 @@ func (c *conn) readHead(h *http1Client) (int, error) {
 			return 0, c.headEnded()
 		}
 	}
+}
+
+// prefaceOf reports whether b begins like HTTP/2's preface with prior knowledge (RFC 9113 section 3.4),
+// and whether there is enough of it to tell it from HTTP/1.
+func prefaceOf(b []byte) (known, whole bool) {
+	const line = len("PRI * HTTP/2.0\r\n\r\n")
+	n := min(len(b), line)
+	known = string(b[:n]) == http2.Preface[:n]
+	return known, known && n == line
 }
 
 // headEnded returns the reason for a head that will not be completed, nil if the client just went.
@@ -213,7 +236,7 @@ func (c *conn) look(v int64) {
 }
 
 // left is true once nothing may go on.
-func (c *conn) left() bool { return c.cutOff.Load() }
+func (c *conn) left() bool { return c.cutOff.Load() || c.gone.Load() }
 
 // drain ends the wait for a request.
 func (c *conn) drain() {
@@ -253,6 +276,7 @@ func (c *conn) end() {
 	switch c.close {
 	case closeLinger:
 		c.lingering()
+	case closeNot:
 	case closeReset:
 		_ = c.d.Raw.TCP().SetLinger(0)
 		c.d.Raw.Close()

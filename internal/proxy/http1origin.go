@@ -19,6 +19,7 @@ type http1Origin struct {
 	out     []byte // of the request: held back
 	inBuf   bool   // out lies in buf, which is not needed before the answer
 	chunked bool
+	key     []byte // of a WebSocket that the client asked for in HTTP/2
 
 	buf    []byte  // received: the head of the answer, and bodies that fit
 	large  *[]byte // takes the place of buf for long bodies; from spares
@@ -59,17 +60,28 @@ func (o *http1Origin) forget() {
 	}
 }
 
-func (o *http1Origin) head(req *message.Request, end bool) error {
-	o.chunked = req.Body.Kind == message.Chunked
-	o.out = http1.AppendRequestHead(o.out, req, req.Body)
-	if end {
-		return o.flush(&o.x.task.watch)
+func (o *http1Origin) head(req *message.Request, _ bool) error {
+	body := req.Body
+	if m := string(req.Method); body.Kind == message.NoBody && req.Proto == message.HTTP2 && (m == "POST" || m == "PUT" || m == "PATCH") {
+		body.Kind = message.Sized // RFC 9110 section 8.6: such methods say that there is nothing
 	}
+	if body.Kind == message.Sized && req.Proto == message.HTTP2 && req.Fields.Has(message.Trailer) {
+		body.Kind = message.Chunked // only so can trailers follow
+	}
+	o.chunked = body.Kind == message.Chunked
+	o.key = nil
+	if len(req.Upgrade) > 0 && req.Proto == message.HTTP2 {
+		o.key = addWebSocketKey(req)
+	}
+	o.out = http1.AppendRequestHead(o.out, req, body)
 	return nil
 }
 
 func (o *http1Origin) write(w *watch, p []byte, more bool) error {
 	if !more && !o.chunked && len(o.out) == 0 {
+		if len(p) == 0 {
+			return nil
+		}
 		return o.send(w, p)
 	}
 	o.out = appendPayload(o.out, p, o.chunked)
@@ -79,10 +91,11 @@ func (o *http1Origin) write(w *watch, p []byte, more bool) error {
 	return o.flush(w)
 }
 
-func (o *http1Origin) end(w *watch, trailers *message.Fields) error {
-	if o.chunked {
-		o.out = http1.AppendLastChunk(o.out, trailers)
+func (o *http1Origin) end(w *watch, p []byte, trailers *message.Fields) error {
+	if !o.chunked {
+		return o.write(w, p, false)
 	}
+	o.out = http1.AppendLastChunk(appendPayload(o.out, p, true), trailers)
 	return o.flush(w)
 }
 
@@ -201,12 +214,10 @@ func (o *http1Origin) next() ([]byte, error) {
 	}
 }
 
-func (o *http1Origin) more() bool                 { return len(o.rest) > 0 || o.body.Done() }
-func (o *http1Origin) over() bool                 { return o.body.Done() }
-func (o *http1Origin) trailers() *message.Fields  { return o.body.Trailers() }
-func (o *http1Origin) detached() bool             { return true }
-func (o *http1Origin) fresh() bool                { return !o.conn.Reused }
-func (o *http1Origin) unprocessed(err error) bool { return false }
+func (o *http1Origin) more() bool                { return len(o.rest) > 0 || o.body.Done() }
+func (o *http1Origin) over() bool                { return o.body.Done() }
+func (o *http1Origin) trailers() *message.Fields { return o.body.Trailers() }
+func (o *http1Origin) detached() bool            { return true }
 
 // giveBack implements origin. What follows an answer belongs to nobody: then the connection is in doubt.
 func (o *http1Origin) giveBack(reusable bool) {
@@ -228,8 +239,15 @@ func (o *http1Origin) cancel() {
 	o.conn.Close()
 }
 
+func (o *http1Origin) lent() *upstream.Conn { return o.conn }
+
 func (o *http1Origin) explain(err error) *upstream.Error { return o.conn.Explain(err) }
 
-func (o *http1Origin) tunnel() *pipe {
-	return &pipe{conn: o.conn, early: slices.Clone(o.rest), closeWrite: o.conn.CloseWrite}
+func (o *http1Origin) tunnel() (*pipe, error) {
+	if o.key != nil {
+		if err := checkWebSocketAccept(o.key, &o.x.resp); err != nil {
+			return nil, err
+		}
+	}
+	return &pipe{conn: o.conn, early: slices.Clone(o.rest), closeWrite: o.conn.CloseWrite}, nil
 }

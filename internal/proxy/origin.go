@@ -10,12 +10,12 @@ import (
 // rest to the former. w is the watch of the goroutine that calls.
 type origin interface {
 	// head takes the head of the request; end says that no body follows. It may be held back until the
-	// first write without more.
+	// first write without more, or the end.
 	head(req *message.Request, end bool) error
 	// write takes a piece of the body. With more another piece or the end follows at once.
 	write(w *watch, p []byte, more bool) error
-	// end ends the body and sends what was held back.
-	end(w *watch, trailers *message.Fields) error
+	// end takes the last piece and the trailers and sends what was held back.
+	end(w *watch, p []byte, trailers *message.Fields) error
 
 	// answer waits for the next head and leaves it in the exchange's resp: interim ones, then the final.
 	answer() error
@@ -31,14 +31,13 @@ type origin interface {
 	// giveBack ends the use of an upstream that has answered completely; reusable says that nothing in
 	// the exchange speaks against another request on the same connection.
 	giveBack(reusable bool)
-	// cancel ends the use of an upstream whose answer is not wanted any more, or cannot be had.
+	// cancel ends the use of an upstream whose answer is not wanted any more, or cannot be had. It wakes
+	// an upload that is blocked in write.
 	cancel()
 	explain(err error) *upstream.Error
 
-	// fresh says that the connection had not been used before. unprocessed says that err proves that
-	// the upstream has not looked at the request.
-	fresh() bool
-	unprocessed(err error) bool
-	// tunnel returns what follows an answer that switched protocols.
-	tunnel() *pipe
+	// lent returns the connection.
+	lent() *upstream.Conn
+	// tunnel returns what follows an answer that switched protocols, which it has looked at.
+	tunnel() (*pipe, error)
 }

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"log/slog"
+	"net"
 	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/http2"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
@@ -19,6 +23,10 @@ import (
 type Limits struct {
 	Request  http1.Limits // of request heads and trailers
 	Response http1.Limits // of response heads and trailers
+
+	// HTTP2 bounds HTTP/2 connections of clients. Its Head, HeaderTimeout and WriteTimeout follow from the
+	// fields here unless they are set.
+	HTTP2 mux.Limits
 
 	HeaderTimeout time.Duration // from a head's first byte to its last; HK4201; default 10 s
 	BodyIdle      time.Duration // between bytes of a request body; HK4202; default 60 s
@@ -57,14 +65,28 @@ func (l Limits) withDefaults() Limits {
 	if l.Response.HeadBytes == 0 {
 		l.Response.HeadBytes = http1.DefaultHeadBytes
 	}
+	if h := &l.HTTP2; h.Head == (http2.Limits{}) {
+		h.Head = http2.Limits{HeadBytes: l.Request.HeadBytes, Fields: l.Request.Fields, TargetBytes: l.Request.TargetBytes}
+	}
+	follow := func(v *time.Duration, from time.Duration) {
+		if *v != 0 {
+			return
+		}
+		if *v = from; from == 0 {
+			*v = -1
+		}
+	}
+	follow(&l.HTTP2.HeaderTimeout, l.HeaderTimeout)
+	follow(&l.HTTP2.WriteTimeout, l.WriteTimeout)
 	return l
 }
 
 // Options are the dependencies and settings of a Proxy.
 type Options struct {
 	Limits Limits
-	Sink   telemetry.Sink // nil: records are dropped
-	Logger *slog.Logger   // nil: discarded
+	Sink   telemetry.Sink   // nil: records are dropped
+	Logger *slog.Logger     // nil: discarded
+	Bounds *overload.Bounds // of the process; nil: none
 }
 
 // Proxy serves downstream connections of all listeners. Safe for concurrent use.
@@ -73,6 +95,7 @@ type Proxy struct {
 	limits Limits
 	sink   telemetry.Sink
 	log    *slog.Logger
+	bounds *overload.Bounds
 	base   time.Time // what the clock counts from
 
 	clock    atomic.Int64 // milliseconds since base, at most one tick old
@@ -80,12 +103,13 @@ type Proxy struct {
 	dated    int64 // Unix seconds of date; owned by whoever sweeps
 	draining atomic.Bool
 	watches  watches
+	workers  workers
 	spare    spares
 }
 
 // New returns a Proxy. Deadlines hold once Run runs.
 func New(opt Options) *Proxy {
-	p := &Proxy{limits: opt.Limits.withDefaults(), sink: opt.Sink, log: opt.Logger, base: time.Now()}
+	p := &Proxy{limits: opt.Limits.withDefaults(), sink: opt.Sink, log: opt.Logger, bounds: opt.Bounds, base: time.Now()}
 	if p.sink == nil {
 		p.sink = noSink{}
 	}
@@ -101,6 +125,7 @@ func New(opt Options) *Proxy {
 func (p *Proxy) Run(ctx context.Context) error {
 	t := time.NewTicker(tick)
 	defer t.Stop()
+	defer p.workers.stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -115,6 +140,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 type Downstream struct {
 	Raw       *listen.Conn
 	TLS       *tls.Conn            // over Raw; nil for plain HTTP
+	Stream    net.Conn             // what is read and written; nil: TLS, else Raw
 	Peer      *filter.Peer         // complete: clientcert.Prepare has run
 	Chain     string               // name of the chain that TLS was terminated for; "" for plain HTTP
 	Handshake *telemetry.Handshake // frozen; nil for plain HTTP
@@ -130,7 +156,14 @@ type Downstream struct {
 // Serve serves a connection to its end and closes it. It blocks, also where nothing happens; run it
 // on a goroutine whose stack has not grown in a handshake.
 func (p *Proxy) Serve(d Downstream, state *atomic.Pointer[State]) {
-	newConn(p, d, state).serve()
+	if d.TLS != nil && d.TLS.ConnectionState().NegotiatedProtocol == "h2" {
+		newHTTP2Conn(p, d, state, nil).serve()
+		return
+	}
+	c := newConn(p, d, state)
+	if c.serve(); c.preface != nil {
+		newHTTP2Conn(p, d, state, c.preface).serve()
+	}
 }
 
 // Connections returns how many connections are being served.
@@ -150,6 +183,7 @@ func (p *Proxy) Drain(ctx context.Context) error {
 		p.watches.each(func(w *watch) {
 			if cut != nil {
 				w.of.kill()
+				w.expire(w.at.Load(), endGone)
 			} else {
 				w.of.drain()
 			}

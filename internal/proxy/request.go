@@ -20,11 +20,14 @@ var errInterrupted = errors.New("interrupted")
 func (x *exchange) handle() {
 	req := x.Request
 	x.access.Authority, x.access.Path = req.Authority, req.Path // before filters change them
+	if x.unadmitted() {
+		return
+	}
 	if code, detail := x.client.barred(); code != 0 {
 		x.refuse(code, detail)
 		return
 	}
-	if m := string(req.Method); m == "CONNECT" || m == "TRACE" {
+	if m := string(req.Method); m == "CONNECT" || m == "TRACE" { // a WebSocket's CONNECT is a GET by now
 		x.refuse(diag.MethodNotSupported, "method "+m+" is not forwarded")
 		return
 	}

@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/upstream"
 )
@@ -15,26 +16,28 @@ type task struct {
 	raw   *listen.Conn // HTTP/1: the client's connection
 	watch watch
 
-	// Read by the sweeper.
-	up        atomic.Pointer[upstream.Conn] // what the exchange uses
+	// Read by the sweeper. Of the client's and the upstream's side at most one is set.
+	stream    atomic.Pointer[mux.Stream]    // HTTP/2: the client's
+	up        atomic.Pointer[upstream.Conn] // HTTP/1
+	upStream  atomic.Pointer[mux.Stream]    // HTTP/2
+	gone      atomic.Bool                   // the client is gone for good
 	number    atomic.Uint64                 // of the exchange
 	uploading atomic.Bool                   // a body is being read on another goroutine
-	active    atomic.Int64                  // last byte on a tunnel, milliseconds since base
+	active    atomic.Int64                  // last byte on a tunnel, or of an answer in HTTP/2; milliseconds since base
 	wake      chan struct{}                 // ends a wait for a filter; has room for one
 }
 
-func (t *task) left() bool { return false }
+func (t *task) init(p *Proxy) { t.p, t.wake = p, make(chan struct{}, 1) }
+
+func (t *task) left() bool { return t.gone.Load() }
 
 func (t *task) lastByte() int64 { return t.active.Load() }
 
 // drain leaves the exchange its time.
 func (t *task) drain() {}
 
-// kill cuts the exchange from outside.
-func (t *task) kill() {
-	t.endTunnel()
-	t.rouse()
-}
+// kill cuts the exchange from outside: its present wait is ended by the caller, and there is no other.
+func (t *task) kill() { t.gone.Store(true) }
 
 // rouse ends a wait for a filter.
 func (t *task) rouse() {
@@ -64,21 +67,37 @@ func (t *task) interrupt(what wait) {
 }
 
 // stopReading sets when reading from the client gives up.
-func (t *task) stopReading(at time.Time) { _ = t.raw.SetReadDeadline(at) }
+func (t *task) stopReading(at time.Time) {
+	if s := t.stream.Load(); s != nil {
+		_ = s.SetReadDeadline(at)
+	} else if t.raw != nil {
+		_ = t.raw.SetReadDeadline(at)
+	}
+}
 
 // stopWriting sets when writing to the client gives up.
-func (t *task) stopWriting(at time.Time) { _ = t.raw.SetWriteDeadline(at) }
+func (t *task) stopWriting(at time.Time) {
+	if s := t.stream.Load(); s != nil {
+		_ = s.SetWriteDeadline(at)
+	} else if t.raw != nil {
+		_ = t.raw.SetWriteDeadline(at)
+	}
+}
 
 // stopAnswer sets when reading from the upstream gives up.
 func (t *task) stopAnswer(at time.Time) {
-	if up := t.up.Load(); up != nil {
+	if s := t.upStream.Load(); s != nil {
+		_ = s.SetReadDeadline(at)
+	} else if up := t.up.Load(); up != nil {
 		_ = up.SetReadDeadline(at)
 	}
 }
 
 // stopRequest sets when writing to the upstream gives up.
 func (t *task) stopRequest(at time.Time) {
-	if up := t.up.Load(); up != nil {
+	if s := t.upStream.Load(); s != nil {
+		_ = s.SetWriteDeadline(at)
+	} else if up := t.up.Load(); up != nil {
 		_ = up.SetWriteDeadline(at)
 	}
 }

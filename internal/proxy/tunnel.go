@@ -9,6 +9,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/message"
 )
 
 // tunnelIdle is the buffer of a tunnel's direction while little goes over it, in bytes.
@@ -26,6 +27,13 @@ type pipe struct {
 // switch was not passed on.
 func (x *exchange) tunnel() error {
 	p := x.client.p
+	if x.Request.Upgrade == nil || x.Request.Proto == message.HTTP10 {
+		return &http1.Error{Code: diag.UpstreamProtocolError, Detail: "the upstream switches protocols without having been asked"}
+	}
+	there, err := x.up.tunnel()
+	if err != nil {
+		return err
+	}
 	http1.RemoveHopByHop(&x.resp.Fields)
 	x.responseFilters()
 	x.access.Status = x.resp.Status
@@ -33,7 +41,6 @@ func (x *exchange) tunnel() error {
 	if err != nil {
 		return err
 	}
-	there := x.up.tunnel()
 	x.task.active.Store(p.now())
 	if !x.task.watch.arm(waitTunnel, p.limits.UpgradeIdle, 0) {
 		x.dropUpstream()

@@ -30,11 +30,14 @@ type upload struct {
 func (x *exchange) startUpload() {
 	p := x.client.p
 	u := &upload{x: x, up: x.up, done: make(chan struct{})}
-	u.watch.init(p, x.task)
+	u.watch.init(p, x.task.watch.of)
 	u.watch.inner = true
 	u.last.Store(p.now())
 	if x.access.BytesReceived > 0 {
 		u.first.Store(true)
+	}
+	if !x.replayable() {
+		x.sent.lost.Store(true)
 	}
 	x.upload = u
 	x.task.uploading.Store(true)
@@ -45,11 +48,11 @@ func (x *exchange) startUpload() {
 func (u *upload) run() {
 	defer close(u.done)
 	err := u.guarded()
-	_, _, refused := refusal(err)
+	var client *clientError
 	switch {
 	case err == nil:
-	case refused, errors.Is(err, errClient):
-		u.cause = err
+	case errors.As(err, &client):
+		u.cause = client.error
 	default:
 		u.broken = true
 	}
@@ -70,13 +73,13 @@ func (u *upload) guarded() (err error) {
 			c := u.x.client
 			c.p.log.Error("passing a request body on failed", "listener", c.d.Raw.Spec().Name, "peer", c.d.Peer.Remote, "err", fault,
 				"stack", string(debug.Stack()))
-			err = errClient
+			err = &clientError{errClient}
 		}
 	}()
 	return u.pass()
 }
 
-// pass copies until the end of the body. Errors of the client's side are refusals or errClient.
+// pass copies until the end of the body. Errors of the client's side are *clientError.
 func (u *upload) pass() error {
 	x := u.x
 	p := x.client.p
@@ -89,23 +92,23 @@ func (u *upload) pass() error {
 	for {
 		piece, more, err := x.down.next(&u.watch)
 		if errors.Is(err, io.EOF) {
-			return u.up.end(&u.watch, x.down.trailers())
+			return u.up.end(&u.watch, nil, x.down.trailers())
 		}
 		if err != nil {
-			return err
+			return &clientError{err}
 		}
 		u.first.Store(true)
 		u.last.Store(p.now())
 		x.access.BytesReceived += int64(len(piece))
 		if err := x.bounded(); err != nil {
-			return err
+			return &clientError{err}
 		}
-		whole := x.down.whole()
-		if err := u.up.write(&u.watch, piece, more || whole); err != nil {
-			return err
+		x.sent.take(&p.spare, piece)
+		if x.down.whole() {
+			return u.up.end(&u.watch, piece, x.down.trailers())
 		}
-		if whole {
-			return u.up.end(&u.watch, x.down.trailers())
+		if err := u.up.write(&u.watch, piece, more); err != nil {
+			return err
 		}
 		u.last.Store(p.now())
 	}
@@ -166,6 +169,21 @@ func (x *exchange) stopUpload() {
 	<-u.done
 	x.upload = nil
 	x.down.forsake()
+}
+
+// pauseUpload ends an upload whose upstream has been cancelled, so that another one can go on where it is.
+// It returns false if the client has failed meanwhile.
+func (x *exchange) pauseUpload() bool {
+	u := x.upload
+	if u == nil {
+		return true
+	}
+	failed := u.failed() != nil
+	x.task.stopReading(time.Unix(1, 0))
+	<-u.done
+	x.task.stopReading(time.Time{})
+	x.upload = nil
+	return !failed
 }
 
 // uploadFailed ends an exchange whose client did not send the body that it announced.

@@ -31,6 +31,7 @@ const (
 	waitUpstreamWrite      // for the upstream to take bytes
 	waitFilter             // for a suspended filter
 	waitTunnel             // for bytes either way
+	waitMux                // of an HTTP/2 connection, for whatever comes
 )
 
 // end is why a wait was ended from outside.
@@ -48,7 +49,7 @@ const (
 	ended  = -2
 )
 
-const waitBits = 3
+const waitBits = 4
 
 // watched is who a watch belongs to.
 type watched interface {
@@ -245,6 +246,8 @@ func (p *Proxy) sweep(at time.Time) {
 	ws := &p.watches
 	if ws.ticks++; ws.ticks%fullSweep == 0 {
 		ws.each(func(w *watch) { p.lookAt(w, now) })
+		p.workers.trim()
+		p.relieve()
 	}
 	var due []*watch
 	ws.mu.Lock()

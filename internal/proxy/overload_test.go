@@ -1,0 +1,91 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/overload"
+)
+
+// short returns bounds whose memory is used to the percentage that the test sets.
+func short(t *testing.T) (*overload.Bounds, func(percent uint64, want overload.Level)) {
+	t.Helper()
+	var used atomic.Uint64
+	b := overload.New(overload.Options{MaxMemory: 100 << 20, MaxConnections: 1000, Memory: used.Load, Collect: func() {}, Every: 10 * time.Millisecond})
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { _ = b.Run(ctx); close(done) }()
+	t.Cleanup(func() { stop(); <-done })
+	return b, func(percent uint64, want overload.Level) {
+		t.Helper()
+		used.Store(percent << 20)
+		for end := time.Now().Add(5 * time.Second); b.Level() != want; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("at %d %% the level is %s", percent, b.Level())
+			}
+		}
+	}
+}
+
+// TestOverload ends connections after their answer, closes idle ones, refuses requests with a reason
+// and goes back to normal.
+func TestOverload(t *testing.T) {
+	bounds, set := short(t)
+	o := answering(t, sized("x"))
+	g := start(t, setup{backend: o.addr, bounds: bounds})
+	idle := g.dial()
+	r := bufio.NewReader(idle)
+	if resp, _ := roundTrip(t, idle, r, "GET", get); resp.StatusCode != 200 || resp.Close {
+		t.Fatalf("calm: %d, close %v", resp.StatusCode, resp.Close)
+	}
+	g.record()
+
+	set(87, overload.Thrifty)
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Errorf("an idle connection while memory is short: %v", err)
+	}
+	c := g.dial()
+	if resp, body := roundTrip(t, c, bufio.NewReader(c), "GET", get); resp.StatusCode != 200 || body != "x" || !resp.Close {
+		t.Errorf("thrifty: %d %q, close %v", resp.StatusCode, body, resp.Close)
+	}
+	g.record()
+
+	c = g.dial()
+	set(94, overload.Refusing)
+	resp, body := roundTrip(t, c, bufio.NewReader(c), "GET", get)
+	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" || !strings.Contains(body, "HK4401") || !resp.Close {
+		t.Errorf("refusing: %d %v %q, close %v", resp.StatusCode, resp.Header, body, resp.Close)
+	}
+	if a := g.record(); a.Code != diag.OverloadMemory || a.Status != 503 || a.Flags != "OM" {
+		t.Errorf("%s %d %s", a.Code, a.Status, a.Flags)
+	}
+
+	set(10, overload.Calm)
+	c = g.dial()
+	if resp, _ := roundTrip(t, c, bufio.NewReader(c), "GET", get); resp.StatusCode != 200 || resp.Close {
+		t.Errorf("calm again: %d, close %v", resp.StatusCode, resp.Close)
+	}
+	if n := bounds.State().Shed[diag.OverloadMemory]; n < 2 {
+		t.Errorf("%d shed", n)
+	}
+}
+
+// TestCutting cuts an upload that does not come on when nothing else helps.
+func TestCutting(t *testing.T) {
+	bounds, set := short(t)
+	o := answering(t, sized("x"))
+	g := start(t, setup{backend: o.addr, bounds: bounds})
+	c := g.dial()
+	_, _ = io.WriteString(c, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
+	set(99, overload.Cutting)
+	_ = c.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if got, err := io.ReadAll(c); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("%q, %v", got, err)
+	}
+}
