@@ -92,7 +92,7 @@ func New(opts Options) *Plane {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
 	p := &Plane{opts: opts, tls: tlsconf.NewState(nil), held: map[string]*upstream.Upstream{}, ended: make(chan struct{})}
-	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger})
+	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
 	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})

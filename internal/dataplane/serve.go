@@ -36,7 +36,7 @@ func (p *Plane) handle(c *listen.Conn) {
 		peer.Forward = p.opts.Forward
 	}
 	peer.Identity = clientcert.Prepare(peer.ClientCert, clientcert.Default())
-	d := proxy.Downstream{Raw: c, TLS: result.Conn, Peer: peer, Chain: result.Chain.Name, Handshake: result.Record, Admission: result.Session(&l.term), Closed: result.AfterHandshake}
+	d := proxy.Downstream{Raw: c, TLS: result.Conn, Stream: result.Stream(p.opts.Sink), Peer: peer, Chain: result.Chain.Name, Handshake: result.Record, Admission: result.Session(&l.term), Closed: result.AfterHandshake}
 	go p.proxy.Serve(d, &l.state)
 }
 

@@ -50,6 +50,7 @@ type Bounds struct {
 	turns chan struct{} // handshakes that may compute now
 
 	level    atomic.Int32  // what is asked of requests and idle connections
+	scarce   atomic.Bool   // memory is short, perhaps besides connections
 	refusing atomic.Bool   // memory is short: neither connections nor requests are admitted
 	seen     atomic.Uint64 // bytes at the last look
 	promised atomic.Uint64 // bytes reserved since
@@ -137,6 +138,14 @@ func (b *Bounds) Level() Level {
 	return Level(b.level.Load())
 }
 
+// Short returns the code of what the level is for: HK4401 memory, else HK4402 connections.
+func (b *Bounds) Short() diag.Code {
+	if b == nil || b.scarce.Load() {
+		return diag.OverloadMemory
+	}
+	return diag.OverloadConnections
+}
+
 // Admit says whether a new request may be served; if not it counts the refusal and returns its code.
 // It costs one atomic load.
 func (b *Bounds) Admit() (diag.Code, bool) {
@@ -221,5 +230,6 @@ func (b *Bounds) look() {
 	// Idle connections are worth less than new ones, but no request is refused for their number.
 	level := max(b.meters[memory].level, min(b.meters[connections].level, Thrifty))
 	b.level.Store(int32(level))
+	b.scarce.Store(b.meters[memory].level > Calm)
 	b.refusing.Store(b.meters[memory].level >= Refusing)
 }

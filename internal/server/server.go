@@ -247,6 +247,6 @@ func (l Limits) proxy() proxy.Limits {
 		Response:      http1.Limits{HeadBytes: l.MaxResponseHeader, Fields: 0},
 		HeaderTimeout: l.HeaderTimeout, BodyIdle: l.BodyIdleTimeout, WriteTimeout: l.WriteTimeout, KeepAliveIdle: l.IdleTimeout,
 		UpgradeIdle: l.UpgradeIdle, MaxRequests: l.RequestsPerConn, MaxRequestBody: l.MaxRequestBody,
-		WithdrawnGrace: l.WithdrawnGrace,
+		WithdrawnGrace: l.WithdrawnGrace, HTTP2: l.HTTP2,
 	}
 }
