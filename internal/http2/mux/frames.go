@@ -126,7 +126,7 @@ func (c *Conn) onReset(h http2.Header, payload []byte) error {
 		if c.isIdle(h.Stream) {
 			return protocolError(0, "RST_STREAM on an idle stream")
 		}
-		return c.charge("RST_STREAM on closed streams")
+		return c.spend("RST_STREAM on closed streams")
 	}
 	answered := s.sendEnded
 	c.closed.add(h.Stream, false)

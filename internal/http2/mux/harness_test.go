@@ -19,7 +19,7 @@ type server struct {
 
 	mu      sync.Mutex
 	conns   []*Conn
-	ends    []error
+	ended   chan error
 	refused []Refusal
 	wg      sync.WaitGroup
 }
@@ -30,7 +30,7 @@ func startServer(tb testing.TB, limits Limits, handle func(*Stream)) *server {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	s := &server{tb: tb, addr: l.Addr().String(), limits: limits, handle: handle}
+	s := &server{tb: tb, addr: l.Addr().String(), limits: limits, handle: handle, ended: make(chan error, 1000)}
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()
@@ -55,9 +55,19 @@ func startServer(tb testing.TB, limits Limits, handle func(*Stream)) *server {
 	return s
 }
 
+// setLimits changes the limits of connections to come.
+func (s *server) setLimits(l Limits) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.limits = l
+}
+
 // serve serves one connection on a goroutine of its own.
 func (s *server) serve(nc net.Conn) *Conn {
-	c := New(Config{Conn: nc, Scheme: "http", Limits: s.limits,
+	s.mu.Lock()
+	limits := s.limits
+	s.mu.Unlock()
+	c := New(Config{Conn: nc, Scheme: "http", Limits: limits,
 		Accept: func(st *Stream) {
 			s.wg.Add(1)
 			go func() {
@@ -93,9 +103,7 @@ func (s *server) serve(nc net.Conn) *Conn {
 		defer s.wg.Done()
 		err := c.Serve()
 		close(stop)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.ends = append(s.ends, err)
+		s.ended <- err
 	}()
 	return c
 }

@@ -118,6 +118,7 @@ func request(method, path string) *message.Request {
 	r := &message.Request{Method: []byte(method), Scheme: "http", Authority: []byte("example.test"), Path: []byte(path)}
 	if method == "POST" {
 		r.Body.Kind = message.Chunked
+		r.Fields.AddString("Trailer", "x-sum") // x/net passes on only what was announced
 	}
 	return r
 }
