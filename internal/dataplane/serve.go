@@ -72,3 +72,12 @@ func (p *Plane) OpenConnections() map[string]int {
 	}
 	return open
 }
+
+// HTTP2 returns the open HTTP/2 connections and streams of every listener.
+func (p *Plane) HTTP2() map[string]proxy.HTTP2Stats {
+	out := p.proxy.HTTP2()
+	for name := range *p.listeners.Load() {
+		out[name] = out[name] // none, if it was not there
+	}
+	return out
+}

@@ -292,13 +292,11 @@ func (k *socket) release(c *Conn) {
 	}
 }
 
-// refuse closes a connection that was not admitted. The kernel sends RST instead of keeping the
-// remains of thousands of them in TIME_WAIT.
+// refuse closes a connection that was not admitted.
 func (k *socket) refuse(c *Conn, code diag.Code) {
 	if k.set.opts.Refused != nil {
 		k.set.opts.Refused(c, code)
 	}
-	_ = c.tcp.SetLinger(0)
 	c.Close()
 }
 

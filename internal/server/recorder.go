@@ -8,6 +8,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/overload"
+	"github.com/hakone-gateway/hakone/internal/proxy"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -29,6 +30,7 @@ type counted interface {
 	OpenConnections() map[string]int
 	Withdrawn() map[string]int
 	UpstreamStats() []upstream.Stats
+	HTTP2() map[string]proxy.HTTP2Stats
 }
 
 // newRecorder opens the logs. plane and state are called only once something asks for metrics.
@@ -39,6 +41,7 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State, b
 		Withdrawn:   func() map[string]int { return plane().Withdrawn() },
 		Upstreams:   func() []telemetry.UpstreamCounters { return counters(plane().UpstreamStats()) },
 		Config:      func() telemetry.ConfigState { return configState(state()) },
+		HTTP2:       func() []telemetry.HTTP2State { return http2State(plane().HTTP2()) },
 		Overload:    func() telemetry.OverloadState { return overloadState(bounds.State()) },
 	})}
 	if cfg.AccessLog.Format != "off" {
@@ -103,6 +106,14 @@ func configState(st control.State) telemetry.ConfigState {
 		c.Success = c.Success && f.Severity != diag.Error
 	}
 	return c
+}
+
+func http2State(stats map[string]proxy.HTTP2Stats) []telemetry.HTTP2State {
+	out := make([]telemetry.HTTP2State, 0, len(stats))
+	for name, s := range stats {
+		out = append(out, telemetry.HTTP2State{Listener: name, Connections: s.Connections, Streams: s.Streams})
+	}
+	return out
 }
 
 func counters(stats []upstream.Stats) []telemetry.UpstreamCounters {
