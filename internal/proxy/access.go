@@ -56,11 +56,13 @@ func flags(code diag.Code) string {
 		return "UH"
 	case diag.UpstreamDNS:
 		return "DF"
-	case diag.UpstreamPoolOverflow:
+	case diag.UpstreamPoolOverflow, diag.UpstreamRequestLimit:
 		return "UO"
-	case diag.UpstreamReset, diag.UpstreamClosedEarly, diag.UpstreamBodyTruncated:
+	case diag.UpstreamReset, diag.UpstreamClosedEarly, diag.UpstreamBodyTruncated, diag.UpstreamGoAway:
 		return "UC"
-	case diag.UpstreamProtocolError, diag.UpstreamHeadTooLarge, diag.UpstreamSpeaksTLS:
+	case diag.UpstreamStreamReset, diag.UpstreamRefusedStream:
+		return "UR"
+	case diag.UpstreamProtocolError, diag.UpstreamHeadTooLarge, diag.UpstreamSpeaksTLS, diag.UpstreamNoHTTP2, diag.UpstreamNoWebSocket:
 		return "UPE"
 	case diag.UpstreamTimeout:
 		return "UT"
@@ -76,7 +78,7 @@ func flags(code diag.Code) string {
 	switch {
 	case code >= 3101 && code < 3200:
 		return "UF"
-	case code >= 4001 && code < 4100:
+	case code >= 4001 && code < 4100, code >= 4301 && code < 4400:
 		return "DPE"
 	}
 	return ""

@@ -51,7 +51,11 @@ func (x *exchange) respond(r *filter.Response) {
 			f.AddString("Retry-After", "5")
 		}
 	}
+	framing := message.Body{}
 	switch {
+	case x.call.answers && r.Status >= 400:
+		x.answerCall(r.Status, r.Code)
+		body = nil
 	case r.Code != 0 && body == nil:
 		var kind string
 		body, kind = errorPage(x.Request, r.Status, r.Code, id)
@@ -59,7 +63,9 @@ func (x *exchange) respond(r *filter.Response) {
 	case len(body) > 0:
 		f.AddString("Content-Type", "text/plain; charset=utf-8")
 	}
-	framing := message.Body{Kind: message.Sized, Length: int64(len(body))}
+	if resp.Status == r.Status || x.Request.Proto != message.HTTP2 {
+		framing = message.Body{Kind: message.Sized, Length: int64(len(body))}
+	}
 	if string(x.Request.Method) == "HEAD" || r.Status == 304 || r.Status == 204 {
 		framing = message.Body{Kind: message.NoBody, Declared: r.Status == 200 || r.Status >= 400, Length: int64(len(body))}
 		body = nil
@@ -148,15 +154,15 @@ func proxyError(code diag.Code, status int) string {
 		return "connection_timeout"
 	case diag.UpstreamConnectFailed, diag.UpstreamNoEndpoints:
 		return "destination_unavailable"
-	case diag.UpstreamReset, diag.UpstreamClosedEarly:
+	case diag.UpstreamReset, diag.UpstreamClosedEarly, diag.UpstreamStreamReset, diag.UpstreamGoAway, diag.UpstreamRefusedStream:
 		return "connection_terminated"
-	case diag.UpstreamProtocolError, diag.UpstreamSpeaksTLS:
+	case diag.UpstreamProtocolError, diag.UpstreamSpeaksTLS, diag.UpstreamNoHTTP2, diag.UpstreamNoWebSocket:
 		return "http_protocol_error"
 	case diag.UpstreamHeadTooLarge:
 		return "http_response_header_section_size"
 	case diag.UpstreamDNS:
 		return "dns_error"
-	case diag.UpstreamPoolOverflow, diag.RequestsOverload:
+	case diag.UpstreamPoolOverflow, diag.UpstreamRequestLimit, diag.RequestsOverload:
 		return "connection_limit_reached"
 	case diag.UpstreamBodyTruncated:
 		return "http_response_incomplete"

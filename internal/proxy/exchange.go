@@ -33,7 +33,8 @@ type exchange struct {
 	up     origin       // nil: none
 	plain  *http1Origin // to speak HTTP/1 with; nil until needed
 	muxed  http2Origin  // to speak HTTP/2 with
-	sent   replay       // of the body
+	call   call
+	sent   replay // of the body
 	upload *upload
 
 	ran     []filter.Filter // whose Request has run

@@ -30,6 +30,7 @@ func (x *exchange) forward(u *upstream.Upstream) {
 	if len(req.Upgrade) > 0 {
 		x.wsKey, _ = req.Fields.Get(message.SecWebSocketKey)
 	}
+	x.translate(u)
 	if err := x.gather(); err != nil {
 		x.refuseError(err)
 		return
@@ -97,6 +98,9 @@ func (x *exchange) gather() error {
 		if err := x.bounded(); err != nil {
 			return err
 		}
+		if piece, err = x.inbound(piece, x.down.whole()); err != nil {
+			return err
+		}
 		if !x.sent.take(s, piece) {
 			x.sent.held = piece
 			return nil
@@ -110,6 +114,10 @@ func (x *exchange) bounded() error {
 		return &http1.Error{Code: diag.RequestBodyTooLarge, Detail: "the body is over the bound"}
 	}
 	return nil
+}
+
+func malformedBody(detail string) error {
+	return &http1.Error{Code: diag.RequestMalformed, Detail: detail}
 }
 
 // refuseError answers with the reason of a malformed body.

@@ -74,6 +74,7 @@ type setup struct {
 	tls      bool
 	upTLS    upstream.TLS
 	protocol ir.UpstreamProtocol
+	web      bool
 	routes   []*ir.Route // instead of one that forwards everything
 	filters  []filter.Filter
 	admits   Admission
@@ -86,7 +87,7 @@ func start(t testing.TB, s setup) *gateway {
 	g := &gateway{t: t, sink: &sink{make(chan logged, 1000), make(chan telemetry.Handshake, 100)}}
 	g.p = New(Options{Limits: s.limits, Sink: g.sink, Bounds: s.bounds})
 	g.reg = upstream.NewRegistry(upstream.Options{})
-	settings := &ir.Upstream{Name: "u", Balancing: ir.RoundRobin, Pool: s.pool, Protocol: s.protocol}
+	settings := &ir.Upstream{Name: "u", Balancing: ir.RoundRobin, Pool: s.pool, Protocol: s.protocol, GRPCWeb: s.web}
 	if s.upTLS != nil {
 		settings.TLS = &ir.UpstreamTLS{}
 	}

@@ -18,6 +18,10 @@ func (x *exchange) relay() {
 	// An upstream that was asked to expect a body and answers without having said 100 may have passed
 	// the body over, or wait for it still: then it would read the body as the next request.
 	reusable := !x.Request.Continue || x.invited
+	x.noteGRPC(&resp.Fields)
+	if x.call.web {
+		x.call.state.Head(resp)
+	}
 	x.responseFilters()
 	x.access.Status = resp.Status
 	x.down.head(resp, resp.Body)
@@ -42,10 +46,11 @@ func (x *exchange) relayBody(reusable bool) error {
 		if err != nil && !end {
 			return err
 		}
-		x.access.BytesSent += int64(len(piece))
 		if end || x.up.over() {
 			return x.finish(piece, reusable)
 		}
+		piece, _ = x.outbound(piece, nil, false)
+		x.access.BytesSent += int64(len(piece))
 		if err := x.down.write(piece, !x.up.more()); err != nil {
 			return err
 		}
@@ -56,6 +61,9 @@ func (x *exchange) relayBody(reusable bool) error {
 // is given back before the last bytes are written, for the request that they bring about.
 func (x *exchange) finish(piece []byte, reusable bool) error {
 	trailers := x.up.trailers()
+	x.noteGRPC(trailers)
+	piece, trailers = x.outbound(piece, trailers, true)
+	x.access.BytesSent += int64(len(piece))
 	first := x.up.detached() && (x.upload == nil || !x.down.independent())
 	if first {
 		x.endUpstream(reusable)

@@ -20,6 +20,7 @@ var errInterrupted = errors.New("interrupted")
 func (x *exchange) handle() {
 	req := x.Request
 	x.access.Authority, x.access.Path = req.Authority, req.Path // before filters change them
+	x.classify()
 	if x.unadmitted() {
 		return
 	}
@@ -40,7 +41,7 @@ func (x *exchange) handle() {
 		return
 	}
 	r := x.match()
-	if r == nil {
+	if r == nil || !x.limitCall() {
 		return
 	}
 	http1.RemoveHopByHop(&req.Fields)

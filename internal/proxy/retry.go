@@ -5,7 +5,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
-	"strconv"
 	"syscall"
 	"time"
 
@@ -227,12 +226,4 @@ func (x *exchange) pause(d time.Duration) bool {
 	case <-x.task.wake:
 	}
 	return x.task.watch.disarm()
-}
-
-// atoi returns a small decimal number, -1 for anything else.
-func atoi(b []byte) int {
-	if n, err := strconv.Atoi(string(b)); err == nil && n >= 0 {
-		return n
-	}
-	return -1
 }

@@ -103,6 +103,9 @@ func (u *upload) pass() error {
 		if err := x.bounded(); err != nil {
 			return &clientError{err}
 		}
+		if piece, err = x.inbound(piece, x.down.whole()); err != nil {
+			return &clientError{err}
+		}
 		x.sent.take(&p.spare, piece)
 		if x.down.whole() {
 			return u.up.end(&u.watch, piece, x.down.trailers())

@@ -1,0 +1,193 @@
+package proxy
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/grpcweb"
+	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/upstream"
+)
+
+// call is what an exchange knows of gRPC.
+type call struct {
+	answers bool // our own answers are those of gRPC
+	web     bool // gRPC-Web, which translate makes gRPC of
+	state   grpcweb.Call
+	up      []byte // the translation of a piece of the request's body; owned as that is
+	down    []byte // of the answer's
+}
+
+// grpcDeadline is DEADLINE_EXCEEDED, grpcType the content type of our answers.
+const (
+	grpcDeadline = 4
+	grpcType     = "application/grpc"
+)
+
+// classify finds out whether a request is one of gRPC.
+func (x *exchange) classify() {
+	x.access.GRPCStatus = -1
+	x.call.answers, x.call.web = false, false
+	kind, ok := x.Request.Fields.Get(message.ContentType)
+	if !ok {
+		return
+	}
+	plain := isGRPC(kind)
+	x.call.answers = plain && x.Request.Proto == message.HTTP2
+	x.access.GRPC = plain || grpcweb.IsWeb(kind)
+}
+
+// isGRPC reports whether a content type is one of gRPC, but not of gRPC-Web.
+func isGRPC(kind []byte) bool {
+	if len(kind) < len(grpcType) || !message.EqualFold(kind[:len(grpcType)], []byte(grpcType)) {
+		return false
+	}
+	rest := kind[len(grpcType):]
+	return len(rest) == 0 || rest[0] == '+' || rest[0] == ';' || rest[0] == ' '
+}
+
+// limitCall lets grpc-timeout bound the route's time. It returns false if that is malformed, and answers.
+func (x *exchange) limitCall() bool {
+	value, ok := x.Request.Fields.Get(message.GRPCTimeout)
+	if !ok || !x.access.GRPC {
+		return true
+	}
+	d, ok := parseGRPCTimeout(value)
+	if !ok {
+		x.refuse(diag.RequestBadField, "grpc-timeout is not at most eight digits and one of H, M, S, m, u, n")
+		return false
+	}
+	if until := max(int64((x.started+d)/time.Millisecond), 1); x.total == 0 || until < x.total {
+		x.total = until
+	}
+	return true
+}
+
+// parseGRPCTimeout reads grpc-timeout (PROTOCOL-HTTP2 of grpc/grpc). What is beyond a century is cut.
+func parseGRPCTimeout(b []byte) (time.Duration, bool) {
+	const century = 100 * 365 * 24 * time.Hour
+	n := len(b) - 1
+	if n < 1 || n > 8 {
+		return 0, false
+	}
+	v := int64(0)
+	for _, c := range b[:n] {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		v = v*10 + int64(c-'0')
+	}
+	var unit time.Duration
+	switch b[n] {
+	case 'H':
+		unit = time.Hour
+	case 'M':
+		unit = time.Minute
+	case 'S':
+		unit = time.Second
+	case 'm':
+		unit = time.Millisecond
+	case 'u':
+		unit = time.Microsecond
+	case 'n':
+		unit = time.Nanosecond
+	default:
+		return 0, false
+	}
+	if v > int64(century/unit) {
+		return century, true
+	}
+	return time.Duration(v) * unit, true
+}
+
+// grpcStatus returns the status of gRPC for an answer of our own.
+func grpcStatus(status int, code diag.Code) int {
+	if code == diag.UpstreamTimeout {
+		return grpcDeadline
+	}
+	return grpcweb.StatusOf(status)
+}
+
+// answerCall makes an answer of our own one of gRPC: one head that holds status and message, without a body
+// (Trailers-Only).
+func (x *exchange) answerCall(status int, code diag.Code) {
+	resp := &x.resp
+	n := grpcStatus(status, code)
+	x.access.GRPCStatus = n
+	resp.Status = 200
+	f := &resp.Fields
+	f.AddString("Content-Type", grpcType)
+	f.AddID(message.GRPCStatus, strconv.AppendInt(nil, int64(n), 10))
+	text := message.StatusText(status)
+	if e, ok := diag.Lookup(code); ok {
+		text = code.String() + " " + e.Title
+	}
+	f.AddID(message.GRPCMessage, appendGRPCMessage(nil, text))
+	if x.call.web {
+		x.call.state.Head(resp)
+	}
+}
+
+// appendGRPCMessage percent-encodes what grpc-message cannot hold as it is.
+func appendGRPCMessage(dst []byte, text string) []byte {
+	const hex = "0123456789ABCDEF"
+	for i := range len(text) {
+		if c := text[i]; c >= ' ' && c <= '~' && c != '%' {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return dst
+}
+
+// noteGRPC takes the status from an answer's head or trailers.
+func (x *exchange) noteGRPC(f *message.Fields) {
+	if !x.access.GRPC || f == nil {
+		return
+	}
+	if value, ok := f.Get(message.GRPCStatus); ok {
+		if n, err := strconv.ParseUint(string(value), 10, 31); err == nil {
+			x.access.GRPCStatus = int(n)
+		}
+	}
+}
+
+// translate makes gRPC of gRPC-Web, where the upstream asks for that.
+func (x *exchange) translate(u *upstream.Upstream) {
+	if !u.Settings.GRPCWeb || !x.access.GRPC || x.call.answers {
+		return
+	}
+	if state, ok := grpcweb.Begin(x.Request); ok {
+		x.call.state, x.call.web, x.call.answers = state, true, true
+	}
+}
+
+// inbound returns a piece of the request's body as it is passed on; last says that it is the last one.
+func (x *exchange) inbound(piece []byte, last bool) ([]byte, error) {
+	if !x.call.web {
+		return piece, nil
+	}
+	var err error
+	x.call.up, err = x.call.state.Request(x.call.up[:0], piece)
+	if err == nil && last {
+		err = x.call.state.EndRequest()
+	}
+	if err != nil {
+		return nil, malformedBody(err.Error())
+	}
+	return x.call.up, nil
+}
+
+// outbound returns a piece of the answer's body, and with the last one the trailers, as they are passed on.
+func (x *exchange) outbound(piece []byte, trailers *message.Fields, last bool) ([]byte, *message.Fields) {
+	if !x.call.web {
+		return piece, trailers
+	}
+	x.call.down = x.call.state.Body(x.call.down[:0], piece)
+	if last {
+		x.call.down = x.call.state.Trailers(x.call.down, trailers)
+	}
+	return x.call.down, nil
+}
