@@ -1,5 +1,6 @@
-// Package corpus reads the corpus of malformed and smuggling HTTP/1 requests, which the codec's tests
-// and the end-to-end suite run alike. It knows the files' form and nothing of HTTP.
+// Package corpus reads the corpora of malformed and smuggling requests, those of HTTP/1.1 and those of
+// HTTP/2, which the codecs' tests and the end-to-end suite run alike. It knows the files' form and nothing
+// of HTTP.
 //
 // A file is a list of cases:
 //
@@ -17,6 +18,15 @@
 //	expect forward TEXT...       the message is passed on with exactly this head
 //	body TEXT...                 and this payload (none if left out)
 //	expect more                  the message is incomplete: nothing is answered yet
+//
+// A case of HTTP/2 has, in place of send, the header list of one request, in its order:
+//
+//	field ":method" "POST"
+//	field "x" "a" * 100          name and value; get and post stand for the usual four pseudo-headers
+//	data "hello"                 DATA that ends the stream; without it HEADERS do
+//	trailer "x-sum" "1"          trailers, behind the data
+//
+// The usual ones are :scheme https, :authority a.test, :path / and the method.
 //
 // The connection's scheme is https. A gateway that adds fields of its own adds them to these heads.
 // Where a body is refused after its head was forwarded, the head is followed by no complete message.
@@ -52,12 +62,20 @@ type Outcome struct {
 	Body   []byte
 }
 
-// Case is one case. Want has at least one outcome.
+// Field is one line of a header list.
+type Field struct{ Name, Value []byte }
+
+// Case is one case. Want has at least one outcome. Either Send is set or Fields; Open says that HEADERS
+// do not end the stream.
 type Case struct {
 	Name, Note string
 	File       string
 	Line       int
 	Send       []byte
+	Fields     []Field
+	Open       bool
+	Data       []byte
+	Trailers   []Field
 	Want       []Outcome
 }
 
@@ -107,8 +125,8 @@ func parse(file, text string) ([]Case, error) {
 		}
 	}
 	for _, c := range r.cases {
-		if c.Send == nil || len(c.Want) == 0 || c.Note == "" {
-			return nil, fmt.Errorf("%s:%d: case %s needs a note, send and expect", file, c.Line, c.Name)
+		if (c.Send == nil) == (c.Fields == nil) || len(c.Want) == 0 || c.Note == "" {
+			return nil, fmt.Errorf("%s:%d: case %s needs a note, send or field, and expect", file, c.Line, c.Name)
 		}
 	}
 	return r.cases, nil
@@ -135,6 +153,18 @@ func (r *reader) line(file string, number int, line string) error {
 	switch word {
 	case "send":
 		r.text = &c.Send
+		return r.strings(rest)
+	case "get", "post":
+		c.Fields = append(c.Fields, Field{[]byte(":method"), []byte(strings.ToUpper(word))}, Field{[]byte(":scheme"), []byte("https")},
+			Field{[]byte(":authority"), []byte("a.test")}, Field{[]byte(":path"), []byte("/")})
+		return nil
+	case "field":
+		return r.field(&c.Fields, rest)
+	case "trailer":
+		c.Open = true
+		return r.field(&c.Trailers, rest)
+	case "data":
+		c.Open, r.text = true, &c.Data
 		return r.strings(rest)
 	case "body":
 		if len(c.Want) == 0 || c.Want[len(c.Want)-1].Kind != Forward {
@@ -173,6 +203,22 @@ func (r *reader) expect(c *Case, rest string) error {
 		return nil
 	}
 	return fmt.Errorf("unknown expectation %q", kind)
+}
+
+// field reads a name, and begins the value.
+func (r *reader) field(list *[]Field, rest string) error {
+	var f Field
+	quoted, err := strconv.QuotedPrefix(rest)
+	if err != nil {
+		return fmt.Errorf("name %.20q: %w", rest, err)
+	}
+	r.text = &f.Name
+	if err := r.strings(quoted); err != nil {
+		return err
+	}
+	*list = append(*list, f)
+	r.text = &(*list)[len(*list)-1].Value
+	return r.strings(rest[len(quoted):])
 }
 
 // strings appends quoted strings to the open text.
