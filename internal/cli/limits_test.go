@@ -2,12 +2,16 @@ package cli
 
 import (
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/spf13/pflag"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/server"
 )
 
@@ -24,6 +28,33 @@ func TestByteSizes(t *testing.T) {
 		var back int64
 		if err := bytesVar(&back, 0).Set(b.String()); err != nil || back != n {
 			t.Errorf("%q writes %q, which reads %d, %v", text, b.String(), back, err)
+		}
+	}
+}
+
+// TestLimitsAreDocumented compares docs/limits.md with the flags: it names all of them, and no other.
+func TestLimitsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile(filepath.Join("..", "..", "docs", "limits.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
+	registerLimits(f, &server.Limits{})
+	named := map[string]bool{"trusted-proxies": false, "trusted-hops": false} // elsewhere
+	for _, m := range regexp.MustCompile("`--([a-z0-9-]+)`").FindAllStringSubmatch(string(b), -1) {
+		if _, other := named[m[1]]; !other && f.Lookup(m[1]) == nil {
+			t.Errorf("--%s is documented and does not exist", m[1])
+		}
+		named[m[1]] = true
+	}
+	f.VisitAll(func(flag *pflag.Flag) {
+		if !named[flag.Name] {
+			t.Errorf("--%s is not documented", flag.Name)
+		}
+	})
+	for _, m := range regexp.MustCompile("HK[0-9]{4}").FindAllString(string(b), -1) {
+		if c, err := diag.ParseCode(m); err != nil || c.Slug() == "" {
+			t.Errorf("%s is no code", m)
 		}
 	}
 }
