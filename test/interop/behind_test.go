@@ -262,10 +262,7 @@ func (b *behind) manifests(c *compat) string {
 		}
 	}
 	if b.TLS {
-		out.WriteString("---\napiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata:\n  name: reference\nspec:\n  targetRefs:\n" +
-			"  - group: \"\"\n    kind: Service\n    name: reference\n  validation:\n    hostname: localhost\n    caCertificateRefs:\n    - group: \"\"\n      kind: ConfigMap\n      name: ca\n" +
-			"---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ca\ndata:\n  ca.crt: |\n    " +
-			strings.ReplaceAll(strings.TrimSpace(string(c.upstreamCA)), "\n", "\n    ") + "\n")
+		out.WriteString("---\n" + originate("reference", "localhost", c.upstreamCA))
 	}
 	return out.String()
 }

@@ -4,12 +4,12 @@ package interop
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/hakone-gateway/hakone/test/gateway"
@@ -84,12 +84,16 @@ func (s site) manifests(b backend, mutual bool) map[string]string {
 		"secret.yaml":  testca.SecretYAML("default", "site", data),
 	}
 	if b.ca != nil {
-		files["policy.yaml"] = "apiVersion: gateway.networking.k8s.io/v1\nkind: BackendTLSPolicy\nmetadata:\n  name: backend\nspec:\n  targetRefs:\n" +
-			"  - group: \"\"\n    kind: Service\n    name: backend\n  validation:\n    hostname: " + b.name + "\n    caCertificateRefs:\n    - group: \"\"\n      kind: ConfigMap\n      name: ca\n" +
-			"---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: ca\ndata:\n  ca.crt: |\n    " +
-			strings.ReplaceAll(strings.TrimSpace(string(b.ca.CertPEM())), "\n", "\n    ") + "\n"
+		files["policy.yaml"] = originate("backend", b.name, b.ca.CertPEM())
 	}
 	return files
+}
+
+// originate makes the gateway speak TLS to a service, whose certificate must have the name.
+func originate(service, name string, ca []byte) string {
+	return "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: " + service + "\nspec:\n  host: " + service +
+		"\n  trafficPolicy:\n    tls:\n      mode: SIMPLE\n      credentialName: upstream-ca\n      sni: " + name +
+		"\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: upstream-ca\ndata:\n  ca.crt: " + base64.StdEncoding.EncodeToString(ca) + "\n"
 }
 
 // config returns a client's settings that trust the site.

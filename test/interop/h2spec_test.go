@@ -34,8 +34,11 @@ func TestH2spec(t *testing.T) {
 					t.Fatalf("h2spec did not say how many tests passed, exit %d\n%s\n%s", r.Code, program.Tail(r.Out, 4000), r.Err)
 				}
 				t.Logf("h2spec over %s: %s of %s passed in %.1f s", c.name, m[2], m[1], r.Took.Seconds())
-				if m[1] != "146" || m[2] != "146" || r.Code != 0 {
-					_, failures, _ := strings.Cut(r.Out, "Failures:")
+				_, failures, _ := strings.Cut(r.Out, "Failures:")
+				// In the clear the port speaks HTTP/1.1 too, so what is no preface is answered with HTTP/1.1's 400, which h2spec cannot read.
+				answered := c.declared == 80 && m[2] == "145" && strings.Count(failures, "×") == 1 && strings.Contains(failures, "Sends invalid connection preface") &&
+					strings.Contains(failures, "looked like an HTTP/1.1 header")
+				if m[1] != "146" || !answered && (m[2] != "146" || r.Code != 0) {
 					t.Errorf("want 146 of 146, got %s, exit %d\n%s", m[0], r.Code, program.Tail(failures, 12000))
 				}
 				if g.Ended() {
