@@ -33,9 +33,12 @@ func newHTTP2Conn(p *Proxy, d Downstream, state *atomic.Pointer[State], early []
 	if len(early) > 0 {
 		c.rw = &replayed{Conn: c.rw, early: early}
 	}
-	c.mux = mux.New(mux.Config{Conn: c.rw, Scheme: c.scheme(), Limits: p.limits.HTTP2, Now: p.now, Accept: c.accept, Refused: c.refused})
+	c.mux = mux.New(mux.Config{Conn: c.rw, Scheme: c.scheme(), Limits: p.limits.HTTP2, Now: p.muxNow, Accept: c.accept, Refused: c.refused})
 	return c
 }
+
+// muxNow is the clock of HTTP/2 connections, on which 0 is no time.
+func (p *Proxy) muxNow() int64 { return p.now() + 1 }
 
 // serve runs the connection to its end.
 func (c *http2Conn) serve() {
@@ -90,7 +93,7 @@ func (c *http2Conn) faulty(e *http2.Error) {
 // look is what is done about once a second.
 func (c *http2Conn) look(int64) {
 	p := c.p
-	now := p.now()
+	now := p.muxNow()
 	switch {
 	case c.overdue():
 		c.kill()
