@@ -92,8 +92,11 @@ func (l *HandshakeLog) tell(h *Handshake) {
 	add("ja4", h.Hello.JA4)
 	args = append(args, "conn", h.Conn)
 	message := "tls handshake refused"
-	if h.Code == diag.ClosedAfterShake { // it succeeded; the client left all the same
+	switch {
+	case h.Code == diag.ClosedAfterShake: // it succeeded; the client left all the same
 		message = "client left after the tls handshake"
+	case shedding(h.Code): // perhaps on a listener without TLS
+		message = "connection refused for want of resources"
 	}
 	l.log.Log(context.Background(), level(h.Code), message, args...)
 }

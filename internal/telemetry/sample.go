@@ -19,7 +19,7 @@ type sample struct {
 
 // pass reports whether a record shall be logged and kept.
 func (s *sample) pass(h *Handshake) bool {
-	if h.Code != diag.ConnectionLimit && (h.Code < diag.OverloadMemory || h.Code > diag.OverloadHandshakes) {
+	if !shedding(h.Code) {
 		return true
 	}
 	s.mu.Lock()
@@ -29,4 +29,9 @@ func (s *sample) pass(h *Handshake) bool {
 	}
 	s.n++
 	return s.n <= sampleRate
+}
+
+// shedding reports whether a code stands for want of resources.
+func shedding(c diag.Code) bool {
+	return c == diag.ConnectionLimit || c >= diag.OverloadMemory && c <= diag.OverloadHandshakes
 }
