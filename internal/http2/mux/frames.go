@@ -17,8 +17,8 @@ func flowError(stream uint32, detail string) error {
 	return &http2.Error{Code: diag.HTTP2FlowControl, HTTP2: http2.FlowControlError, Stream: stream, Detail: detail}
 }
 
-// frame handles one frame, which passed Header.Check. Errors with a stream are the stream's.
-func (c *Conn) frame(h http2.Header, payload []byte) error {
+// order judges whether a frame may come now, by its header alone.
+func (c *Conn) order(h http2.Header) error {
 	if c.blockStream != 0 && (h.Type != http2.FrameContinuation || h.Stream != c.blockStream) {
 		return protocolError(0, "frame inside a header block")
 	}
@@ -28,6 +28,11 @@ func (c *Conn) frame(h http2.Header, payload []byte) error {
 		}
 		c.gotSettings = true
 	}
+	return nil
+}
+
+// frame handles one frame, which passed order and Header.Check. Errors with a stream are the stream's.
+func (c *Conn) frame(h http2.Header, payload []byte) error {
 	switch h.Type {
 	case http2.FrameData:
 		return c.onData(h, payload)
@@ -191,7 +196,6 @@ func (c *Conn) onSettings(h http2.Header, payload []byte) error {
 			}
 			c.enqueue(s)
 		}
-		c.pump()
 	}
 	if !c.peerReady {
 		c.peerReady = true
@@ -200,6 +204,7 @@ func (c *Conn) onSettings(h http2.Header, payload []byte) error {
 	if err := c.provoke(http2.AppendSettingsAck); err != nil {
 		return err
 	}
+	c.pump() // behind the acknowledgement that allows it
 	return c.charge("SETTINGS frames")
 }
 

@@ -18,6 +18,6 @@ func TestH2Spec(t *testing.T) {
 	}
 	r := program.Run(t, program.Command{Path: program.Suite(t, "h2spec"), Args: []string{"-S", "-h", host, "-p", port, "-o", "2"}, Limit: 2 * time.Minute})
 	if !strings.Contains(r.Out, "146 tests, 146 passed, 0 skipped, 0 failed") || r.Code != 0 {
-		t.Errorf("exit %d\n%s\n%s", r.Code, program.Tail(r.Out, 12000), r.Err)
+		t.Errorf("exit %d\n%s\n%s", r.Code, program.Tail(r.Out, 60000), r.Err)
 	}
 }

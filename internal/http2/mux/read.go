@@ -65,6 +65,7 @@ func (c *Conn) fill() error {
 		c.takeReadBuffer()
 		c.in.b[0] = c.one[0]
 		c.r, c.w = 0, 1
+		c.noteLate(true)
 	}
 	if c.r > 0 {
 		c.w = copy(c.in.b, c.in.b[c.r:c.w])
@@ -123,6 +124,9 @@ func (c *Conn) giveReadBuffer() {
 
 // frames handles what has been read, as far as it is whole, and reports whether anything was.
 func (c *Conn) frames() (progress bool, err error) {
+	if c.w == c.r { // Tick wanted the buffer back
+		return false, nil
+	}
 	if !c.client && c.greeted < len(http2.Preface) {
 		n := min(len(http2.Preface)-c.greeted, c.w-c.r)
 		if string(c.in.b[c.r:c.r+n]) != http2.Preface[c.greeted:c.greeted+n] {
@@ -133,6 +137,9 @@ func (c *Conn) frames() (progress bool, err error) {
 	}
 	for c.w-c.r >= http2.FrameHeaderSize {
 		h := http2.ParseHeader(c.in.b[c.r:])
+		if err := c.order(h); err != nil {
+			return progress, err
+		}
 		fault := h.Check(uint32(c.lim.MaxFrame))
 		if fault != nil && streamOf(fault) == 0 {
 			return progress, fault

@@ -29,6 +29,7 @@ type life struct {
 	given  bool  // Accept or Open's caller has it
 	over   bool  // not in Conn.streams any more
 	zombie bool  // counted in Conn.zombies
+	lost   bool  // it ended before its time by the peer's doing
 	fault  error // why it ended before its time
 
 	onReset   func()
@@ -71,6 +72,9 @@ func newStream(c *Conn, id uint32) *Stream {
 	s.c, s.id = c, id
 	s.recvWake.L, s.sendWake.L = &c.mu, &c.mu
 	s.recvWindow, s.recvLeft = int64(c.lim.StreamWindow), -1
+	if !c.acked { // the peer may not know our window yet
+		s.recvWindow = max(s.recvWindow, http2.DefaultWindow)
+	}
 	if c.client {
 		s.sendWindow = int64(c.peer.InitialWindow)
 	}
@@ -140,7 +144,7 @@ func (c *Conn) end(s *Stream, err error, byPeer bool) {
 		c.zombies++
 		complete := c.client && s.recvEnded || !c.client && s.sendEnded
 		if byPeer && !complete {
-			s.inNotify = true
+			s.lost, s.inNotify = true, true
 			c.notify = append(c.notify, s)
 		}
 	}
@@ -226,10 +230,7 @@ func (s *Stream) OnReset(f func()) {
 	c := s.c
 	c.mu.Lock()
 	s.onReset = f
-	late := s.zombie && !s.inNotify && !s.notifying
-	if e, ok := s.fault.(*ResetError); ok && !e.Remote && e.Cause == nil {
-		late = false
-	}
+	late := s.lost && !s.inNotify && !s.notifying
 	if late {
 		s.onReset = nil
 	}
