@@ -21,6 +21,7 @@ type list struct {
 	seen      uint16
 	lines     int // that may still come
 	bytes     int // that may still come, as RFC 9113 section 6.5.2 counts them
+	crumbs    int // bytes of Cookie, see joinCookies
 	twice     message.NameSet
 	pseudo    [numPseudo][]byte
 }
@@ -93,9 +94,10 @@ func (l *list) admit(id message.Name, value []byte) bool {
 			l.fault = fieldTE
 		}
 	case id == message.Cookie:
-		if l.fields.Names().Has(message.Cookie) {
-			l.lines++ // a crumb
+		if l.crumbs > 0 {
+			l.lines++ // another crumb
 		}
+		l.crumbs += len(value) + len("; ")
 	default:
 		l.fault = fieldOfConnection
 	}
@@ -125,35 +127,25 @@ func (l *list) pseudoLine(p pseudo, value []byte, shared bool) {
 func (l *list) has(p pseudo) bool { return l.seen>>p&1 != 0 }
 
 // joinCookies makes one line of the crumbs of Cookie, at the place of the first (RFC 9113 section 8.2.3).
-func joinCookies(f *message.Fields) {
-	size, first, sensitive := 0, -1, false
-	for i := range f.Len() {
-		if at := f.At(i); at.ID == message.Cookie {
-			size += len(at.Value) + len("; ")
-			sensitive = sensitive || at.Sensitive
-			if first < 0 {
-				first = i
-			}
-		}
-	}
-	joined := f.Reserve(size)
-	for i := range f.Len() {
-		if at := f.At(i); at.ID == message.Cookie {
-			if i > first {
-				joined = append(joined, "; "...)
-			}
-			joined = append(joined, at.Value...)
-		}
-	}
-	kept := false
+// crumbs is the size of their values in bytes, each with 2 more.
+func joinCookies(f *message.Fields, crumbs int) {
+	joined, sensitive, first := f.Reserve(crumbs), false, true
 	f.DelFunc(func(at *message.Field) bool {
 		if at.ID != message.Cookie {
 			return false
 		}
-		if kept {
-			return true
+		sensitive = sensitive || at.Sensitive
+		if first {
+			first, joined = false, append(joined, at.Value...)
+			return false
 		}
-		kept, at.Value, at.Sensitive = true, joined, sensitive
-		return false
+		joined = append(append(joined, "; "...), at.Value...)
+		return true
 	})
+	for i := range f.Len() {
+		if at := f.At(i); at.ID == message.Cookie {
+			at.Value, at.Sensitive = joined, sensitive
+			return
+		}
+	}
 }

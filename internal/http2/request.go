@@ -51,7 +51,7 @@ func (d *Decoder) refuse(b Block, code diag.Code, detail string) error {
 // finishRequest judges the list as a whole.
 func (d *Decoder) finishRequest(req *message.Request, l *list, end bool, lim Limits) (diag.Code, string) {
 	if l.twice.Has(message.Cookie) {
-		joinCookies(&req.Fields)
+		joinCookies(&req.Fields, l.crumbs)
 	}
 	switch {
 	case !l.has(pseudoMethod):

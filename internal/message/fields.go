@@ -246,13 +246,17 @@ func (f *Fields) Del(name []byte) {
 
 // DelFunc removes the lines for which drop returns true.
 func (f *Fields) DelFunc(drop func(*Field) bool) {
-	kept := f.list[:0]
+	kept := 0
 	for i := range f.list {
-		if !drop(&f.list[i]) {
-			kept = append(kept, f.list[i])
+		if drop(&f.list[i]) {
+			continue
 		}
+		if kept < i {
+			f.list[kept] = f.list[i]
+		}
+		kept++
 	}
-	f.list = kept
+	f.list = f.list[:kept]
 }
 
 func (f *Fields) removeAfter(id Name, from int) bool {
