@@ -307,7 +307,7 @@ func (b *bench) rounds(w workload, targets []*target) (row, error) {
 			if i > 0 || w.Once {
 				r.samples[t.name] = append(r.samples[t.name], s)
 			}
-			if s.Conns > 256 {
+			if s.Conns > 512 {
 				return r, fmt.Errorf("%s opened %d upstream connections within one measurement", t.name, s.Conns)
 			}
 		}

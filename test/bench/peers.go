@@ -71,13 +71,13 @@ http {
   proxy_set_header X-Request-Id $request_id;
   upstream plain {
     server 127.0.0.1:{{.Plain}} max_fails=0;
-    keepalive 256;
+    keepalive 1024;
     keepalive_requests 1000000000;
     keepalive_timeout 300s;
   }
   upstream tls {
     server 127.0.0.1:{{.TLS}} max_fails=0;
-    keepalive 256;
+    keepalive 1024;
     keepalive_requests 1000000000;
     keepalive_timeout 300s;
   }
