@@ -2,20 +2,17 @@ package mux
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
-
-	xhttp2 "golang.org/x/net/http2"
 
 	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/message"
@@ -28,18 +25,17 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-// transport is x/net's client over plain TCP, on one connection.
-func transport(t *testing.T, addr string) *http.Client {
-	tr := &xhttp2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, _ string, _ *tls.Config) (net.Conn, error) {
-		return net.Dial(network, addr)
-	}}
+// transport is the standard library's client over plain TCP.
+func transport(t *testing.T) *http.Client {
+	tr := &http.Transport{Protocols: new(http.Protocols), MaxConnsPerHost: 1}
+	tr.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 30 * time.Second}
 }
 
 func TestServerWithTransportOfNet(t *testing.T) {
 	s := startServer(t, Limits{}, echo)
-	client := transport(t, s.addr)
+	client := transport(t)
 	big := randomBytes(5 << 20)
 	var wg sync.WaitGroup
 	for i := range 40 {
@@ -85,16 +81,28 @@ func dialed(t testing.TB, nc net.Conn, limits Limits) *Conn {
 	return c
 }
 
-// netServer is x/net's server on one connection, and our client role on its other end.
+// netServer is the standard library's server, and our client role on a connection to it.
 func netServer(t *testing.T, h http.HandlerFunc) *Conn {
-	a, b := pair(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Handler: h, Protocols: new(http.Protocols), ErrorLog: log.New(io.Discard, "", 0)}
+	s.Protocols.SetUnencryptedHTTP2(true)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		(&xhttp2.Server{MaxConcurrentStreams: 250}).ServeConn(a, &xhttp2.ServeConnOpts{Handler: h})
+		s.Serve(l)
 	}()
-	t.Cleanup(func() { <-done })
-	return dialed(t, b, Limits{})
+	t.Cleanup(func() {
+		s.Close()
+		<-done
+	})
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dialed(t, nc, Limits{})
 }
 
 // pair returns both ends of a connection on loopback.
@@ -118,7 +126,7 @@ func request(method, path string) *message.Request {
 	r := &message.Request{Method: []byte(method), Scheme: "http", Authority: []byte("example.test"), Path: []byte(path)}
 	if method == "POST" {
 		r.Body.Kind = message.Chunked
-		r.Fields.AddString("Trailer", "x-sum") // x/net passes on only what was announced
+		r.Fields.AddString("Trailer", "x-sum") // net/http passes on only what was announced
 	}
 	return r
 }

@@ -45,8 +45,7 @@ type life struct {
 	recvEnded   bool  // END_STREAM has come: what is held is the rest
 	readExpired bool
 	heads       []*message.Response // read, and not yet asked for; client role
-	interims    int
-	headDone    bool // the final head has been read; client role
+	headDone    bool                // the final head has been read; client role
 
 	// Sending. What a blocked call wants to send is here until the writer has taken it.
 	sendWindow    int64 // bytes that the peer takes; may be negative

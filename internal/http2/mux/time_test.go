@@ -18,7 +18,7 @@ import (
 
 // timed runs a server with Ticks, under a false clock, against what the script does, and returns why and
 // when it ended.
-func timed(t *testing.T, limits Limits, handle func(*Stream), script func(r *raw)) (err error, took time.Duration) {
+func timed(t *testing.T, limits Limits, handle func(*Stream), script func(r *raw)) (took time.Duration, err error) {
 	t.Helper()
 	a, b := net.Pipe()
 	var wg sync.WaitGroup
@@ -50,7 +50,7 @@ func timed(t *testing.T, limits Limits, handle func(*Stream), script func(r *raw
 	close(stop)
 	b.Close()
 	wg.Wait()
-	return err, took
+	return took, err
 }
 
 // wait keeps an exchange running until its stream ends.
@@ -121,7 +121,7 @@ func TestWhatIsLate(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				err, took := timed(t, Limits{}, wait, c.script)
+				took, err := timed(t, Limits{}, wait, c.script)
 				var e *http2.Error
 				if !errors.As(err, &e) || e.Code != c.code {
 					t.Errorf("ended with %v, want %s", err, c.code.Slug())
@@ -138,28 +138,31 @@ func TestWhatIsLate(t *testing.T) {
 func TestPingAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		pings := 0
-		err, took := timed(t, Limits{}, func(s *Stream) {
+		took, err := timed(t, Limits{}, func(s *Stream) {
 			time.Sleep(10 * time.Minute)
 			s.WriteHead(&message.Response{Status: 204}, true)
 		}, func(r *raw) {
-			go func() {
-				io.WriteString(r.nc, http2.Preface)
-				r.WriteSettings()
-				r.head(1, true)
+			writes := make(chan func() error, 100)
+			defer close(writes)
+			go func() { // a pipe has no buffer
+				for write := range writes {
+					write()
+				}
 			}()
+			writes <- func() error { _, err := io.WriteString(r.nc, http2.Preface); return err }
+			writes <- func() error { return r.WriteSettings() }
+			writes <- r.WriteSettingsAck
+			writes <- func() error { return r.head(1, true) }
 			for {
 				f, err := r.ReadFrame()
 				if err != nil {
 					return
 				}
 				switch f := f.(type) {
-				case *xhttp2.SettingsFrame:
-					if !f.IsAck() {
-						go r.WriteSettingsAck()
-					}
 				case *xhttp2.PingFrame:
 					pings++
-					r.WritePing(true, f.Data)
+					data := f.Data
+					writes <- func() error { return r.WritePing(true, data) }
 				case *xhttp2.MetaHeadersFrame:
 					r.nc.Close()
 					return
