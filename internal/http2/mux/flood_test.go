@@ -115,16 +115,13 @@ func TestFloods(t *testing.T) {
 			}
 			return r.WriteData(1, false, make([]byte, 16000))
 		}},
-		{name: "tiny windows", code: diag.HTTP2TinyWindow, h2: http2.EnhanceYourCalm, limits: Limits{ControlBurst: -1, TinyBurst: 200, TinyRate: 1}, send: func(r *raw, i int) error {
+		{name: "tiny windows", code: diag.HTTP2TinyWindow, h2: http2.EnhanceYourCalm, limits: Limits{ControlBurst: -1}, send: func(r *raw, i int) error {
 			if i == 0 {
 				r.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 1})
-				return r.head(1, false)
+				r.head(1, false)
+				return r.WriteData(1, false, make([]byte, 10_000))
 			}
-			r.WriteData(1, false, []byte("0123456789"))
-			for range 9 {
-				r.WriteWindowUpdate(1, 1)
-			}
-			return nil
+			return r.WriteWindowUpdate(1, 1)
 		}},
 		{name: "large frame", code: diag.HTTP2FrameSize, h2: http2.FrameSizeError, send: func(r *raw, i int) error { return r.WriteRawFrame(0xfe, 0, 0, make([]byte, 16385)) }},
 		{name: "not HPACK", code: diag.HTTP2Compression, h2: http2.CompressionError, send: func(r *raw, i int) error {
