@@ -26,7 +26,9 @@ func (x *exchange) respond(r *filter.Response) {
 		x.fail(r.Code, r.Detail)
 	}
 	if x.headed {
-		x.down.cut(r.Code)
+		if !x.endCall(r.Code) {
+			x.down.cut(r.Code)
+		}
 		return
 	}
 	x.own, x.until = true, 0

@@ -164,7 +164,7 @@ func TestContinue(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 100 Continue\r\n\r\n")
 		body := make([]byte, 4)
 		if _, err := io.ReadFull(r, body); err == nil {
-			_, _ = io.WriteString(c, sized(string(body)))
+			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\n"+string(body))
 		}
 	})
 	g := start(t, setup{backend: o.addr})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
@@ -53,8 +54,9 @@ type exchange struct {
 	wsKey    []byte      // the client's Sec-WebSocket-Key
 	invited  bool        // the upstream has said 100: it reads the body
 	flowing  atomic.Bool // the final head is on its way to the client
-	fate     uint32      // the code with which the upstream reset its stream
-	answered bool        // a byte of an answer has come, interim ones included
+	reset    bool        // the upstream reset its stream, with fate
+	fate     http2.ErrorCode
+	answered bool // a byte of an answer has come, interim ones included
 }
 
 // spares are pools of buffers: no state, they only save allocations.
@@ -81,7 +83,7 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 	clear(x.ran)
 	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
 	x.asked, x.total, x.until, x.own, x.headed, x.invited, x.answered = 0, 0, 0, false, false, false, false
-	x.wsKey, x.fate = nil, 0
+	x.wsKey, x.reset = nil, false
 	x.flowing.Store(false)
 	x.access = telemetry.Access{}
 }

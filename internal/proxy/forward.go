@@ -30,7 +30,9 @@ func (x *exchange) forward(u *upstream.Upstream) {
 	if len(req.Upgrade) > 0 {
 		x.wsKey, _ = req.Fields.Get(message.SecWebSocketKey)
 	}
-	x.translate(u)
+	if !x.translate(u) {
+		return
+	}
 	if err := x.gather(); err != nil {
 		x.refuseError(err)
 		return
@@ -76,8 +78,9 @@ func (x *exchange) limitTry() {
 // try sends the request and waits for the answer.
 func (x *exchange) try() error {
 	err := x.send()
-	if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
-		// An upstream that refuses early closes after its answer, which may be there already.
+	var reset *mux.ResetError
+	if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.As(err, &reset) && reset.Remote {
+		// An upstream that refuses early ends after its answer, which may be there already.
 		err = x.awaitAnswer()
 	}
 	return err
@@ -263,7 +266,7 @@ func (x *exchange) upstreamFailed(err error) {
 		detail := e.Error()
 		var reset *mux.ResetError
 		if errors.As(err, &reset) && reset.Remote {
-			x.fate = uint32(reset.Code)
+			x.reset, x.fate = true, reset.Code
 		}
 		x.dropUpstream()
 		x.refuse(e.Code, detail)

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/grpcweb"
+	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/upstream"
 )
@@ -50,8 +51,8 @@ func isGRPC(kind []byte) bool {
 // limitCall lets grpc-timeout bound the route's time. It returns false if that is malformed, and answers.
 func (x *exchange) limitCall() bool {
 	value, ok := x.Request.Fields.Get(message.GRPCTimeout)
-	if !ok || !x.access.GRPC {
-		return true
+	if !ok || !x.call.answers {
+		return true // a server that speaks gRPC-Web by itself keeps its own time
 	}
 	d, ok := parseGRPCTimeout(value)
 	if !ok {
@@ -101,19 +102,34 @@ func parseGRPCTimeout(b []byte) (time.Duration, bool) {
 	return time.Duration(v) * unit, true
 }
 
-// grpcStatus returns the status of gRPC for an answer of our own.
-func grpcStatus(status int, code diag.Code) int {
-	if code == diag.UpstreamTimeout {
+// grpcStatus returns the status of gRPC for an answer of our own. A reset by the upstream is told as a client
+// would have read it (PROTOCOL-HTTP2 of grpc/grpc, "Errors").
+func (x *exchange) grpcStatus(status int, code diag.Code) int {
+	switch {
+	case code == diag.UpstreamTimeout:
 		return grpcDeadline
+	case !x.reset || code != diag.UpstreamStreamReset:
+		return grpcweb.StatusOf(status)
 	}
-	return grpcweb.StatusOf(status)
+	switch x.fate {
+	case http2.Cancel:
+		if x.total != 0 && x.client.p.now()+tick.Milliseconds() >= x.total {
+			return grpcDeadline // the same deadline has passed there
+		}
+		return 1 // CANCELLED
+	case http2.EnhanceYourCalm:
+		return 8 // RESOURCE_EXHAUSTED
+	case http2.InadequateSecurity:
+		return 7 // PERMISSION_DENIED
+	}
+	return 13 // INTERNAL
 }
 
 // answerCall makes an answer of our own one of gRPC: one head that holds status and message, without a body
 // (Trailers-Only).
 func (x *exchange) answerCall(status int, code diag.Code) {
 	resp := &x.resp
-	n := grpcStatus(status, code)
+	n := x.grpcStatus(status, code)
 	x.access.GRPCStatus = n
 	resp.Status = 200
 	f := &resp.Fields
@@ -154,14 +170,36 @@ func (x *exchange) noteGRPC(f *message.Fields) {
 	}
 }
 
-// translate makes gRPC of gRPC-Web, where the upstream asks for that.
-func (x *exchange) translate(u *upstream.Upstream) {
+// translate makes gRPC of gRPC-Web, where the upstream asks for that. It returns false if it has answered.
+func (x *exchange) translate(u *upstream.Upstream) bool {
 	if !u.Settings.GRPCWeb || !x.access.GRPC || x.call.answers {
-		return
+		return true
 	}
-	if state, ok := grpcweb.Begin(x.Request); ok {
-		x.call.state, x.call.web, x.call.answers = state, true, true
+	state, ok := grpcweb.Begin(x.Request)
+	if !ok {
+		return true
 	}
+	x.call.state, x.call.web, x.call.answers = state, true, true
+	return x.limitCall()
+}
+
+// endCall ends an answer of gRPC that is under way because its time is over: where another protocol could
+// only be cut, the client is told.
+func (x *exchange) endCall(code diag.Code) bool {
+	if !x.call.answers || code != diag.UpstreamTimeout {
+		return false
+	}
+	var f message.Fields
+	f.AddID(message.GRPCStatus, strconv.AppendInt(nil, grpcDeadline, 10))
+	e, _ := diag.Lookup(code)
+	f.AddID(message.GRPCMessage, appendGRPCMessage(nil, code.String()+" "+e.Title))
+	x.access.GRPCStatus = grpcDeadline
+	piece, trailers := x.outbound(nil, &f, true)
+	x.until = 0
+	if err := x.down.finish(piece, trailers); err != nil {
+		x.writeFailed()
+	}
+	return true
 }
 
 // inbound returns a piece of the request's body as it is passed on; last says that it is the last one.

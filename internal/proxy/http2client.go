@@ -216,9 +216,11 @@ func (h *http2Client) cut(diag.Code) { h.s.Reset(h.resetCode()) }
 
 // resetCode returns the code of RST_STREAM for an answer that cannot be completed.
 func (h *http2Client) resetCode() http2.ErrorCode {
-	switch code := http2.ErrorCode(h.fate); code {
+	switch h.fate {
 	case http2.Cancel, http2.EnhanceYourCalm, http2.InadequateSecurity, http2.HTTP11Required:
-		return code
+		if h.reset {
+			return h.fate
+		}
 	}
 	return http2.InternalError
 }

@@ -24,7 +24,7 @@ type upload struct {
 	first  atomic.Bool  // a byte has come
 	over   atomic.Bool
 	cause  error // on the client's side; valid when over
-	broken bool  // the upstream took no more; valid when over
+	broken bool  // the upstream did not take all; valid when over
 }
 
 func (x *exchange) startUpload() {
@@ -79,45 +79,53 @@ func (u *upload) guarded() (err error) {
 	return u.pass()
 }
 
-// pass copies until the end of the body. Errors of the client's side are *clientError.
+// pass copies until the end of the body. Errors of the client's side are *clientError. When the upstream
+// takes no more the rest is read all the same, until somebody stops that: an answer may be on its way, and
+// a client whose body was read whole can go on with its next request.
 func (u *upload) pass() error {
 	x := u.x
 	p := x.client.p
+	var broken error
 	if held := x.sent.held; held != nil {
 		x.sent.held = nil
-		if err := u.up.write(&u.watch, held, false); err != nil {
-			return err
-		}
+		broken = u.up.write(&u.watch, held, false)
 	}
 	for {
 		piece, more, err := x.down.next(&u.watch)
-		if errors.Is(err, io.EOF) {
-			return u.up.end(&u.watch, nil, x.down.trailers())
-		}
-		if err != nil {
+		end := errors.Is(err, io.EOF)
+		if err != nil && !end {
+			if broken != nil {
+				return broken
+			}
 			return &clientError{err}
 		}
 		u.first.Store(true)
-		u.last.Store(p.now())
 		x.access.BytesReceived += int64(len(piece))
+		end = end || x.down.whole()
 		if err := x.bounded(); err != nil {
 			return &clientError{err}
 		}
-		if piece, err = x.inbound(piece, x.down.whole()); err != nil {
+		if piece, err = x.inbound(piece, end); err != nil {
 			return &clientError{err}
 		}
-		x.sent.take(&p.spare, piece)
-		if x.down.whole() {
-			return u.up.end(&u.watch, piece, x.down.trailers())
+		switch {
+		case broken != nil:
+		case end:
+			broken = u.up.end(&u.watch, piece, x.down.trailers())
+		default:
+			u.last.Store(p.now())
+			x.sent.take(&p.spare, piece)
+			broken = u.up.write(&u.watch, piece, more)
+			u.last.Store(p.now())
 		}
-		if err := u.up.write(&u.watch, piece, more); err != nil {
-			return err
+		if end {
+			return broken
 		}
-		u.last.Store(p.now())
 	}
 }
 
-func (u *upload) finished() bool { return u.over.Load() && !u.broken && u.cause == nil }
+// finished reports whether the client's body was read whole.
+func (u *upload) finished() bool { return u.over.Load() && u.cause == nil && u.x.down.whole() }
 func (u *upload) begun() bool    { return u.first.Load() }
 
 // failed returns the client's fault that ended the upload, if that is what did.
@@ -134,8 +142,8 @@ func (u *upload) moved() bool {
 	return !u.over.Load() && p.now()-u.last.Load() < p.limits.UpstreamIdle.Milliseconds()
 }
 
-// joinUpload waits a moment for the upload to end. It returns true if the whole body was passed on.
-// Otherwise the upload is stopped.
+// joinUpload waits a moment for the upload to end, else stops it. It returns true if the whole body was
+// passed on.
 func (x *exchange) joinUpload() bool {
 	u := x.upload
 	select {
@@ -156,7 +164,7 @@ func (x *exchange) joinUpload() bool {
 	}
 	<-u.done
 	x.upload = nil
-	return true
+	return !u.broken
 }
 
 // stopUpload ends an upload that is of no use any more and waits for it. Neither side's connection must
