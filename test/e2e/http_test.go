@@ -40,12 +40,14 @@ func TestContinue(t *testing.T) {
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	a := client.Curl(t, g.Addr(443), "https://a.test/upload", "--cacert", s.caFile(t), "-T", file, "-H", "Expect: 100-continue", "--expect100-timeout", "20", "-v")
-	if a.Status != 200 || !strings.HasPrefix(a.Head, "HTTP/1.1 100 Continue\r\n") || strings.Contains(a.Err, "Done waiting") {
-		t.Errorf("status %d, heads %q\n%s", a.Status, a.Head, a.Err)
-	}
-	if m := up.Await(1)[0]; !bytes.Equal(m.Body, content) {
-		t.Errorf("the upstream received %d bytes, want %d", len(m.Body), len(content))
+	for i, c := range [][2]string{{"--http1.1", "HTTP/1.1 100 Continue\r\n"}, {"--http2", "HTTP/2 100 \r\n"}} {
+		a := client.Curl(t, g.Addr(443), "https://a.test/upload", c[0], "--cacert", s.caFile(t), "-T", file, "-H", "Expect: 100-continue", "--expect100-timeout", "20", "-v")
+		if a.Status != 200 || !strings.HasPrefix(a.Head, c[1]) || strings.Contains(a.Err, "Done waiting") {
+			t.Errorf("%s: status %d, heads %q\n%s", c[0], a.Status, a.Head, a.Err)
+		}
+		if m := up.Await(i + 1)[i]; !bytes.Equal(m.Body, content) {
+			t.Errorf("%s: the upstream received %d bytes, want %d", c[0], len(m.Body), len(content))
+		}
 	}
 }
 
@@ -72,9 +74,11 @@ func TestEarlyAnswer(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, expect := range []string{"Expect:", "Expect: 100-continue"} {
-			a := client.Curl(t, g.Addr(443), "https://a.test/upload", "--cacert", s.caFile(t), "-T", file, "-H", expect)
-			if a.Status != 413 || a.Body != "stop\n" || strings.Contains(a.Head, "100 Continue") {
-				t.Errorf("upstream reads %v, %q: status %d, body %q, exit %d\n%s", read, expect, a.Status, a.Body, a.Exit, a.Err)
+			for _, version := range []string{"--http1.1", "--http2"} {
+				a := client.Curl(t, g.Addr(443), "https://a.test/upload", version, "--cacert", s.caFile(t), "-T", file, "-H", expect)
+				if a.Status != 413 || a.Body != "stop\n" || strings.Contains(a.Head, " 100 ") {
+					t.Errorf("%s, upstream reads %v, %q: status %d, body %q, exit %d\n%s", version, read, expect, a.Status, a.Body, a.Exit, a.Err)
+				}
 			}
 		}
 	}
@@ -88,7 +92,7 @@ func TestBodyBound(t *testing.T) {
 	if err := os.WriteFile(file, make([]byte, 1001), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, more := range [][]string{{}, {"-H", "Transfer-Encoding: chunked"}} {
+	for _, more := range [][]string{{"--http1.1"}, {"--http1.1", "-H", "Transfer-Encoding: chunked"}, {"--http2"}} {
 		a := client.Curl(t, g.Addr(443), "https://a.test/upload", append([]string{"--cacert", s.caFile(t), "-T", file, "-H", "Expect:"}, more...)...)
 		if a.Status != 413 || !strings.Contains(a.Field("Proxy-Status"), "HK4010") {
 			t.Errorf("%v: status %d\n%s", more, a.Status, a.Head)

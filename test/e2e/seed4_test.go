@@ -44,10 +44,16 @@ func seedCurl(t *testing.T, g *gateway.Gateway, host, path, ca string, more ...s
 	return client.Curl(t, g.Addr(443), "https://"+host+path, append([]string{"-v", "-HHost:" + host, "--cacert", ca}, more...)...)
 }
 
+// wantTeapot judges an answer to a client that offers HTTP/2.
 func wantTeapot(t *testing.T, a client.Answer) {
 	t.Helper()
-	if a.Exit != 0 || a.Status != 418 || !strings.Contains(a.Body, httpbin.Teapot) || !strings.HasPrefix(a.Head, "HTTP/1.1 418") {
-		t.Errorf("want 418 and the teapot, got exit %d, status %d, body %q\n%s", a.Exit, a.Status, a.Body, a.Err)
+	wantTeapotOver(t, "HTTP/2", a)
+}
+
+func wantTeapotOver(t *testing.T, version string, a client.Answer) {
+	t.Helper()
+	if a.Exit != 0 || a.Status != 418 || !strings.Contains(a.Body, httpbin.Teapot) || !strings.HasPrefix(a.Head, version+" 418") {
+		t.Errorf("want %s 418 and the teapot, got exit %d, head %q, body %q\n%s", version, a.Exit, a.Head, a.Body, a.Err)
 	}
 }
 
@@ -63,6 +69,7 @@ func TestSeed4Single(t *testing.T) {
 		g := walk(t, family, map[string]string{"secret.yaml": httpbinSecret(seed, testca.Set1)}, "single.yaml", "httpbin.yaml")
 		ca := seed.Path(testca.Set1, "example.com.crt")
 		wantTeapot(t, seedCurl(t, g, httpbinHost, "/status/418", ca))
+		wantTeapotOver(t, "HTTP/1.1", seedCurl(t, g, httpbinHost, "/status/418", ca, "--http1.1"))
 		line := g.AwaitLine(0, "kind", "request", "host", httpbinHost)
 		if line.N("status") != 418 || line.S("tls") == "" || line.S("sni") != httpbinHost || !strings.Contains(line.S("origin"), "default/httpbin") {
 			t.Errorf("access log: %v", line)

@@ -208,8 +208,8 @@ func TestAccessLogFormats(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, "a.test")
 	for format, want := range map[string]*regexp.Regexp{
-		"envoy": regexp.MustCompile(`^\[\S+Z\] "GET /status/418 HTTP/1\.1" 418 - 0 \d+ \d+ \d+ "127\.0\.0\.1" "curl/\S+" "[0-9a-f-]{36}" "a\.test\S*" "127\.0\.0\.1:\d+"$`),
-		"istio": regexp.MustCompile(`^\[\S+Z\] "GET /status/418 HTTP/1\.1" 418 - \S+ - "-" 0 \d+ \d+ \d+ "127\.0\.0\.1" "curl/\S+" "[0-9a-f-]{36}" "a\.test\S*" "127\.0\.0\.1:\d+" `),
+		"envoy": regexp.MustCompile(`^\[\S+Z\] "GET /status/418 HTTP/2" 418 - 0 \d+ \d+ \d+ "127\.0\.0\.1" "curl/\S+" "[0-9a-f-]{36}" "a\.test\S*" "127\.0\.0\.1:\d+" stream=1 upstream_protocol=HTTP/1\.1$`),
+		"istio": regexp.MustCompile(`^\[\S+Z\] "GET /status/418 HTTP/2" 418 - \S+ - "-" 0 \d+ \d+ \d+ "127\.0\.0\.1" "curl/\S+" "[0-9a-f-]{36}" "a\.test\S*" "127\.0\.0\.1:\d+" `),
 	} {
 		file := filepath.Join(t.TempDir(), "access.log")
 		g := gateway.Start(t, gateway.Options{Files: map[string]string{"gateway.yaml": istioGateway(istioServer{host: "a.test", secret: "site"}), "route.yaml": routeAll("all", "*", "backend"),

@@ -279,7 +279,7 @@ func TestCoalescedHosts(t *testing.T) {
 			t.Errorf("%s: status %d, want %d", c.authority, resp.StatusCode, c.status)
 		}
 		if c.status == 421 {
-			if line := w.g.AwaitLine(mark, "kind", "request", "status", "421"); line.S("code") != "HK4103" || !strings.Contains(string(body), "HK4103") {
+			if line := w.g.AwaitLine(mark, "kind", "request", "code", "HK4103"); line.N("status") != 421 || !strings.Contains(string(body), "HK4103") {
 				t.Errorf("%s: %v\n%s", c.authority, line, body)
 			}
 		}
