@@ -6,7 +6,7 @@ export GOTOOLCHAIN ?= local
 BUILDFLAGS := -trimpath -ldflags "-s -w"
 FUZZTIME ?= 5s
 
-.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick docs demo clean
+.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick interop hostile docs demo clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,8 +31,14 @@ fuzz: ## every fuzz target for FUZZTIME
 check: lint unit ## daily use: vet, unit, golden, short fuzz (≤ 5 min warm)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
 
-e2e: build setup ## the built binary with curl, openssl and other real clients
+e2e: build setup ## the built binary with curl, openssl and raw peers
 	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/e2e/... -tags e2e -count=1 -timeout 25m
+
+interop: build setup ## published suites (h2spec, conformance, grpc-go, testssl.sh, sslscan) and seven real clients, with their scores
+	@HAKONE_BIN=$(CURDIR)/bin/hakone tools/scores.sh ./test/interop
+
+hostile: build setup ## attacks beside clients that behave: floods, slowness, bombs
+	@HAKONE_BIN=$(CURDIR)/bin/hakone tools/scores.sh ./test/hostile
 
 test: ## everything: what CI runs
 	@tools/test.sh

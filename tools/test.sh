@@ -18,4 +18,6 @@ part "unit and golden" make --no-print-directory unit
 part "short fuzz" make --no-print-directory fuzz FUZZTIME=1s
 part "demo" bin/hakone demo --script
 part "end to end" make --no-print-directory e2e
+part "suites and real clients" make --no-print-directory interop
+part "hostile peers" make --no-print-directory hostile
 echo "== all: $((SECONDS - begin)) s"
