@@ -6,6 +6,9 @@ import (
 	"net"
 	"strings"
 	"testing"
+
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
+	"github.com/hakone-gateway/hakone/internal/message"
 )
 
 // steadyOrigin answers without allocating.
@@ -49,6 +52,54 @@ func BenchmarkKeepAlive(b *testing.B) {
 					b.Fatal(err)
 				}
 			}
+		})
+	}
+}
+
+// BenchmarkStreams measures our own client, the proxy and our own server in one process.
+func BenchmarkStreams(b *testing.B) {
+	for _, origin := range []version{h1, h2c} {
+		b.Run(string(origin), func(b *testing.B) {
+			var addr string
+			if origin == h1 {
+				addr = steadyOrigin(b, sized(strings.Repeat("x", 1024))).addr
+			} else {
+				body := []byte(strings.Repeat("x", 1024))
+				addr = newOrigin(b, func(c net.Conn, _ *bufio.Reader) {
+					_ = mux.New(mux.Config{Conn: c, Accept: func(s *mux.Stream) {
+						resp := message.Response{Status: 200, Body: message.Body{Kind: message.Sized, Length: int64(len(body))}}
+						go func() {
+							_ = s.WriteHead(&resp, false)
+							_ = s.Write(body, true)
+							s.Close()
+						}()
+					}}).Serve()
+				}).addr
+			}
+			g := start(b, setup{backend: addr, protocol: origin.protocol()})
+			g.p.sink = noSink{}
+			c := g.muxClient()
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.RunParallel(func(pb *testing.PB) {
+				req := message.Request{Method: []byte("GET"), Scheme: "http", Authority: []byte("a.test"), Path: []byte("/some/path")}
+				var resp message.Response
+				for pb.Next() {
+					s, err := c.Open(&req, true)
+					if err != nil {
+						b.Error(err)
+						return
+					}
+					if err := s.ReadResponse(&resp); err != nil || resp.Status != 200 {
+						b.Error(resp.Status, err)
+						return
+					}
+					for err == nil {
+						_, err = s.Next()
+					}
+					s.Close()
+				}
+			})
 		})
 	}
 }

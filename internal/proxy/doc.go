@@ -1,7 +1,8 @@
-// Package proxy is the request's path for HTTP/1.1 on both sides: it reads requests from downstream
-// connections, finds the route, runs its filters, sends the request to an upstream and relays the
-// answer. It is the blocking driver of dataplane.md: one goroutine per downstream connection, and a
-// second one only while a request body that had not yet arrived is being passed on, or a tunnel runs.
+// Package proxy is the request's path for HTTP/1.1 and HTTP/2 on both sides: it takes requests from
+// downstream connections, finds the route, runs its filters, sends the request to an upstream and relays
+// the answer. It is the blocking driver of dataplane.md: one goroutine per downstream connection; in HTTP/2
+// one per stream besides; and one more only while a request body that had not yet arrived is being passed
+// on, or a tunnel runs.
 //
 // How it is wired:
 //
@@ -12,13 +13,19 @@
 //	p.Serve(proxy.Downstream{...}, &current)       // per connection, after its handshake; blocks
 //	p.Drain(ctx)                                   // at shutdown
 //
-// A connection looks at the pointer before each request, so new routes are used from the next request
-// on. If it then holds nil (the listener is gone) or a State without the connection's chain, the
-// connection ends after the answer at hand; an idle one ends within about a second.
+// Serve chooses the version: by ALPN, on plain connections by the client's first bytes.
 //
-// Filters are called on the goroutine of the connection, but they are only promised the contract of
+// A connection looks at the pointer before each request, so new routes are used from the next request
+// on. If it then holds nil (the listener is gone), or the connection's Admission says no, the connection
+// ends after the answers at hand; an idle one ends within about a second.
+//
+// Filters are called on the goroutine of the request, but they are only promised the contract of
 // package filter: nothing above this driver may count on a goroutine per request.
 //
-// Deadlines are swept, not armed: see watch.go. Begin reading at Proxy.Serve, then conn.go,
-// request.go, forward.go and relay.go.
+// An exchange (exchange.go) is one request with its answer between two ends: downstream (client.go), which
+// is http1Client or http2Client, and origin (origin.go), which is http1Origin or http2Origin. What is
+// decided about a request is decided once, whatever is spoken. Deadlines are swept, not armed: see watch.go.
+//
+// Begin reading at Proxy.Serve, then request.go, forward.go and relay.go; http1conn.go and http2conn.go
+// hold the connections, retry.go, grpc.go and websocket.go what their names say.
 package proxy

@@ -78,12 +78,17 @@ func (x *exchange) limitTry() {
 // try sends the request and waits for the answer.
 func (x *exchange) try() error {
 	err := x.send()
-	var reset *mux.ResetError
-	if err == nil || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.As(err, &reset) && reset.Remote {
-		// An upstream that refuses early ends after its answer, which may be there already.
+	if err == nil || refusedEarly(err) {
 		err = x.awaitAnswer()
 	}
 	return err
+}
+
+// refusedEarly reports whether err is what sending meets when the upstream has ended. Who refuses early ends
+// after the answer, which may be there already.
+func refusedEarly(err error) bool {
+	var reset *mux.ResetError
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.As(err, &reset) && reset.Remote
 }
 
 // gather takes what is there of the body, so that it leaves with the head, and a malformed one never.

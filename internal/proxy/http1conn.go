@@ -56,8 +56,8 @@ func (c *conn) serve() {
 	p.watches.add(&c.watch)
 	defer p.watches.remove(&c.watch)
 	defer c.end()
-	defer c.rescue()
 	var h *http1Client
+	defer func() { c.rescue(recover(), h) }()
 	for {
 		if h == nil {
 			if h = c.awaitRequest(); h == nil {
@@ -77,17 +77,18 @@ func (c *conn) serve() {
 
 // rescue keeps a fault in the handling of one request from ending the process. Its buffers are left to
 // the garbage collector, as nobody knows who still uses them.
-func (c *conn) rescue() {
-	fault := recover()
+func (c *conn) rescue(fault any, h *http1Client) {
 	if fault == nil {
 		return
 	}
 	c.client.p.log.Error("request handling failed", "listener", c.d.Raw.Spec().Name, "peer", c.d.Peer.Remote, "err", fault,
 		"stack", string(debug.Stack()))
-	c.close = closeAbrupt
-	if up := c.up.Swap(nil); up != nil {
-		up.Close()
+	if h != nil && h.task != nil {
+		h.dropUpstream()
+		h.stopUpload()
+		h.muxed.close()
 	}
+	c.close = closeAbrupt
 }
 
 // awaitRequest blocks until there is a byte of a request and returns an end that begins with it, or nil

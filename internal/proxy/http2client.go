@@ -15,9 +15,8 @@ import (
 // http2Client is the client's end of an exchange on a stream, with the exchange itself.
 type http2Client struct {
 	exchange
-	s      *mux.Stream
-	done   bool // the request's body has been taken to its end
-	opaque bool // an extended CONNECT: what comes is no body
+	s    *mux.Stream
+	done bool // the request's body has been taken to its end
 
 	composed *message.Response // head that is not sent
 }
@@ -43,7 +42,7 @@ func (h *http2Client) serve(c *http2Conn, w *worker, s *mux.Stream) {
 
 func (h *http2Client) begin(c *http2Conn, w *worker, s *mux.Stream) {
 	req := s.Request()
-	h.s, h.composed, h.opaque = s, nil, false
+	h.s, h.composed = s, nil
 	h.exchange.begin(&c.client, &w.task, req)
 	w.gone.Store(false)
 	w.stream.Store(s)
@@ -54,9 +53,9 @@ func (h *http2Client) begin(c *http2Conn, w *worker, s *mux.Stream) {
 	h.done = req.Body.Kind == message.NoBody
 }
 
-// unfold gives an extended CONNECT the shape of HTTP/1.1, in which routes and filters know it.
+// unfold gives the extended CONNECT of a WebSocket the shape of HTTP/1.1, in which routes and filters know
+// it. What comes on the stream is then no body. Other protocols stay CONNECT, and are refused as that.
 func (h *http2Client) unfold(req *message.Request) {
-	h.opaque = true
 	if message.EqualFold(req.Protocol, []byte(webSocket)) {
 		req.Method, req.Upgrade, req.Body = []byte("GET"), req.Protocol, message.Body{}
 	}

@@ -108,13 +108,13 @@ func (u *upload) pass() error {
 		if piece, err = x.inbound(piece, end); err != nil {
 			return &clientError{err}
 		}
+		x.sent.take(&p.spare, piece)
 		switch {
 		case broken != nil:
 		case end:
 			broken = u.up.end(&u.watch, piece, x.down.trailers())
 		default:
 			u.last.Store(p.now())
-			x.sent.take(&p.spare, piece)
 			broken = u.up.write(&u.watch, piece, more)
 			u.last.Store(p.now())
 		}
