@@ -37,17 +37,18 @@ type Conn struct {
 
 // connState is what Conn.mu guards.
 type connState struct {
-	err     error // why the connection ended; nil: it has not
-	drain   drain
-	streams map[uint32]*Stream // open in one direction at least
-	pending []*Stream          // heads that are complete; Accept has not been told yet
-	notify  []*Stream          // whose OnReset is to be called by the reader
-	owned   int                // streams that owners have not closed
-	zombies int                // of these, the ones reset before their time
-	idle    int64              // since when owned is 0
-	lastID  uint32             // the highest stream of the peer
-	nextID  uint32             // of our next stream
-	closed  closedStreams
+	err       error // why the connection ended; nil: it has not
+	drain     drain
+	streams   map[uint32]*Stream // open in one direction at least
+	pending   []*Stream          // heads that are complete; Accept has not been told yet
+	notify    []*Stream          // whose OnReset is to be called by the reader
+	owned     int                // streams that owners have not closed
+	zombies   int                // of these, the ones reset before their time
+	idle      int64              // since when owned is 0
+	lastID    uint32             // the highest stream of the peer
+	nextID    uint32             // of our next stream
+	closed    closedStreams
+	farewells []farewell // answered, oldest first; their resets are held back
 
 	peer        http2.Settings
 	peerReady   bool // the peer's first SETTINGS have come

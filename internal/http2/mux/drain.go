@@ -43,6 +43,7 @@ func (c *Conn) drainLast() {
 // finish ends a draining connection when its last stream is over. The caller holds mu.
 func (c *Conn) finish() {
 	if c.drain == drainLast && len(c.streams) == 0 && c.err == nil {
+		c.sayFarewell(len(c.farewells))
 		c.fail(io.EOF)
 	}
 }
@@ -83,6 +84,7 @@ func (c *Conn) Tick(now int64) {
 			c.drainLast()
 		}
 	}
+	c.farewellsDue(now)
 	if received {
 		c.quiet, c.ticksUnused = now, 0
 	} else {

@@ -115,13 +115,21 @@ func TestFloods(t *testing.T) {
 			}
 			return r.WriteData(1, false, make([]byte, 16000))
 		}},
-		{name: "tiny windows", code: diag.HTTP2TinyWindow, h2: http2.EnhanceYourCalm, limits: Limits{ControlBurst: -1}, send: func(r *raw, i int) error {
+		{name: "tiny windows", code: diag.HTTP2TinyWindow, h2: http2.EnhanceYourCalm, limits: Limits{ControlBurst: -1}, unread: true, send: func(r *raw, i int) error {
 			if i == 0 {
 				r.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 1})
 				r.head(1, false)
 				return r.WriteData(1, false, make([]byte, 10_000))
 			}
-			return r.WriteWindowUpdate(1, 1)
+			for { // one byte for each that came: otherwise windows add up
+				f, err := r.ReadFrame()
+				if err != nil {
+					return err
+				}
+				if f.Header().Type == xhttp2.FrameData {
+					return r.WriteWindowUpdate(1, 1)
+				}
+			}
 		}},
 		{name: "large frame", code: diag.HTTP2FrameSize, h2: http2.FrameSizeError, send: func(r *raw, i int) error { return r.WriteRawFrame(0xfe, 0, 0, make([]byte, 16385)) }},
 		{name: "not HPACK", code: diag.HTTP2Compression, h2: http2.CompressionError, send: func(r *raw, i int) error {

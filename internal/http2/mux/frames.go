@@ -78,7 +78,11 @@ func (c *Conn) onData(h http2.Header, payload []byte) error {
 		return protocolError(0, "DATA on an idle stream")
 	case s == nil:
 		c.creditConn()
-		if _, byUs := c.closed.find(h.Stream); byUs || c.client || h.Stream > c.lastID {
+		parted := c.parted(h.Stream, end)
+		if parted && len(data) > 0 {
+			return nil // at most a window of it, which is not granted again
+		}
+		if _, byUs := c.closed.find(h.Stream); byUs || parted || c.client || h.Stream > c.lastID {
 			return c.charge("DATA on closed streams")
 		}
 		return closedError(h.Stream, "DATA on a closed stream")
@@ -130,6 +134,9 @@ func (c *Conn) onReset(h http2.Header, payload []byte) error {
 	if s == nil {
 		if c.isIdle(h.Stream) {
 			return protocolError(0, "RST_STREAM on an idle stream")
+		}
+		if c.parted(h.Stream, true) {
+			return c.charge("RST_STREAM on answered streams")
 		}
 		return c.spend("RST_STREAM on closed streams")
 	}

@@ -58,6 +58,7 @@ func (c *Conn) onBlock(b http2.Block, fault error) error {
 	switch {
 	case s == nil && !idle:
 		known, byUs = c.closed.find(b.Stream)
+		byUs = c.parted(b.Stream, b.End) || byUs
 	case s == nil:
 	case s.recvEnded:
 		late = closedError(b.Stream, "HEADERS behind END_STREAM")

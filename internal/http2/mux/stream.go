@@ -160,8 +160,8 @@ func (c *Conn) retireStream(s *Stream) {
 	c.finish()
 }
 
-// Close gives the stream back: no call on it is running or follows. If it is not over it is reset, with
-// NO_ERROR by a server that has answered completely, else with CANCEL. What it held is credited. When
+// Close gives the stream back: no call on it is running or follows. If it is not over it is reset with
+// CANCEL or, by a server that has answered completely, a little later with NO_ERROR (farewell.go). What it held is credited. When
 // it returns, the function of OnReset is not running and will not be called.
 func (s *Stream) Close() {
 	c := s.c
@@ -179,12 +179,12 @@ func (s *Stream) Close() {
 	}
 	s.lent = 0
 	s.dropChunks()
-	if !s.over {
-		code := http2.Cancel
-		if !c.client && s.sendEnded {
-			code = http2.NoError
-		}
-		c.reset(s, code)
+	switch {
+	case s.over:
+	case !c.client && s.sendEnded && c.err == nil:
+		c.part(s)
+	default:
+		c.reset(s, http2.Cancel)
 	}
 	if s.zombie {
 		c.zombies--
