@@ -15,6 +15,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -183,6 +184,11 @@ func (s *Server) Handler(local bool) http.Handler {
 	})
 	read("/dump/{what}", s.dump)
 	read("/explain/{id}", s.explain)
+	operate := func(pattern string, h http.HandlerFunc) { mux.Handle("GET "+pattern, s.guard(local, "operator", h)) }
+	operate("/debug/pprof/{$}", pprof.Index)
+	operate("/debug/pprof/{profile}", func(w http.ResponseWriter, r *http.Request) { pprof.Handler(r.PathValue("profile")).ServeHTTP(w, r) })
+	operate("/debug/pprof/profile", pprof.Profile)
+	operate("/debug/pprof/trace", pprof.Trace)
 	write("/tls-version", s.setTLSVersion)
 	write("/reload", func(w http.ResponseWriter, _ *http.Request) {
 		s.backend.Reload()
