@@ -6,7 +6,7 @@ export GOTOOLCHAIN ?= local
 BUILDFLAGS := -trimpath -ldflags "-s -w"
 FUZZTIME ?= 5s
 
-.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick interop hostile docs demo clean
+.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick interop hostile pgo docs demo clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -51,6 +51,11 @@ bench: build setup ## beside nginx and HAProxy; writes dist/bench.md
 
 bench-quick: build setup ## W1, W3 and W4 only, ≤ 3 minutes
 	$(GO) run ./test/bench -bin bin/hakone -quick
+
+pgo: build setup ## profile under load, from which the next build is optimised (cmd/hakone/default.pgo)
+	rm -rf dist/pgo && mkdir -p dist/pgo
+	$(GO) run ./test/bench -bin bin/hakone -only W1,W2,W3,W4,W5 -rounds 2 -pprof dist/pgo
+	$(GO) tool pprof -proto dist/pgo/*.pprof > cmd/hakone/default.pgo
 
 docs: ## write the pages that are made from the catalogue of codes
 	$(GO) run ./tools/docs

@@ -28,7 +28,8 @@ const host = "localhost"
 
 type options struct {
 	bin, against         string
-	out, only, profile   string
+	out, only            string
+	profile, pprof       string
 	quick, realTime      bool
 	rounds               int
 	requests, handshakes int
@@ -78,6 +79,7 @@ func main() {
 	flag.StringVar(&opt.out, "out", "", "file for the report, beside stdout")
 	flag.StringVar(&opt.only, "only", "", "workloads to run, as W1,W5 (default: all)")
 	flag.StringVar(&opt.profile, "profile", "", "folder for perf profiles of hakone; needs perf and a binary with symbols")
+	flag.StringVar(&opt.pprof, "pprof", "", "folder for Go's CPU profiles of hakone, as make pgo merges them")
 	flag.BoolVar(&opt.quick, "quick", false, "W1, W3 and W4 on one core with fewer rounds")
 	flag.BoolVar(&opt.realTime, "rr", false, "run everything with real-time priority (needs root): less disturbed by other work on the machine")
 	flag.IntVar(&opt.rounds, "rounds", 0, "rounds that count (default 11, with -quick 5)")

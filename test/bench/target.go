@@ -48,6 +48,7 @@ type setup struct {
 type target struct {
 	*process
 	doors
+	own string // its folder
 }
 
 // startTarget writes the target's configuration and starts it.
@@ -94,7 +95,7 @@ func startTarget(name string, s setup) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &target{p, d}
+	t := &target{p, d, dir}
 	for _, port := range d.all() {
 		if err := p.awaitPort(port); err != nil {
 			p.stop()

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -316,23 +315,5 @@ func idle(upload int) func(*bench, *target) (sample, error) {
 			return sample{}, fmt.Errorf("%s keeps %d of %d idle connections", t.name, n, b.opt.idle)
 		}
 		return sample{Value: float64(held) / 1024 / float64(b.opt.idle)}, nil
-	}
-}
-
-// profile records what t does until the function that it returns is called, where -profile asks so.
-func (b *bench) profile(t *target) func() {
-	if b.opt.profile == "" || t.name != hakone {
-		return func() {}
-	}
-	b.profiles++
-	out := fmt.Sprintf("%s/%s-%d.perf", b.opt.profile, strings.ToLower(b.current.ID), b.profiles)
-	cmd := exec.Command("perf", "record", "-q", "-e", "cpu-clock", "-F", "1999", "-g", "-o", out, "-p", strconv.Itoa(t.cmd.Process.Pid))
-	if err := cmd.Start(); err != nil {
-		b.note("perf: %v", err)
-		return func() {}
-	}
-	return func() {
-		_ = cmd.Process.Signal(syscall.SIGINT)
-		_ = cmd.Wait()
 	}
 }
