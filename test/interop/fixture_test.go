@@ -3,7 +3,6 @@
 package interop
 
 import (
-	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -94,9 +93,4 @@ func originate(service, name string, ca []byte) string {
 	return "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata:\n  name: " + service + "\nspec:\n  host: " + service +
 		"\n  trafficPolicy:\n    tls:\n      mode: SIMPLE\n      credentialName: upstream-ca\n      sni: " + name +
 		"\n---\napiVersion: v1\nkind: Secret\nmetadata:\n  name: upstream-ca\ndata:\n  ca.crt: " + base64.StdEncoding.EncodeToString(ca) + "\n"
-}
-
-// config returns a client's settings that trust the site.
-func (s site) config(protocols ...string) *tls.Config {
-	return &tls.Config{RootCAs: s.ca.Pool(), ServerName: s.host, NextProtos: protocols}
 }
