@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"strconv"
 	"time"
 
@@ -13,8 +14,9 @@ import (
 
 // call is what an exchange knows of gRPC.
 type call struct {
-	answers bool // our own answers are those of gRPC
-	web     bool // gRPC-Web, which translate makes gRPC of
+	answers bool   // our own answers are those of gRPC
+	kind    string // content type of those: clients that asked for +json refuse another
+	web     bool   // gRPC-Web, which translate makes gRPC of
 	state   grpcweb.Call
 	up      []byte // the translation of a piece of the request's body; owned as that is
 	down    []byte // of the answer's
@@ -35,7 +37,10 @@ func (x *exchange) classify() {
 		return
 	}
 	plain := isGRPC(kind)
-	x.call.answers = plain && x.Request.Proto == message.HTTP2
+	x.call.answers, x.call.kind = plain && x.Request.Proto == message.HTTP2, grpcType
+	if rest := kind[min(len(grpcType), len(kind)):]; x.call.answers && len(rest) > 0 && rest[0] == '+' {
+		x.call.kind += grpcFormat(rest)
+	}
 	x.access.GRPC = plain || grpcweb.IsWeb(kind)
 }
 
@@ -46,6 +51,15 @@ func isGRPC(kind []byte) bool {
 	}
 	rest := kind[len(grpcType):]
 	return len(rest) == 0 || rest[0] == '+' || rest[0] == ';' || rest[0] == ' '
+}
+
+// grpcFormat returns the format of a content type, with its plus sign.
+func grpcFormat(rest []byte) string {
+	end := bytes.IndexAny(rest, "; \t")
+	if end < 0 {
+		end = len(rest)
+	}
+	return string(rest[:end])
 }
 
 // limitCall lets grpc-timeout bound the route's time. It returns false if that is malformed, and answers.
@@ -133,7 +147,7 @@ func (x *exchange) answerCall(status int, code diag.Code) {
 	x.access.GRPCStatus = n
 	resp.Status = 200
 	f := &resp.Fields
-	f.AddString("Content-Type", grpcType)
+	f.AddString("Content-Type", x.call.kind)
 	f.AddID(message.GRPCStatus, strconv.AppendInt(nil, int64(n), 10))
 	text := message.StatusText(status)
 	if e, ok := diag.Lookup(code); ok {

@@ -122,6 +122,14 @@ type replayed struct {
 	early []byte
 }
 
+// CloseWrite ends the sending side, so that what was sent last arrives.
+func (r *replayed) CloseWrite() error {
+	if half, ok := r.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
 func (r *replayed) Read(b []byte) (int, error) {
 	if len(r.early) > 0 {
 		n := copy(b, r.early)

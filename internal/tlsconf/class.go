@@ -58,7 +58,7 @@ func (s *State) newClass(t *ir.TLS, bundle *ir.TrustBundle, key string) *class {
 	config := &tls.Config{
 		MinVersion:       t.MinVersion,
 		MaxVersion:       t.MaxVersion,
-		CipherSuites:     suites(t.CipherSuites, t.MinVersion),
+		CipherSuites:     servedSuites(t.CipherSuites, t.MinVersion),
 		CurvePreferences: t.Groups,
 		NextProtos:       t.ALPN,
 		GetCertificate:   getCertificate,
@@ -109,6 +109,25 @@ var oldSuites = [...]uint16{
 	tls.TLS_RSA_WITH_AES_256_CBC_SHA,
 	tls.TLS_RSA_WITH_AES_128_GCM_SHA256,
 	tls.TLS_RSA_WITH_AES_256_GCM_SHA384,
+}
+
+// modernSuites are what TLS 1.2 clients are offered unless suites are named: forward secrecy and AEAD
+// alone, which all clients of TLS 1.2 that are kept up have, and which HTTP/2 asks for (RFC 9113 section 9.2.2).
+var modernSuites = [...]uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+	tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+}
+
+// servedSuites is suites for clients.
+func servedSuites(configured []uint16, minVersion uint16) []uint16 {
+	if len(configured) == 0 && minVersion >= tls.VersionTLS12 {
+		return modernSuites[:]
+	}
+	return suites(configured, minVersion)
 }
 
 // suites returns the configured suites, or Go's defaults (nil), or for a floor below 1.2 Go's secure
