@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -54,7 +55,13 @@ func (c *Conn) explainHTTP2(e *Error) bool {
 	who := c.Endpoint.Text
 	var reset *mux.ResetError
 	var fault *http2.Error
+	var parting *mux.GoAwayError
 	switch {
+	case errors.As(e.Err, &parting):
+		e.Code, e.Detail = diag.UpstreamGoAway, who+" ended the connection: GOAWAY with "+parting.Code.String()
+		if parting.Debug != "" {
+			e.Detail += ", " + strconv.Quote(parting.Debug)
+		}
 	case errors.As(e.Err, &fault) && fault.Stream == 0 && fault.HTTP2 == http2.NoError: // no fault, but too late
 		e.Code, e.Detail = diag.UpstreamReset, fmt.Sprintf("the connection to %s was ended here: %s (%s)", who, fault.Detail, fault.Code)
 	case fault != nil:

@@ -7,7 +7,6 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/http2"
@@ -34,10 +33,11 @@ type trunk struct {
 	group atomic.Pointer[trunks] // nil until published
 
 	state     atomic.Uint64
-	slots     atomic.Int32 // slots that there are now
-	idleSince atomic.Int64 // Unix nanoseconds, coarse; of a trunk without a lent slot
-	answered  atomic.Bool  // a request was answered on it
-	adopted   atomic.Bool  // decided, by newTrunk or the connection's end, whether it is ever used
+	slots     atomic.Int32  // slots that there are now, as the peer says
+	idleSince atomic.Int64  // Unix nanoseconds, coarse; of a trunk without a lent slot
+	answered  atomic.Bool   // a request was answered on it
+	roomy     chan struct{} // has room for one: told when slots may have changed
+	adopted   atomic.Bool   // decided, by newTrunk or the connection's end, whether it is ever used
 
 	done chan struct{} // closed when Serve has returned, after err is written
 	err  error
@@ -56,9 +56,10 @@ func (u *Upstream) mostSlots() int {
 // streams it takes, and that they are more than none. With an error the connection is closed, and its
 // permit stays the caller's.
 func (u *Upstream) newTrunk(ctx context.Context, c *Conn) (*trunk, *Error) {
-	t := &trunk{conn: c, lend: undivided{c.Conn}, most: int32(u.mostSlots()), uses: uint64(u.pool.MaxRequestsPerConnection), done: make(chan struct{})}
+	t := &trunk{conn: c, lend: undivided{c.Conn}, most: int32(u.mostSlots()), uses: uint64(u.pool.MaxRequestsPerConnection), done: make(chan struct{}),
+		roomy: make(chan struct{}, 1)}
 	first := &opening{Conn: c.Conn}
-	t.mux = mux.New(mux.Config{Conn: first, Client: true, Limits: u.registry.opt.HTTP2, Now: u.registry.millis})
+	t.mux = mux.New(mux.Config{Conn: first, Client: true, Limits: u.registry.opt.HTTP2, Changed: t.changed, Now: u.registry.millis})
 	if !u.registry.serve(t) {
 		c.shut()
 		return nil, shuttingDown(c.Endpoint)
@@ -85,25 +86,27 @@ func (u *Upstream) newTrunk(ctx context.Context, c *Conn) (*trunk, *Error) {
 	return nil, failure
 }
 
-// awaitSlots waits until the peer takes streams: one that is starting may allow none at first. There is
-// no word of a change, and this is rare enough to ask repeatedly.
+// awaitSlots waits until the peer takes streams: one that is starting may allow none at first.
 func (t *trunk) awaitSlots(ctx context.Context) *Error {
-	poll := time.NewTimer(0)
-	defer poll.Stop()
-	for {
-		if n := t.mux.Available(); n > 0 {
-			t.slots.Store(min(int32(min(n, slotMask)), t.most))
-			return nil
-		}
-		poll.Reset(5 * time.Millisecond)
+	for t.slots.Load() == 0 {
 		select {
-		case <-poll.C:
+		case <-t.roomy:
 		case <-t.done:
 			return nil
 		case <-ctx.Done():
 			return &Error{Code: diag.UpstreamRefusedStream, Endpoint: t.conn.Endpoint.Address, Err: ctx.Err(),
 				Detail: t.conn.Endpoint.Text + " takes no streams: its SETTINGS_MAX_CONCURRENT_STREAMS stayed 0, or it sent GOAWAY at once"}
 		}
+	}
+	return nil
+}
+
+// changed follows the peer's SETTINGS and GOAWAY. It runs on the goroutine that reads.
+func (t *trunk) changed() {
+	t.refresh()
+	select {
+	case t.roomy <- struct{}{}:
+	default:
 	}
 }
 
@@ -132,7 +135,11 @@ func (t *trunk) run() {
 	}
 	u := t.conn.up
 	var fault *http2.Error
+	var parting *mux.GoAwayError
 	switch {
+	case errors.As(err, &parting):
+		u.registry.opt.Logger.Warn("upstream ended its http/2 connection for a fault", "upstream", u.Name, "endpoint", t.conn.Endpoint.Text,
+			"code", diag.UpstreamGoAway, "http2", parting.Code.String(), "debug", parting.Debug, "err", err)
 	case errors.As(err, &fault):
 		u.registry.opt.Logger.Warn("upstream http/2 connection ended for a fault", "upstream", u.Name, "endpoint", t.conn.Endpoint.Text,
 			"code", fault.Code, "http2", fault.HTTP2.String(), "err", err)
@@ -178,10 +185,8 @@ func (t *trunk) release() {
 // meanwhile ends it.
 func (t *trunk) published() {
 	t.serve()
-	select {
-	case <-t.done: // perhaps before the group had it
+	if t.state.Load()&(isRetired|slotMask) == isRetired { // it has ended, perhaps before the group had it
 		t.group.Load().remove(t)
-	default:
 	}
 	if t.conn.Endpoint.gone.Load() || t.conn.material != t.conn.up.tls.Load().num {
 		t.retire()
@@ -222,20 +227,14 @@ func (t *trunk) finish() {
 	})
 }
 
-// refresh learns how many slots there are now. It may count one too few for a moment, and never lasts:
-// Tick comes again.
+// refresh learns how many slots there are now, and retires a trunk without any that nobody uses.
 func (t *trunk) refresh() {
-	before := t.mux.Streams()
-	free := t.mux.Available()
-	if t.mux.Streams() != before {
-		return
-	}
-	n := min(int32(min(before+free, slotMask)), t.most)
+	n := min(int32(min(t.mux.MaxStreams(), slotMask)), t.most)
 	grown := n > t.slots.Swap(n)
-	if free == 0 && t.state.Load()&slotMask == 0 && t.retireIdle() {
-		return // it takes no streams: it is going away, or as good as
-	}
-	if grown {
+	switch {
+	case !t.adopted.Load():
+	case n == 0 && t.retireIdle(): // it is going away, or as good as
+	case grown:
 		t.serve()
 	}
 }
@@ -259,6 +258,9 @@ func (t *trunk) lent() int32 { return int32(t.state.Load() & slotMask) }
 // serve gives free slots to those who wait.
 func (t *trunk) serve() {
 	g, u := t.group.Load(), t.conn.up
+	if g == nil {
+		return // published comes here again
+	}
 	for g.waiting.Load() > 0 && g.hand(t) {
 	}
 	for u.limit.pending.Load() > 0 && u.limit.handSlot(t) {

@@ -83,7 +83,7 @@ func (g *trunks) reserve(material uint32, not *mux.Conn) (t *trunk, before uint6
 		switch {
 		case best != nil:
 			if s, ok := best.reserve(); ok {
-				if s&slotMask != 0 || best.mux.Available() > 0 {
+				if s&slotMask != 0 || best.mux.MaxStreams() > 0 {
 					return best, s
 				}
 				// The peer sent GOAWAY while the connection was idle, or takes no more streams.

@@ -28,6 +28,10 @@ type Config struct {
 	// goroutine of Serve and must not block.
 	Refused func(Refusal)
 
+	// Changed, if not nil, is told that MaxStreams may have changed: SETTINGS or GOAWAY came; client role.
+	// It runs on the goroutine of Serve and must not block.
+	Changed func()
+
 	// Now returns milliseconds of a coarse monotonic clock that never goes back; nil for one of our own.
 	Now func() int64
 }

@@ -20,6 +20,7 @@ type Conn struct {
 	lim     Limits
 	accept  func(*Stream)
 	refused func(Refusal)
+	changed func()
 	now     func() int64
 	ready   chan struct{} // closed with the peer's first SETTINGS, or at the end
 
@@ -39,6 +40,7 @@ type Conn struct {
 type connState struct {
 	err       error // why the connection ended; nil: it has not
 	drain     drain
+	parting   *GoAwayError       // the peer's GOAWAY, if it names a fault; client role
 	streams   map[uint32]*Stream // open in one direction at least
 	pending   []*Stream          // heads that are complete; Accept has not been told yet
 	notify    []*Stream          // whose OnReset is to be called by the reader
@@ -89,7 +91,7 @@ const (
 // New returns a connection that does nothing until Serve.
 func New(cfg Config) *Conn {
 	c := &Conn{nc: cfg.Conn, client: cfg.Client, lim: cfg.Limits.withDefaults(cfg.Client), accept: cfg.Accept, refused: cfg.Refused,
-		now: cfg.Now, ready: make(chan struct{})}
+		changed: cfg.Changed, now: cfg.Now, ready: make(chan struct{})}
 	if c.now == nil {
 		begin := time.Now()
 		c.now = func() int64 { return time.Since(begin).Milliseconds() + 1 }
@@ -142,7 +144,7 @@ const (
 
 // Serve runs the connection and returns when it has ended: io.EOF for an orderly end (the peer closed
 // it with no stream open, or Shutdown is complete), *http2.Error for what the peer did wrong,
-// ErrAborted, or the error of the net.Conn. All streams are over by then, but their owners still close
+// *GoAwayError for what it said that we did, ErrAborted, or the error of the net.Conn. All streams are over by then, but their owners still close
 // them. It is called once.
 func (c *Conn) Serve() error {
 	c.mu.Lock()
@@ -200,8 +202,14 @@ func (c *Conn) fail(err error) {
 	if c.err != nil {
 		return
 	}
-	c.err = err
 	var fault *http2.Error
+	if c.parting != nil && err != ErrAborted && !errors.As(err, &fault) { // the peer ended the connection, and has said why
+		if err != io.EOF {
+			c.parting.Err = err
+		}
+		err = c.parting
+	}
+	c.err = err
 	switch {
 	case errors.As(err, &fault):
 		o := c.outgoing()
@@ -243,7 +251,7 @@ func (c *Conn) Open(req *message.Request, end bool) (*Stream, error) {
 	switch {
 	case c.err != nil && c.err != io.EOF:
 		return nil, c.err
-	case c.err != nil || c.drain != drainNone || c.nextID > http2.MaxStream:
+	case c.leaving():
 		return nil, ErrGoingAway
 	case c.available() == 0 || c.unsent() > 2*c.lim.OutBytes:
 		return nil, ErrNoSlot
@@ -268,12 +276,29 @@ func (c *Conn) Open(req *message.Request, end bool) (*Stream, error) {
 // assumedStreams is how many streams a server is trusted to allow before its SETTINGS are here.
 const assumedStreams = 100
 
-func (c *Conn) available() int {
-	most := uint32(assumedStreams)
+func (c *Conn) available() int { return max(c.maxStreams()-len(c.streams), 0) }
+
+func (c *Conn) maxStreams() int {
 	if c.peerReady {
-		most = c.peer.MaxStreams
+		return int(min(c.peer.MaxStreams, http2.MaxStream))
 	}
-	return max(int(min(most, http2.MaxStream))-len(c.streams), 0)
+	return assumedStreams
+}
+
+// leaving reports whether no stream can be opened any more. The caller holds mu.
+func (c *Conn) leaving() bool {
+	return c.err != nil || c.drain != drainNone || c.nextID > http2.MaxStream
+}
+
+// MaxStreams returns how many streams the peer allows at once, those that are open included; 0 after
+// GOAWAY or Shutdown. Config.Changed tells when to ask again. Client role.
+func (c *Conn) MaxStreams() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.leaving() {
+		return 0
+	}
+	return c.maxStreams()
 }
 
 // Streams returns how many streams are open or have an exchange that still runs.
@@ -287,7 +312,7 @@ func (c *Conn) Streams() int {
 func (c *Conn) Available() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || c.drain != drainNone || c.nextID > http2.MaxStream {
+	if c.leaving() {
 		return 0
 	}
 	return c.available()

@@ -44,7 +44,7 @@ func (c *Conn) drainLast() {
 func (c *Conn) finish() {
 	if c.drain == drainLast && len(c.streams) == 0 && c.err == nil {
 		c.sayFarewell(len(c.farewells))
-		c.fail(io.EOF)
+		c.fail(io.EOF) // or what the peer's GOAWAY says
 	}
 }
 

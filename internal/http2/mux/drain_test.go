@@ -124,6 +124,65 @@ func TestGoAwayOfServer(t *testing.T) {
 	}
 }
 
+// GOAWAY with an error code tells why the connection ends, for the streams that the server has looked at.
+func TestFaultyGoAwayOfServer(t *testing.T) {
+	for name, end := range map[string]func(*raw){
+		"closes": func(r *raw) { r.nc.Close() },
+		"answers": func(r *raw) {
+			r.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: 1, BlockFragment: r.fields(":status", "204"), EndStream: true, EndHeaders: true})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, b := pair(t)
+			changes := make(chan struct{}, 10)
+			c := New(Config{Conn: b, Client: true, Changed: func() { changes <- struct{}{} }})
+			ended := make(chan error, 1)
+			go func() { ended <- c.Serve() }()
+			r := newRaw(t, a)
+			if _, err := io.ReadFull(a, make([]byte, len(http2.Preface))); err != nil {
+				t.Fatal(err)
+			}
+			r.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingMaxConcurrentStreams, Val: 7})
+			<-changes
+			if n := c.MaxStreams(); n != 7 {
+				t.Errorf("MaxStreams: %d", n)
+			}
+			seen, err := c.Open(request("GET", "/"), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			unseen, err := c.Open(request("GET", "/"), true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.WriteGoAway(1, xhttp2.ErrCodeEnhanceYourCalm, append([]byte("calm\r\n"), make([]byte, 4000)...))
+			<-changes
+			if n := c.MaxStreams(); n != 0 {
+				t.Errorf("MaxStreams after GOAWAY: %d", n)
+			}
+			end(r)
+			var resp message.Response
+			if err := unseen.ReadResponse(&resp); !errors.Is(err, ErrRefused) {
+				t.Errorf("the stream above the last one: %v", err)
+			}
+			err = seen.ReadResponse(&resp)
+			unseen.Close()
+			seen.Close()
+			var parting *GoAwayError
+			if name == "closes" && (!errors.As(err, &parting) || parting.Code != http2.EnhanceYourCalm) {
+				t.Errorf("the other stream: %v", err)
+			}
+			if name == "answers" && err != nil {
+				t.Errorf("the other stream: %v", err)
+			}
+			parting = nil
+			if err := <-ended; !errors.As(err, &parting) || parting.Code != http2.EnhanceYourCalm || len(parting.Debug) != maxDebug || parting.Debug[:6] != "calm.." {
+				t.Errorf("the connection ended with %v", err)
+			}
+		})
+	}
+}
+
 func TestMaxStreamsOfServer(t *testing.T) {
 	r, c := rawServer(t, xhttp2.Setting{ID: xhttp2.SettingMaxConcurrentStreams, Val: 1})
 	<-c.Ready()

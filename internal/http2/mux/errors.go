@@ -2,6 +2,7 @@ package mux
 
 import (
 	"errors"
+	"strconv"
 
 	"github.com/hakone-gateway/hakone/internal/http2"
 )
@@ -21,6 +22,44 @@ var (
 	// ErrOver: the half of the stream was ended before, or the stream was closed.
 	ErrOver = errors.New("http2: stream is over")
 )
+
+// GoAwayError is why a connection ended whose peer had sent GOAWAY with an error code; client role. Streams
+// that the peer has not processed end with ErrRefused instead.
+type GoAwayError struct {
+	Code  http2.ErrorCode
+	Debug string // first bytes of the peer's debug data, made printable; "" for none
+	Err   error  // how the connection ended; nil: when its last stream was over
+}
+
+// Error names code, debug data and how the connection ended.
+func (e *GoAwayError) Error() string {
+	s := "http2: connection ended by the peer: GOAWAY with " + e.Code.String()
+	if e.Debug != "" {
+		s += " (" + strconv.Quote(e.Debug) + ")"
+	}
+	if e.Err != nil {
+		s += ": " + e.Err.Error()
+	}
+	return s
+}
+
+// Unwrap returns how the connection ended.
+func (e *GoAwayError) Unwrap() error { return e.Err }
+
+// maxDebug is how many bytes of the peer's debug data are kept.
+const maxDebug = 64
+
+// newGoAwayError keeps what a GOAWAY says.
+func newGoAwayError(code http2.ErrorCode, debug []byte) *GoAwayError {
+	text := []byte(nil)
+	for _, b := range debug[:min(len(debug), maxDebug)] {
+		if b < ' ' || b > '~' {
+			b = '.'
+		}
+		text = append(text, b)
+	}
+	return &GoAwayError{Code: code, Debug: string(text)}
+}
 
 // ResetError is why a stream ended before its time.
 type ResetError struct {

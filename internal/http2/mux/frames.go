@@ -48,15 +48,23 @@ func (c *Conn) frame(h http2.Header, payload []byte) error {
 	case http2.FrameRSTStream:
 		return c.onReset(h, payload)
 	case http2.FrameSettings:
-		return c.onSettings(h, payload)
+		return c.tellChanged(c.onSettings(h, payload))
 	case http2.FramePing:
 		return c.onPing(h, payload)
 	case http2.FrameGoAway:
-		return c.onGoAway(payload)
+		return c.tellChanged(c.onGoAway(payload))
 	case http2.FrameWindowUpdate:
 		return c.onWindowUpdate(h, payload)
 	}
 	return c.charge("frames of unknown types")
+}
+
+// tellChanged tells the owner that MaxStreams may have changed, and returns err.
+func (c *Conn) tellChanged(err error) error {
+	if c.changed != nil && err == nil {
+		c.changed()
+	}
+	return err
 }
 
 // onData takes DATA (RFC 9113 section 6.1). All of it counts against the windows, padding and what is
@@ -246,11 +254,14 @@ func (c *Conn) onPing(h http2.Header, payload []byte) error {
 // onGoAway takes GOAWAY (RFC 9113 section 6.8). A client hears by it which of its streams will not be
 // answered; from a client it means nothing, since we open no streams.
 func (c *Conn) onGoAway(payload []byte) error {
-	last, _, _ := http2.ParseGoAway(payload)
+	last, code, debug := http2.ParseGoAway(payload)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.client {
 		c.drain = drainLast
+		if code != http2.NoError {
+			c.parting = newGoAwayError(code, debug)
+		}
 		for id, s := range c.streams {
 			if id > last {
 				c.end(s, &ResetError{Code: http2.RefusedStream, Remote: true}, true)

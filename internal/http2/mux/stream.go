@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"errors"
 	"sync"
 	"time"
 
@@ -221,6 +222,17 @@ func (s *Stream) SetWriteDeadline(t time.Time) error {
 }
 
 func expired(t time.Time) bool { return !t.IsZero() && !t.After(time.Now()) }
+
+// Fault returns what the peer did wrong if the stream was reset because of that, else nil.
+func (s *Stream) Fault() *http2.Error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	var reset *ResetError
+	if errors.As(s.fault, &reset) {
+		return reset.Cause
+	}
+	return nil
+}
 
 // OnReset sets what is called, once, when the stream ends before its time by the peer's doing: a reset,
 // a fault of the stream, or the end of the connection; at once if that has happened. It runs on the
