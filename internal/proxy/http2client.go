@@ -207,7 +207,14 @@ func (h *http2Client) send(p []byte, trailers *message.Fields, end bool) error {
 func (h *http2Client) persists() bool    { return true }
 func (h *http2Client) independent() bool { return true }
 func (h *http2Client) forsake()          {}
-func (h *http2Client) gone()             { h.s.Reset(http2.Cancel) }
+
+// gone implements downstream. A client whose stream was reset for what it sent did not leave.
+func (h *http2Client) gone() {
+	if e := h.s.Fault(); e != nil {
+		h.fail(e.Code, e.Detail)
+	}
+	h.s.Reset(http2.Cancel)
+}
 
 // cut implements downstream: the client learns the upstream's code where there is one that is true of us
 // as well.
