@@ -5,14 +5,19 @@ package e2e
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"github.com/hakone-gateway/hakone/test/client"
 	"github.com/hakone-gateway/hakone/test/corpus"
@@ -20,9 +25,9 @@ import (
 	"github.com/hakone-gateway/hakone/test/rawupstream"
 )
 
-// TestCorpus sends every case of the codec's corpus over TLS, and looks at what a raw upstream receives.
-// After each case a harmless request follows on a connection of its own: what reaches the upstream
-// with it, or before it, would be somebody else's bytes.
+// TestCorpus sends every case of the codec's corpus over TLS, and looks at what raw upstreams receive, one
+// of HTTP/1.1 and one of HTTP/2. After each case a harmless request follows on a connection of its own:
+// what reaches the upstream with it, or before it, would be somebody else's bytes.
 func TestCorpus(t *testing.T) {
 	t.Parallel()
 	cases, err := corpus.Read(os.DirFS("../../internal/http1/testdata/corpus"))
@@ -37,21 +42,57 @@ func TestCorpus(t *testing.T) {
 		byFile[c.File] = append(byFile[c.File], c)
 	}
 	for file, cases := range byFile {
-		t.Run(file, func(t *testing.T) {
-			t.Parallel()
-			runCorpus(t, cases)
-		})
+		for _, toHTTP2 := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s to HTTP/%d", file, number(toHTTP2)), func(t *testing.T) {
+				t.Parallel()
+				runCorpus(t, cases, toHTTP2)
+			})
+		}
 	}
 }
 
-func runCorpus(t *testing.T, cases []corpus.Case) {
-	up := rawupstream.Start(t, func(_ *rawupstream.Message, c net.Conn, _ *bufio.Reader) bool {
-		return rawupstream.Reply(c, 200, "", "")
-	})
+// number is the version of HTTP.
+func number(http2 bool) int {
+	if http2 {
+		return 2
+	}
+	return 1
+}
+
+// corpusWorld is a gateway on ports 443 and 80 in front of a raw upstream that answers everything with 200.
+func corpusWorld(t *testing.T, toHTTP2 bool) *corpusRun {
+	t.Helper()
+	var up *rawupstream.Upstream
+	port := "http"
+	if toHTTP2 {
+		port = "http2"
+		up = rawupstream.StartHTTP2(t, nil, func(m *rawupstream.Message, c *rawupstream.HTTP2Conn) {
+			if strings.HasPrefix(m.Head, "HEAD ") || m.Opened {
+				c.Head(m.Stream, true, ":status", "200")
+				return
+			}
+			c.Reply(m.Stream, "ok")
+		})
+	} else {
+		up = rawupstream.Start(t, func(_ *rawupstream.Message, c net.Conn, _ *bufio.Reader) bool {
+			return rawupstream.Reply(c, 200, "", "")
+		})
+	}
 	s := newSite(t, "a.test")
-	g := gateway.Start(t, gateway.Options{Files: map[string]string{"gateway.yaml": istioGateway(istioServer{host: "*", secret: "site"}),
-		"route.yaml": routeAll("all", "*", "backend"), "secret.yaml": secretTLS("site", s.leaf)}, Endpoints: []string{"backend.default:8000=" + up.Addr}})
-	r := corpusRun{t: t, g: g, up: up, site: s}
+	plainServer := "  - port:\n      number: 80\n      name: web\n      protocol: HTTP\n    hosts:\n    - \"*\"\n"
+	g := gateway.Start(t, gateway.Options{Files: map[string]string{"gateway.yaml": istioGateway(istioServer{host: "*", secret: "site"}) + plainServer,
+		"route.yaml": routeAll("all", "*", "backend"), "secret.yaml": secretTLS("site", s.leaf), "service.yaml": service("backend", port)},
+		Endpoints: []string{"backend.default:8000=" + up.Addr}, Args: []string{"--http2-reset-burst", "-1", "--http2-control-burst", "-1"}})
+	return &corpusRun{t: t, g: g, up: up, site: s, http2: toHTTP2}
+}
+
+// service is a Service whose port 8000 has a name.
+func service(name, port string) string {
+	return "apiVersion: v1\nkind: Service\nmetadata:\n  name: " + name + "\nspec:\n  ports:\n  - name: " + port + "\n    port: 8000\n"
+}
+
+func runCorpus(t *testing.T, cases []corpus.Case, toHTTP2 bool) {
+	r := corpusWorld(t, toHTTP2)
 	for _, c := range cases {
 		for how, send := range map[string]func(*client.Conn, []byte){"at once": atOnce, "in pieces": inPieces} {
 			if err := r.run(c, send); err != nil {
@@ -59,15 +100,16 @@ func runCorpus(t *testing.T, cases []corpus.Case) {
 			}
 		}
 	}
-	t.Logf("%d cases, %d requests at the upstream over %d connections", len(cases), len(up.Messages()), up.Connections())
+	t.Logf("%d cases, %d requests at the upstream over %d connections", len(cases), r.up.Count(), r.up.Connections())
 }
 
 type corpusRun struct {
-	t    *testing.T
-	g    *gateway.Gateway
-	up   *rawupstream.Upstream
-	site site
-	n    int
+	t     *testing.T
+	g     *gateway.Gateway
+	up    *rawupstream.Upstream
+	site  site
+	http2 bool // the upstream speaks it
+	n     int
 }
 
 func (r *corpusRun) dial() *client.Conn {
@@ -95,7 +137,7 @@ func inPieces(c *client.Conn, b []byte) {
 }
 
 func (r *corpusRun) run(c corpus.Case, send func(*client.Conn, []byte)) error {
-	from, mark := len(r.up.Messages()), r.g.Mark()
+	from, mark := r.up.Count(), r.g.Mark()
 	conn := r.dial()
 	go send(conn, c.Send)
 	err := r.answers(conn, c, mark)
@@ -107,6 +149,14 @@ func (r *corpusRun) run(c corpus.Case, send func(*client.Conn, []byte)) error {
 	if err != nil {
 		return err
 	}
+	return r.compare(c, got)
+}
+
+// compare holds what reached the upstream against the outcomes of a case.
+// That a message was cut is seen when its connection ends, which may be one or two cases later: what was
+// expected and cut is none here, and anything else that is no whole message has another error.
+func (r *corpusRun) compare(c corpus.Case, got []*rawupstream.Message) error {
+	got = slices.DeleteFunc(slices.Clone(got), wasCut)
 	for i, want := range c.Want {
 		if want.Kind != corpus.Forward || !forwards(want) {
 			continue
@@ -122,8 +172,8 @@ func (r *corpusRun) run(c corpus.Case, send func(*client.Conn, []byte)) error {
 		switch {
 		case cut && m.Err == nil && string(m.Body) != string(want.Body):
 			return fmt.Errorf("outcome %d: a refused body reached the upstream whole: %q %q", i, m.Head, m.Body)
-		case plain(m.Head) != plain(string(want.Head)):
-			return fmt.Errorf("outcome %d: the upstream received\n %q\n want %q", i, plain(m.Head), plain(string(want.Head)))
+		case r.head(m.Head) != r.head(string(want.Head)):
+			return fmt.Errorf("outcome %d: the upstream received\n %q\n want %q", i, r.head(m.Head), r.head(string(want.Head)))
 		case !cut && (m.Err != nil || string(m.Body) != string(want.Body)):
 			return fmt.Errorf("outcome %d: the upstream received body %q, %v; want %q", i, m.Body, m.Err, want.Body)
 		case cut && m.Err == nil && len(want.Body) == 0 && !completes(want):
@@ -137,6 +187,40 @@ func (r *corpusRun) run(c corpus.Case, send func(*client.Conn, []byte)) error {
 	return nil
 }
 
+// wasCut reports whether a message broke off.
+func wasCut(m *rawupstream.Message) bool {
+	var reset http2.StreamError
+	return errors.Is(m.Err, io.ErrUnexpectedEOF) || errors.Is(m.Err, syscall.ECONNRESET) || errors.As(m.Err, &reset)
+}
+
+// head is a head without the fields that the gateway adds, and for an upstream of HTTP/2 in the form of
+// rawupstream's record, without what HTTP/2 has no use for.
+func (r *corpusRun) head(head string) string {
+	head = plain(head)
+	if !r.http2 {
+		return head
+	}
+	lines := strings.Split(strings.TrimSuffix(head, "\r\n\r\n"), "\r\n")
+	var host string
+	var fields, cookies []string
+	for _, line := range lines[1:] {
+		name, value, _ := strings.Cut(line, ": ")
+		switch name = strings.ToLower(name); name {
+		case "host":
+			host = value
+		case "cookie":
+			cookies = append(cookies, value)
+		case "content-length", "transfer-encoding", "connection", "upgrade", "sec-websocket-key":
+		default:
+			fields = append(fields, name+": "+value+"\r\n")
+		}
+	}
+	if cookies != nil {
+		fields = append(fields, "cookie: "+strings.Join(cookies, "; ")+"\r\n")
+	}
+	return lines[0] + "\r\nHost: " + host + "\r\n" + strings.Join(fields, "") + "\r\n"
+}
+
 // forwards says whether the codec's good message is one that a gateway passes on.
 func forwards(o corpus.Outcome) bool {
 	return !strings.HasPrefix(string(o.Head), "CONNECT ") && !strings.HasPrefix(string(o.Head), "TRACE ")
@@ -145,7 +229,7 @@ func forwards(o corpus.Outcome) bool {
 // completes says whether a head stands for a whole message without further bytes.
 func completes(o corpus.Outcome) bool {
 	head := strings.ToLower(string(o.Head))
-	return !strings.Contains(head, "\r\ntransfer-encoding:") && !strings.Contains(head, "\r\ncontent-length:")
+	return !strings.Contains(head, "\r\ntransfer-encoding:") && (!strings.Contains(head, "\r\ncontent-length:") || strings.Contains(head, "\r\ncontent-length: 0\r\n"))
 }
 
 // answers reads what comes back and compares it with the outcomes.
@@ -175,6 +259,8 @@ func (r *corpusRun) answers(conn *client.Conn, c corpus.Case, mark gateway.Mark)
 			if resp.StatusCode != 405 {
 				return fmt.Errorf("outcome %d: status %d, want 405", i, resp.StatusCode)
 			}
+		case resp.StatusCode == 101 && r.http2 && strings.Contains(string(want.Head), "\r\nUpgrade: websocket\r\n"):
+			return nil // an upstream of HTTP/2 that does not want one says so by its status
 		case resp.StatusCode != 200:
 			return fmt.Errorf("outcome %d: status %d, want it forwarded", i, resp.StatusCode)
 		}
@@ -204,12 +290,17 @@ func (r *corpusRun) canary(from int) ([]*rawupstream.Message, error) {
 	if resp, _ := conn.Get("a.test", path); resp.StatusCode != 200 {
 		return nil, fmt.Errorf("the request after it got %d", resp.StatusCode)
 	}
-	got := r.up.Messages()[from:]
+	return r.before(from, path)
+}
+
+// before returns what the upstream received since from but the harmless request for path, which must be there.
+func (r *corpusRun) before(from int, path string) ([]*rawupstream.Message, error) {
+	got := r.up.Since(from)
 	at := slices.IndexFunc(got, func(m *rawupstream.Message) bool { return m.Path() == path })
 	if at < 0 {
-		return nil, fmt.Errorf("the request after it did not reach the upstream; that received %q", got[len(got)-1].Head)
+		return nil, fmt.Errorf("the request after it did not reach the upstream; that received %d others", len(got))
 	}
-	if want := "GET " + path + " HTTP/1.1\r\nHost: a.test\r\n\r\n"; plain(got[at].Head) != want || len(got[at].Body) != 0 || got[at].Err != nil {
+	if want := "GET " + path + " HTTP/1.1\r\nHost: a.test\r\n\r\n"; r.head(got[at].Head) != want || len(got[at].Body) != 0 || got[at].Err != nil {
 		return nil, fmt.Errorf("the request after it reached the upstream as %q %q %v", got[at].Head, got[at].Body, got[at].Err)
 	}
 	// A cut message is noticed when its connection ends, which may be after the canary.

@@ -107,6 +107,12 @@ func (g *Gateway) Mark() Mark {
 // AwaitLine waits for a line after from that has the values, as in Line.Is, and returns the first.
 func (g *Gateway) AwaitLine(from Mark, keysAndValues ...string) Line {
 	g.tb.Helper()
+	return g.AwaitLineThat(from, fmt.Sprintf("with %q", keysAndValues), func(l Line) bool { return l.Is(keysAndValues...) })
+}
+
+// AwaitLineThat is AwaitLine for a line of which is says yes; what describes it.
+func (g *Gateway) AwaitLineThat(from Mark, what string, is func(Line) bool) Line {
+	g.tb.Helper()
 	end := time.After(patience)
 	for at := int(from); ; {
 		g.mu.Lock()
@@ -114,7 +120,7 @@ func (g *Gateway) AwaitLine(from Mark, keysAndValues ...string) Line {
 		more := g.out[at:]
 		g.mu.Unlock()
 		for _, l := range more {
-			if l.Is(keysAndValues...) {
+			if is(l) {
 				return l
 			}
 		}
@@ -127,7 +133,7 @@ func (g *Gateway) AwaitLine(from Mark, keysAndValues ...string) Line {
 				text, _ := json.Marshal(l)
 				seen = append(seen, string(text))
 			}
-			g.tb.Fatalf("no line with %q; lines since:\n%s", keysAndValues, strings.Join(seen, "\n"))
+			g.tb.Fatalf("no line %s; lines since:\n%s", what, strings.Join(seen, "\n"))
 		}
 	}
 }

@@ -1,7 +1,8 @@
-// Package rawupstream is an HTTP/1.1 origin on a raw socket that keeps every byte it receives. It
-// parses less than a server would and more strictly, so that a test sees what a gateway really sent.
+// Package rawupstream is an origin on a raw socket that keeps all it receives, over HTTP/1.1 every byte,
+// over HTTP/2 every field. It parses less than a server would and more strictly, so that a test sees what
+// a gateway really sent, and it answers with whatever bytes or frames a test likes.
 //
-// Begin reading at Start.
+// Begin reading at Start and StartHTTP2.
 package rawupstream
 
 import (
@@ -22,11 +23,13 @@ import (
 // Message is one request as it came. Incomplete ones have Err set: the connection ended, or the bytes
 // were no HTTP/1.1 as a gateway should send it.
 type Message struct {
-	Conn  int    // number of the connection, from 1
-	Head  string // with its empty line
-	Body  []byte // decoded
-	Trail string // trailer lines of a chunked body
-	Err   error
+	Conn   int    // number of the connection, from 1
+	Stream uint32 // of HTTP/2
+	Opened bool   // an extended CONNECT, in the shape of HTTP/1.1, whose body goes on
+	Head   string // with its empty line
+	Body   []byte // decoded
+	Trail  string // trailer lines of a chunked body
+	Err    error
 }
 
 // Line returns the request line without its end.
@@ -63,7 +66,6 @@ type Handler func(m *Message, c net.Conn, rest *bufio.Reader) bool
 type Upstream struct {
 	Addr string
 	tb   testing.TB
-	h    Handler
 	ln   net.Listener
 
 	mu       sync.Mutex // guards what follows
@@ -78,25 +80,26 @@ type Upstream struct {
 // ends with the test.
 func Start(tb testing.TB, h Handler) *Upstream {
 	tb.Helper()
-	return start(tb, h, nil)
+	return StartTLS(tb, h, nil)
 }
 
 // StartTLS is Start behind TLS.
 func StartTLS(tb testing.TB, h Handler, config *tls.Config) *Upstream {
 	tb.Helper()
-	return start(tb, h, config)
+	if h == nil {
+		h = func(m *Message, c net.Conn, _ *bufio.Reader) bool { return Reply(c, 200, "", m.Line()+"\n") }
+	}
+	return startWith(tb, config, func(u *Upstream, c net.Conn, number int) { u.serve(c, number, h) })
 }
 
-func start(tb testing.TB, h Handler, config *tls.Config) *Upstream {
+// startWith starts an origin whose connections serve runs, and closes.
+func startWith(tb testing.TB, config *tls.Config, serve func(u *Upstream, c net.Conn, number int)) *Upstream {
 	tb.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	u := &Upstream{Addr: ln.Addr().String(), tb: tb, h: h, ln: ln, open: map[net.Conn]bool{}, news: make(chan struct{})}
-	if h == nil {
-		u.h = func(m *Message, c net.Conn, _ *bufio.Reader) bool { return Reply(c, 200, "", m.Line()+"\n") }
-	}
+	u := &Upstream{Addr: ln.Addr().String(), tb: tb, ln: ln, open: map[net.Conn]bool{}, news: make(chan struct{})}
 	u.wg.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -111,7 +114,13 @@ func start(tb testing.TB, h Handler, config *tls.Config) *Upstream {
 			n := u.conns
 			u.open[c] = true
 			u.mu.Unlock()
-			u.wg.Go(func() { u.serve(c, n) })
+			u.wg.Go(func() {
+				serve(u, c, n)
+				c.Close()
+				u.mu.Lock()
+				delete(u.open, c)
+				u.mu.Unlock()
+			})
 		}
 	})
 	tb.Cleanup(u.Close)
@@ -135,26 +144,25 @@ func Reply(c net.Conn, status int, fields, body string) bool {
 	return err == nil
 }
 
-func (u *Upstream) serve(c net.Conn, number int) {
-	defer func() {
-		c.Close()
-		u.mu.Lock()
-		delete(u.open, c)
-		u.mu.Unlock()
-	}()
+// add keeps a message.
+func (u *Upstream) add(m *Message) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.messages = append(u.messages, m)
+	close(u.news)
+	u.news = make(chan struct{})
+}
+
+func (u *Upstream) serve(c net.Conn, number int, h Handler) {
 	r := bufio.NewReader(c)
 	for {
 		m := &Message{Conn: number}
 		readMessage(m, r, c)
-		if m.Err == io.EOF && m.Head == "" {
+		if m.Err != nil && m.Head == "" { // ended between messages, one way or the other
 			return
 		}
-		u.mu.Lock()
-		u.messages = append(u.messages, m)
-		close(u.news)
-		u.news = make(chan struct{})
-		u.mu.Unlock()
-		if m.Err != nil || !u.h(m, c, r) {
+		u.add(m)
+		if m.Err != nil || !h(m, c, r) {
 			return
 		}
 	}
@@ -165,6 +173,20 @@ func (u *Upstream) Messages() []*Message {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return append([]*Message(nil), u.messages...)
+}
+
+// Since returns what came after the first n messages.
+func (u *Upstream) Since(n int) []*Message {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return append([]*Message(nil), u.messages[n:]...)
+}
+
+// Count returns how many messages came so far.
+func (u *Upstream) Count() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.messages)
 }
 
 // Connections returns how many connections came so far.
