@@ -33,6 +33,9 @@ func (c *client) describe(a *telemetry.Access, req *message.Request, started tim
 	}
 	a.Scheme = c.scheme()
 	a.Method, a.Target = req.Method, req.Target
+	if a.Protocol = req.Protocol; a.Protocol != nil { // what the client sent: see unfold
+		a.Method = []byte("CONNECT")
+	}
 	f := &req.Fields
 	a.UserAgent, _ = f.Get(message.UserAgent)
 	a.Referer, _ = f.Get(message.Referer)

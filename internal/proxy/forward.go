@@ -37,30 +37,35 @@ func (x *exchange) forward(u *upstream.Upstream) {
 		x.refuseError(err)
 		return
 	}
-	tries := tries{retry: x.route.IR.Retry}
+	if x.exert(u) && x.up != nil { // else it was a tunnel
+		x.relay()
+	}
+}
+
+// exert sends the request, repeatedly where that is allowed, until the head of an answer is there. It returns
+// false if there is none; then the client has been answered.
+func (x *exchange) exert(u *upstream.Upstream) bool {
+	tries := tries{retry: x.route.IR.Retry, of: u}
+	defer tries.end()
 	for {
 		x.limitTry()
 		err := x.connect(u, &tries)
 		if err == nil {
 			err = x.try()
 			if err == nil && (x.up == nil || !x.dissatisfied(&tries)) {
-				break
+				return true
 			}
 		}
 		switch x.again(&tries, err) {
 		case repeat:
 			continue
 		case answered:
-			return
+			return false
 		}
 		if err != nil {
 			x.upstreamFailed(err)
-			return
 		}
-		break
-	}
-	if x.up != nil { // else it was a tunnel
-		x.relay()
+		return err == nil
 	}
 }
 
@@ -153,7 +158,7 @@ func refusal(err error) (code diag.Code, detail string, ok bool) {
 // connect gives the exchange an upstream. The error is errInterrupted or an *upstream.Error.
 func (x *exchange) connect(u *upstream.Upstream, t *tries) error {
 	p := x.client.p
-	q := upstream.Query{Shard: uint32(x.client.d.Raw.ID()), Fresh: t.fresh, NotConn: t.notConn, NotEndpoint: t.notEndpoint, Into: &x.muxed.space,
+	q := upstream.Query{Shard: uint32(x.client.d.Raw.ID()), Fresh: t.fresh, NotConn: t.notConn, NotEndpoint: t.notEndpoint, Into: &x.muxed.space, For: x.task,
 		HTTP2: x.Request.Proto == message.HTTP2, HTTP1: len(x.Request.Upgrade) > 0}
 	if u.NeedsHost() {
 		q.Host = string(x.Request.Host)
@@ -161,11 +166,14 @@ func (x *exchange) connect(u *upstream.Upstream, t *tries) error {
 	if x.until != 0 {
 		q.Until = p.base.Add(time.Duration(x.until) * time.Millisecond)
 	}
-	if !x.task.watch.disarm() {
+	if !x.task.watch.arm(waitConnect, 0, 0) { // q.Until bounds it
 		return errInterrupted
 	}
 	up, err := u.Get(q)
 	if err != nil {
+		if !x.task.watch.disarm() {
+			return errInterrupted
+		}
 		return err
 	}
 	x.access.Endpoint = up.Endpoint.Text

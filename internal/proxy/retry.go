@@ -22,6 +22,9 @@ import (
 //   - a kept connection died before any byte of an answer, and doing it twice does no harm (RFC 9110
 //     section 9.2.2);
 //   - the route says so (ir.Retry).
+//
+// Where the pool's settings bound the retries in progress (ir.Pool.MaxRetries), whatever was sent once counts
+// until the head of the last answer is there; beyond the bound the failure at hand is the answer.
 
 // Bounds of repetitions that no route asked for.
 const (
@@ -34,6 +37,7 @@ const defaultBackoff = 25 * time.Millisecond
 
 // tries is what is known of the tries of one request so far.
 type tries struct {
+	of          *upstream.Upstream
 	retry       *ir.Retry
 	made        int // repetitions that retry allowed
 	unopened    int
@@ -41,6 +45,20 @@ type tries struct {
 	fresh       bool
 	notConn     *mux.Conn
 	notEndpoint *upstream.Endpoint
+	counted     bool // among the upstream's retries in progress
+}
+
+// begin counts the request among the upstream's retries in progress. It returns false if they are too many.
+func (t *tries) begin() bool {
+	t.counted = t.counted || t.of.BeginRetry()
+	return t.counted
+}
+
+// end is called when no further repetition can follow.
+func (t *tries) end() {
+	if t.counted {
+		t.of.EndRetry()
+	}
 }
 
 // replayable says whether it is worth keeping what is sent of a long body.
@@ -88,6 +106,9 @@ func (x *exchange) again(t *tries, err error) verdict {
 		}
 		t.fresh = err != nil
 	default:
+		return enough
+	}
+	if never == nil && !t.begin() {
 		return enough
 	}
 	switch {

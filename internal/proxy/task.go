@@ -24,6 +24,7 @@ type task struct {
 	number    atomic.Uint64                 // of the exchange
 	uploading atomic.Bool                   // a body is being read on another goroutine
 	active    atomic.Int64                  // last byte on a tunnel, or of an answer in HTTP/2; milliseconds since base
+	giveUp    atomic.Pointer[func()]        // ends the wait for a connection to the upstream; nil: there is none
 	wake      chan struct{}                 // ends a wait for a filter; has room for one
 }
 
@@ -38,6 +39,18 @@ func (t *task) drain() {}
 
 // kill cuts the exchange from outside: its present wait is ended by the caller, and there is no other.
 func (t *task) kill() { t.gone.Store(true) }
+
+// Waits implements upstream.Caller.
+func (t *task) Waits(cancel func()) {
+	if cancel == nil {
+		t.giveUp.Store(nil)
+		return
+	}
+	t.giveUp.Store(&cancel)
+	if t.watch.why() != 0 { // ended before there was anything to cancel
+		cancel()
+	}
+}
 
 // rouse ends a wait for a filter.
 func (t *task) rouse() {
@@ -61,6 +74,10 @@ func (t *task) interrupt(what wait) {
 		t.stopRequest(past)
 	case waitFilter:
 		t.rouse()
+	case waitConnect:
+		if cancel := t.giveUp.Load(); cancel != nil {
+			(*cancel)()
+		}
 	case waitTunnel:
 		t.endTunnel()
 	}
@@ -114,7 +131,7 @@ func (t *task) endTunnel() {
 // look is the sweeper's look at a wait that may go on.
 func (t *task) look(v int64) {
 	switch waitOf(v) {
-	case waitUpstreamRead, waitFilter:
+	case waitUpstreamRead, waitFilter, waitConnect:
 		// A client that went away is noticed only here, because nobody reads from it. The second look
 		// leaves clients alone that shut down their sending side and wait for a quick answer.
 		number := t.number.Load()

@@ -31,6 +31,7 @@ const (
 	waitUpstreamWrite      // for the upstream to take bytes
 	waitFilter             // for a suspended filter
 	waitTunnel             // for bytes either way
+	waitConnect            // for a connection to the upstream
 	waitMux                // of an HTTP/2 connection, for whatever comes
 )
 

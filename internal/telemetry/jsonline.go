@@ -42,6 +42,7 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	}
 	b = appendField(b, "scheme", a.Scheme)
 	b = appendField(b, "method", a.Method)
+	b = appendField(b, "protocol", a.Protocol)
 	b = appendField(b, "host", a.Authority)
 	b = appendField(b, "target", a.Target)
 	if len(a.Path) > 0 && !isPathOf(a.Path, a.Target) {

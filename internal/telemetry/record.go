@@ -83,6 +83,7 @@ type Access struct {
 	Proto     string
 	Scheme    string
 	Method    []byte
+	Protocol  []byte // of an extended CONNECT (RFC 8441), else nil
 	Authority []byte
 	Target    []byte // as received
 	Path      []byte // normalised

@@ -95,7 +95,7 @@ func (r *ring) shard(conn uint64) *ringShard {
 func (k *keptAccess) set(a *Access) {
 	k.access = *a
 	k.access.Metrics = nil
-	fields := [...]*[]byte{&k.access.ID, &k.access.Method, &k.access.Authority, &k.access.Target, &k.access.Path,
+	fields := [...]*[]byte{&k.access.ID, &k.access.Method, &k.access.Protocol, &k.access.Authority, &k.access.Target, &k.access.Path,
 		&k.access.UserAgent, &k.access.Referer, &k.access.XFF}
 	n := 0
 	for _, f := range fields {

@@ -73,7 +73,9 @@ type Stats struct {
 	Connects      int64          `json:"connects"`
 	ConnectErrors int64          `json:"connectErrors"`
 	Cooling       bool           `json:"cooling"`
-	Overflows     int64          `json:"overflows"` // of the whole upstream
+	Overflows     int64          `json:"overflows"`      // of the whole upstream
+	Retries       int32          `json:"retries"`        // in progress, of the whole upstream; 0 where nothing bounds them
+	RetryOverflow int64          `json:"retryOverflows"` // of the whole upstream
 }
 
 func (e *Endpoint) stats(u *Upstream) Stats {
@@ -81,6 +83,7 @@ func (e *Endpoint) stats(u *Upstream) Stats {
 		Upstream: u.Name, Address: e.Address, Active: e.active.Load(), Open: e.open.Load(),
 		Requests: e.requests.Load(), Connects: e.connects.Load(), ConnectErrors: e.connectErrors.Load(),
 		Cooling: e.cooling(time.Now().UnixNano()), Overflows: u.limit.overflows.Load(),
+		Retries: u.retries.Load(), RetryOverflow: u.retryOverflows.Load(),
 	}
 	for i := range e.shards {
 		sh := &e.shards[i]

@@ -87,7 +87,9 @@ func (l *limiter) acquire(ctx context.Context, u *Upstream, w *waiter, look func
 			l.release()
 		}
 	}
-	l.overflows.Add(1)
+	if ctx.Err() != context.Canceled { // else the client has left
+		l.overflows.Add(1)
+	}
 	return handed{}, &Error{Code: diag.UpstreamPoolOverflow, Detail: "no connection of upstream " + u.Name + " became free in time", Err: ctx.Err()}
 }
 

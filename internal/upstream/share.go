@@ -211,7 +211,7 @@ func (u *Upstream) open(ctx context.Context, e *Endpoint, t *originator, host st
 	}
 	if err != nil {
 		u.limit.release()
-		if ctx.Err() == nil || err.Code != diag.UpstreamConnectTimeout {
+		if ended := ctx.Err(); ended == nil || ended != context.Canceled && err.Code != diag.UpstreamConnectTimeout {
 			e.failed()
 		}
 		return nil, nil, err

@@ -24,6 +24,9 @@ type Upstream struct {
 	only1    bool    // HTTP/1.1 is spoken whatever the client speaks
 	limit    limiter
 	active   atomic.Int32 // requests in progress, where Pool.MaxRequests bounds them
+	retries  atomic.Int32 // retries in progress, where Pool.MaxRetries bounds them
+
+	retryOverflows atomic.Int64 // retries refused at that bound
 
 	users int // guarded by registry.mu
 
@@ -53,6 +56,7 @@ func newUpstream(r *Registry, key string, settings *ir.Upstream) *Upstream {
 	p.MaxPendingRequests = first(p.MaxPendingRequests, r.opt.Defaults.MaxPendingRequests, defaultMaxPendingRequests)
 	p.MaxRequestsPerConnection = first(p.MaxRequestsPerConnection, r.opt.Defaults.MaxRequestsPerConnection)
 	p.MaxRequests = min(first(p.MaxRequests, r.opt.Defaults.MaxRequests), math.MaxInt32/2)
+	p.MaxRetries = min(first(p.MaxRetries, r.opt.Defaults.MaxRetries), math.MaxInt32/2)
 	p.MaxStreams = min(first(p.MaxStreams, r.opt.Defaults.MaxStreams, defaultMaxStreams), slotMask)
 	p.ConnectTimeout = first(p.ConnectTimeout, r.opt.Defaults.ConnectTimeout, defaultConnectTimeout)
 	p.IdleTimeout = first(p.IdleTimeout, r.opt.Defaults.IdleTimeout, defaultIdleTimeout)
@@ -114,7 +118,16 @@ type Query struct {
 	NotEndpoint *Endpoint // another endpoint if there is one
 
 	Until time.Time // unless zero, ends all waiting
+	For   Caller    // is told how to end all waiting; may be nil
 	Into  *Conn     // where to put the lease of an HTTP/2 connection; nil: in a new one
+}
+
+// Caller is who waits in Get.
+type Caller interface {
+	// Waits is told, before Get begins to wait, what ends that, and nil afterwards. It is called on the
+	// goroutine of Get, and not at all if there is nothing to wait for. cancel does not block and may be
+	// called from anywhere, also when Get has returned.
+	Waits(cancel func())
 }
 
 // NeedsHost says whether connections depend on the host of the request.
@@ -125,7 +138,7 @@ func (u *Upstream) NeedsHost() bool { return u.Settings.TLS != nil && u.Settings
 // if Open says that it cannot be, nothing was sent: give the lease back and ask again with NotConn.
 //
 // Get waits at most for the connect timeout, for DNS, and for a free connection or slot at the pool's
-// bound. An endpoint that refuses is avoided for a while and another one is tried once, as nothing has
+// bound; Query.Until and Query.For end that earlier. An endpoint that refuses is avoided for a while and another one is tried once, as nothing has
 // been sent. The error is an *Error.
 func (u *Upstream) Get(q Query) (*Conn, error) {
 	if u.pool.MaxRequests == 0 {
@@ -214,6 +227,13 @@ func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query, speak ir.Upst
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, q.Until)
 		defer cancel()
+	}
+	if q.For != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithCancel(ctx)
+		defer cancel()
+		q.For.Waits(cancel)
+		defer q.For.Waits(nil)
 	}
 	if e == nil {
 		if err := u.awaitEndpoints(ctx); err != nil {
