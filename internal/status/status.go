@@ -50,7 +50,7 @@ type Gateway struct {
 
 // Route is the status of an HTTPRoute or GRPCRoute. It has one entry for each parentRef to a Gateway of ours.
 type Route struct {
-	Object diag.Object               `json:"object"`
+	Object diag.Object           `json:"object"`
 	Status gatewayv1.RouteStatus `json:"status"`
 }
 
