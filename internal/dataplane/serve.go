@@ -77,7 +77,9 @@ func (p *Plane) OpenConnections() map[string]int {
 func (p *Plane) HTTP2() map[string]proxy.HTTP2Stats {
 	out := p.proxy.HTTP2()
 	for name := range *p.listeners.Load() {
-		out[name] = out[name] // none, if it was not there
+		if _, ok := out[name]; !ok {
+			out[name] = proxy.HTTP2Stats{}
+		}
 	}
 	return out
 }

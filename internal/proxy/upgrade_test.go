@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 x/net's HTTP/2 takes single connections, which net/http does not
+
 package proxy
 
 import (

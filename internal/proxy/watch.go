@@ -150,13 +150,6 @@ func (w *watch) recover() {
 	}
 }
 
-// expireIdle ends the wait for a request.
-func (w *watch) expireIdle() {
-	if v := w.at.Load(); v > 0 && waitOf(v) == waitIdle {
-		w.expire(v, endDrain)
-	}
-}
-
 func waitOf(v int64) wait { return wait(v & (1<<waitBits - 1)) }
 
 // expire ends the wait that v, a value of at, stands for, unless it is over.

@@ -1,5 +1,7 @@
 //go:build e2e
 
+//lint:file-ignore SA1019 x/net's HTTP/2 takes single connections, which net/http does not
+
 package e2e
 
 import (
