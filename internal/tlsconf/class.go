@@ -24,6 +24,7 @@ type policy struct {
 type class struct {
 	key    string // what it was built from, trust by content
 	config *tls.Config
+	modest *tls.Config // the same without h2, for clients that must not have it; nil: there are none
 	auth   *ir.ClientAuth
 	bundle *ir.TrustBundle // nil if there is none or nobody is asked for a certificate
 	judge  *trust.Verifier // nil if nobody is asked for a certificate
@@ -84,7 +85,7 @@ func (s *State) newClass(t *ir.TLS, bundle *ir.TrustBundle, key string) *class {
 			config.ClientAuth = tls.RequireAndVerifyClientCert
 		}
 	}
-	c.config = config
+	c.config, c.modest = config, withoutHTTP2(config)
 	return c
 }
 

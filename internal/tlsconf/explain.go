@@ -115,6 +115,9 @@ func (s *shake) aboutGroups(tls.ConnectionState) (diag.Code, string) {
 }
 
 func (s *shake) aboutALPN(tls.ConnectionState) (diag.Code, string) {
+	if slices.Contains(s.policy.tls.ALPN, "h2") && slices.Contains(s.hello.ALPN, "h2") {
+		return diag.NoCommonALPN, "client offered only h2, and no TLS version and cipher suite that HTTP/2 may use (RFC 9113 section 9.2)"
+	}
 	return diag.NoCommonALPN, fmt.Sprintf("client offered only %s; host speaks %s", list(s.hello.ALPN), list(s.policy.tls.ALPN))
 }
 

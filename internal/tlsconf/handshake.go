@@ -84,7 +84,7 @@ func (t *Terminator) Handshake(c *listen.Conn) *Result {
 	}
 	c.OnWait(s.slot.Yield)
 	c.Attach(s)
-	s.tls = tls.Server(c, s.policy.class.config)
+	s.tls = tls.Server(c, s.policy.class.configFor(s.hello, &s.served))
 	err := s.tls.Handshake()
 	c.Attach(nil)
 	if err != nil {
