@@ -34,20 +34,22 @@ func registerLimits(f *pflag.FlagSet, l *server.Limits) {
 	f.IntVar(&l.IdleRecords.Burst, "tls-idle-record-burst", 100, "TLS records that carry nothing, such as KeyUpdate, that a client may send at once (HK1110)")
 	f.IntVar(&l.IdleRecords.Rate, "tls-idle-record-rate", 10, "the same, per second in the long run (HK1110)")
 	registerHTTP2(f, &l.HTTP2)
+	l.UpstreamPing = mux.DefaultPingClient
+	f.Var((*optional)(&l.UpstreamPing), "http2-upstream-ping-interval", "HTTP/2: silence with streams open after which an upstream is asked for life; 0 for never; servers of gRPC end connections that ask more often than every 5 minutes")
 }
 
-// registerHTTP2 adds the flags for HTTP/2 connections of clients.
+// registerHTTP2 adds the flags for HTTP/2 connections of clients; some hold for those to upstreams too.
 func registerHTTP2(f *pflag.FlagSet, l *mux.Limits) {
 	f.IntVar(&l.MaxStreams, "http2-max-streams", mux.DefaultMaxStreams, "HTTP/2: streams of a connection at once (HK4308)")
-	f.Var(bytesVar(&l.StreamWindow, mux.DefaultStreamWindow), "http2-stream-window", "HTTP/2: bytes of a request body that may wait to be passed on (HK4305)")
+	f.Var(bytesVar(&l.StreamWindow, mux.DefaultStreamWindow), "http2-stream-window", "HTTP/2: bytes of a request body, or of an upstream's answer, that may wait to be passed on (HK4305)")
 	f.Var(bytesVar(&l.ConnWindow, mux.DefaultConnWindow), "http2-connection-window", "HTTP/2: the same, of all streams of a connection; at least 64KiB (HK4305)")
 	f.IntVar(&l.ResetBurst, "http2-reset-burst", mux.DefaultResetBurst, "HTTP/2: streams that cost us work for nothing, at once (HK4302); -1 for no bound")
 	f.IntVar(&l.ResetRate, "http2-reset-rate", mux.DefaultResetRate, "HTTP/2: the same, per second in the long run (HK4302)")
-	f.IntVar(&l.ControlBurst, "http2-control-burst", mux.DefaultControlBurst, "HTTP/2: frames that carry nothing, at once (HK4303); -1 for no bound")
+	f.IntVar(&l.ControlBurst, "http2-control-burst", mux.DefaultControlBurst, "HTTP/2: frames that carry nothing, from clients or upstreams, at once (HK4303); -1 for no bound")
 	f.IntVar(&l.ControlRate, "http2-control-rate", mux.DefaultControlRate, "HTTP/2: the same, per second in the long run (HK4303)")
 	l.PingInterval, l.PingTimeout = mux.DefaultPingServer, mux.DefaultPingTimeout
 	f.Var((*optional)(&l.PingInterval), "http2-ping-interval", "HTTP/2: silence with streams open after which the client is asked for life; 0 for never")
-	f.Var((*optional)(&l.PingTimeout), "http2-ping-timeout", "HTTP/2: how long it may take to answer (HK4311); 0 for as long as it likes")
+	f.Var((*optional)(&l.PingTimeout), "http2-ping-timeout", "HTTP/2: how long client or upstream may take to answer (HK4311); 0 for as long as they like")
 }
 
 // optional is the value of a flag whose 0 means none, which Limits call negative.

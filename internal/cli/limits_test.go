@@ -68,11 +68,11 @@ func TestLimitFlags(t *testing.T) {
 	if l.HTTP2.MaxStreams != 128 || l.HTTP2.StreamWindow != 256<<10 || l.HTTP2.ConnWindow != 1<<20 || l.MaxMemory != 0 || l.MaxRequestHeader != 64<<10 {
 		t.Errorf("defaults: %+v", l)
 	}
-	if err := f.Parse(strings.Fields("--max-memory 512MiB --http2-stream-window 128KiB --http2-ping-interval 0 --http2-reset-burst 10 --http2-control-rate 5 " +
+	if err := f.Parse(strings.Fields("--max-memory 512MiB --http2-stream-window 128KiB --http2-ping-interval 0 --http2-upstream-ping-interval 10m --http2-reset-burst 10 --http2-control-rate 5 " +
 		"--max-connections-per-address 20 --max-handshakes 100 --max-total-connections 1000 --tls-idle-record-burst 3 --max-request-body 1GiB")); err != nil {
 		t.Fatal(err)
 	}
-	if l.MaxMemory != 512<<20 || l.HTTP2.StreamWindow != 128<<10 || l.HTTP2.PingInterval >= 0 || l.HTTP2.ResetBurst != 10 || l.HTTP2.ControlRate != 5 ||
+	if l.MaxMemory != 512<<20 || l.HTTP2.StreamWindow != 128<<10 || l.HTTP2.PingInterval >= 0 || l.UpstreamPing != 10*time.Minute || l.HTTP2.ResetBurst != 10 || l.HTTP2.ControlRate != 5 ||
 		l.MaxPerAddress != 20 || l.MaxHandshakes != 100 || l.MaxTotal != 1000 || l.IdleRecords.Burst != 3 || l.MaxRequestBody != 1<<30 || l.HTTP2.PingTimeout != 20*time.Second {
 		t.Errorf("%+v", l)
 	}

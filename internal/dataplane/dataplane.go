@@ -22,6 +22,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/filter/build"
 	"github.com/hakone-gateway/hakone/internal/filter/forwarded"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/overload"
@@ -39,6 +40,7 @@ type Options struct {
 	MaxConnections   int
 	HandshakeTimeout time.Duration
 	Limits           proxy.Limits
+	UpstreamHTTP2    mux.Limits     // of HTTP/2 connections to upstreams
 	Trust            filter.Trust   // hops whose word about the client is believed
 	Forward          ir.ForwardMode // where a listener names none
 	Sink             telemetry.Sink
@@ -93,7 +95,7 @@ func New(opts Options) *Plane {
 	}
 	p := &Plane{opts: opts, tls: tlsconf.NewState(nil), held: map[string]*upstream.Upstream{}, ended: make(chan struct{})}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
-	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink})
+	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, HTTP2: opts.UpstreamHTTP2})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
 	p.listeners.Store(&map[string]*listener{})

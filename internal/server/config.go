@@ -89,7 +89,8 @@ type Limits struct {
 	MaxPerAddress int    // connections; negative: no bound
 	MaxHandshakes int
 	IdleRecords   listen.IdleRecords
-	HTTP2         mux.Limits
+	HTTP2         mux.Limits    // of clients' connections, and in part of those to upstreams
+	UpstreamPing  time.Duration // silence of an upstream with streams open after which it is asked for life; negative: never
 }
 
 // ConfigError is a fault in what the process was told: wrong usage rather than a failure.

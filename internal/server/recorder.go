@@ -123,6 +123,7 @@ func counters(stats []upstream.Stats) []telemetry.UpstreamCounters {
 			Upstream: s.Upstream, Endpoint: s.Address.String(), Active: float64(s.Active), Open: float64(s.Open), Idle: float64(s.Idle),
 			Requests: float64(s.Requests), Connects: float64(s.Connects), ConnectErrors: float64(s.ConnectErrors),
 			Overflows: float64(s.Overflows), Cooling: s.Cooling,
+			RetryOverflows: float64(s.RetryOverflow), Multiplexed: float64(s.Multiplexed), Streams: float64(s.Streams), Slots: float64(s.Slots),
 		})
 	}
 	return out

@@ -17,6 +17,8 @@ import (
 	"github.com/hakone-gateway/hakone/internal/dataplane"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
+	"github.com/hakone-gateway/hakone/internal/http2"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/proxy"
@@ -61,7 +63,7 @@ func Run(ctx context.Context, cfg Config) error {
 	defer p.record.close()
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
-		Limits: cfg.Limits.proxy(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
+		Limits: cfg.Limits.proxy(), UpstreamHTTP2: cfg.Limits.upstreamHTTP2(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
 		Bounds: p.bounds, IdleRecords: cfg.Limits.IdleRecords,
 	})
 	p.loop = control.New(p.source, planeAdapter{p.plane}, control.Options{
@@ -248,5 +250,15 @@ func (l Limits) proxy() proxy.Limits {
 		HeaderTimeout: l.HeaderTimeout, BodyIdle: l.BodyIdleTimeout, WriteTimeout: l.WriteTimeout, KeepAliveIdle: l.IdleTimeout,
 		UpgradeIdle: l.UpgradeIdle, MaxRequests: l.RequestsPerConn, MaxRequestBody: l.MaxRequestBody,
 		WithdrawnGrace: l.WithdrawnGrace, HTTP2: l.HTTP2,
+	}
+}
+
+// upstreamHTTP2 returns the limits of HTTP/2 connections to upstreams: those of clients' connections as far
+// as they are about memory and frames. Streams and resets are for the one that opens streams, and servers
+// do not like to be asked for life as often as we ask clients.
+func (l Limits) upstreamHTTP2() mux.Limits {
+	return mux.Limits{
+		StreamWindow: l.HTTP2.StreamWindow, ConnWindow: l.HTTP2.ConnWindow, ControlBurst: l.HTTP2.ControlBurst, ControlRate: l.HTTP2.ControlRate,
+		PingInterval: l.UpstreamPing, PingTimeout: l.HTTP2.PingTimeout, Head: http2.Limits{HeadBytes: l.MaxResponseHeader},
 	}
 }

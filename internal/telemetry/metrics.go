@@ -49,6 +49,9 @@ type UpstreamCounters struct {
 	Connects           float64
 	ConnectErrors      float64
 	Overflows          float64 // of the whole upstream, the same for each of its endpoints
+	RetryOverflows     float64 // likewise
+	Multiplexed        float64 // HTTP/2 connections among Open
+	Streams, Slots     float64 // requests in progress on them; what they can carry at once
 	Cooling            bool    // passed over after failures
 }
 

@@ -116,7 +116,7 @@ func TestMetrics(t *testing.T) {
 	m := NewMetrics(Sources{Version: "1.2.3", Connections: func() map[string]int { return map[string]int{"*:443": 3} },
 		Withdrawn: func() map[string]int { return map[string]int{"*:443": 2} },
 		Upstreams: func() []UpstreamCounters {
-			u := UpstreamCounters{Upstream: "u:80", Endpoint: "127.0.0.1:80", Requests: 5, Open: 2, Overflows: 1}
+			u := UpstreamCounters{Upstream: "u:80", Endpoint: "127.0.0.1:80", Requests: 5, Open: 2, Overflows: 1, RetryOverflows: 3, Multiplexed: 1, Streams: 7, Slots: 100}
 			return []UpstreamCounters{u, u}
 		}})
 	l := open(t, LogOptions{Stdout: new(buffer), Bound: 1})
@@ -148,6 +148,10 @@ func TestMetrics(t *testing.T) {
 		`hakone_connections_withdrawn_total{listener="*:443"} 2.0`,
 		`hakone_upstream_requests_total{endpoint="127.0.0.1:80",upstream="u:80"} 10.0`,
 		`hakone_upstream_pool_overflows_total{upstream="u:80"} 1.0`,
+		`hakone_upstream_retry_overflows_total{upstream="u:80"} 3.0`,
+		`hakone_upstream_http2_connections{endpoint="127.0.0.1:80",upstream="u:80"} 2.0`,
+		`hakone_upstream_streams{endpoint="127.0.0.1:80",upstream="u:80"} 14.0`,
+		`hakone_upstream_stream_slots{endpoint="127.0.0.1:80",upstream="u:80"} 200.0`,
 		`hakone_build_info{version="1.2.3"} 1.0`,
 		"go_goroutines", "process_open_fds",
 	} {

@@ -19,6 +19,7 @@ type stateCollector struct {
 	withdrawn                                    *prometheus.Desc
 	active, open, idle, cooling                  *prometheus.Desc
 	requests, connects, connectErrors, overflows *prometheus.Desc
+	retryOverflows, multiplexed, streams, slots  *prometheus.Desc
 	diagnostics, kept, reloaded, success         *prometheus.Desc
 }
 
@@ -46,13 +47,18 @@ func newStateCollector(m *Metrics, s Sources) *stateCollector {
 		connects:      desc("hakone_upstream_connects_total", "Connections made.", endpoint, nil),
 		connectErrors: desc("hakone_upstream_connect_errors_total", "Connections that could not be made.", endpoint, nil),
 		overflows:     desc("hakone_upstream_pool_overflows_total", "Requests refused because the pool was at its bound.", []string{"upstream"}, nil),
+
+		retryOverflows: desc("hakone_upstream_retry_overflows_total", "Requests not sent again because maxRetries of the DestinationRule were in progress.", []string{"upstream"}, nil),
+		multiplexed:    desc("hakone_upstream_http2_connections", "Open connections that speak HTTP/2.", endpoint, nil),
+		streams:        desc("hakone_upstream_streams", "Streams in progress on them.", endpoint, nil),
+		slots:          desc("hakone_upstream_stream_slots", "Streams that they can carry at once, as the endpoint and the settings allow.", endpoint, nil),
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{c.info, c.epoch, c.notAfter, c.connections, c.withdrawn, c.active, c.open, c.idle, c.cooling,
-		c.requests, c.connects, c.connectErrors, c.overflows, c.diagnostics, c.kept, c.reloaded, c.success} {
+		c.requests, c.connects, c.connectErrors, c.overflows, c.retryOverflows, c.multiplexed, c.streams, c.slots, c.diagnostics, c.kept, c.reloaded, c.success} {
 		ch <- d
 	}
 }
@@ -102,9 +108,10 @@ func (c *stateCollector) upstreams(ch chan<- prometheus.Metric, gauge func(*prom
 	// Two generations of one upstream may hold the same endpoint for a while: their numbers add up.
 	type key struct{ upstream, endpoint string }
 	sum := map[key]*UpstreamCounters{}
-	over := map[string]float64{}
+	over, again := map[string]float64{}, map[string]float64{}
 	for _, u := range c.sources.Upstreams() {
 		over[u.Upstream] = max(over[u.Upstream], u.Overflows)
+		again[u.Upstream] = max(again[u.Upstream], u.RetryOverflows)
 		t := sum[key{u.Upstream, u.Endpoint}]
 		if t == nil {
 			sum[key{u.Upstream, u.Endpoint}] = &u
@@ -112,12 +119,16 @@ func (c *stateCollector) upstreams(ch chan<- prometheus.Metric, gauge func(*prom
 		}
 		t.Active, t.Open, t.Idle = t.Active+u.Active, t.Open+u.Open, t.Idle+u.Idle
 		t.Requests, t.Connects, t.ConnectErrors = t.Requests+u.Requests, t.Connects+u.Connects, t.ConnectErrors+u.ConnectErrors
+		t.Multiplexed, t.Streams, t.Slots = t.Multiplexed+u.Multiplexed, t.Streams+u.Streams, t.Slots+u.Slots
 		t.Cooling = t.Cooling && u.Cooling
 	}
 	for _, u := range sum {
 		gauge(c.active, u.Active, u.Upstream, u.Endpoint)
 		gauge(c.open, u.Open, u.Upstream, u.Endpoint)
 		gauge(c.idle, u.Idle, u.Upstream, u.Endpoint)
+		gauge(c.multiplexed, u.Multiplexed, u.Upstream, u.Endpoint)
+		gauge(c.streams, u.Streams, u.Upstream, u.Endpoint)
+		gauge(c.slots, u.Slots, u.Upstream, u.Endpoint)
 		gauge(c.cooling, oneIf(u.Cooling), u.Upstream, u.Endpoint)
 		counter(c.requests, u.Requests, u.Upstream, u.Endpoint)
 		counter(c.connects, u.Connects, u.Upstream, u.Endpoint)
@@ -125,6 +136,9 @@ func (c *stateCollector) upstreams(ch chan<- prometheus.Metric, gauge func(*prom
 	}
 	for name, n := range over {
 		counter(c.overflows, n, name)
+	}
+	for name, n := range again {
+		counter(c.retryOverflows, n, name)
 	}
 }
 
