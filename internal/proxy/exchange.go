@@ -9,6 +9,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -67,11 +68,13 @@ type spares struct {
 	larges  sync.Pool // *[]byte
 }
 
-func (s *spares) init() {
-	s.clients.New = func() any { return newHTTP1Client() }
+// init tells bounds of every buffer that is really allocated, so that a burst of bodies is noticed before the
+// next look at memory.
+func (s *spares) init(bounds *overload.Bounds) {
+	s.clients.New = func() any { bounds.Reserve(headSize + outSize); return newHTTP1Client() }
 	s.streams.New = func() any { return newHTTP2Client() }
-	s.origins.New = func() any { return newHTTP1Origin() }
-	s.larges.New = func() any { b := make([]byte, largeSize); return &b }
+	s.origins.New = func() any { bounds.Reserve(reply); return newHTTP1Origin() }
+	s.larges.New = func() any { bounds.Reserve(largeSize); b := make([]byte, largeSize); return &b }
 }
 
 func (s *spares) large() *[]byte { return s.larges.Get().(*[]byte) }

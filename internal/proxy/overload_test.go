@@ -89,3 +89,18 @@ func TestCutting(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 }
+
+// TestBurst refuses requests for buffers that were allocated since memory was looked at, which is never here.
+func TestBurst(t *testing.T) {
+	bounds := overload.New(overload.Options{MaxMemory: 4 << 20, Memory: func() uint64 { return 0 }, Collect: func() {}})
+	p := New(Options{Bounds: bounds})
+	for i := range 4 << 20 / largeSize {
+		if _, ok := bounds.Admit(); !ok && i < 50 {
+			t.Fatalf("refused after %d buffers", i)
+		}
+		_ = p.spare.large()
+	}
+	if code, ok := bounds.Admit(); ok || code != diag.OverloadMemory {
+		t.Errorf("4 MiB of buffers later: %s %v", code, ok)
+	}
+}

@@ -117,7 +117,7 @@ func New(opt Options) *Proxy {
 		p.log = slog.New(slog.DiscardHandler)
 	}
 	p.setDate(p.base)
-	p.spare.init()
+	p.spare.init(p.bounds)
 	return p
 }
 
