@@ -29,7 +29,7 @@ type HTTP2 struct {
 	mu      sync.Mutex // guards what follows
 	news    *sync.Cond
 	streams map[uint32]*Stream
-	away    []http2.ErrCode
+	away    []Away
 	ended   error
 }
 
@@ -45,6 +45,12 @@ type Stream struct {
 	Ended    bool // END_STREAM came
 	Reset    bool // RST_STREAM came, with Code
 	Code     http2.ErrCode
+}
+
+// Away is what a GOAWAY says.
+type Away struct {
+	Code http2.ErrCode
+	Last uint32
 }
 
 // Field is a line of a header list.
@@ -175,7 +181,7 @@ func (c *HTTP2) note(f http2.Frame) {
 	case *http2.RSTStreamFrame:
 		s.Reset, s.Code = true, f.ErrCode
 	case *http2.GoAwayFrame:
-		c.away = append(c.away, f.ErrCode)
+		c.away = append(c.away, Away{f.ErrCode, f.LastStreamID})
 	}
 }
 
@@ -316,9 +322,9 @@ func (c *HTTP2) Get(scheme, host, path string) (Stream, error) {
 	return c.Await(c.Open(Request("GET", scheme, host, path), true), nil)
 }
 
-// Away returns the codes of GOAWAY that came, and why the connection ended, if it has.
-func (c *HTTP2) Away() ([]http2.ErrCode, error) {
+// Away returns the GOAWAYs that came, and why the connection ended, if it has.
+func (c *HTTP2) Away() ([]Away, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return append([]http2.ErrCode(nil), c.away...), c.ended
+	return append([]Away(nil), c.away...), c.ended
 }
