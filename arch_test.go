@@ -49,7 +49,7 @@ var rooms = map[string][]string{
 	"internal/upstream": {"internal/diag", "internal/http2", "internal/ir", "internal/telemetry", "internal/tlsconf"},
 	"internal/proxy": {"internal/diag", "internal/filter", "internal/grpcweb", "internal/http1", "internal/http2", "internal/hostname", "internal/ir", "internal/listen", "internal/message", "internal/overload", "internal/route",
 		"internal/telemetry", "internal/tlsconf", "internal/upstream"},
-	"internal/dataplane": {"internal/diag", "internal/filter", "internal/ir", "internal/listen", "internal/overload", "internal/proxy", "internal/route", "internal/telemetry", "internal/tlsconf",
+	"internal/dataplane": {"internal/diag", "internal/filter", "internal/http2", "internal/ir", "internal/listen", "internal/overload", "internal/proxy", "internal/route", "internal/telemetry", "internal/tlsconf",
 		"internal/tlsname", "internal/upstream"},
 }
 
