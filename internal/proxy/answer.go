@@ -22,6 +22,9 @@ func (x *exchange) refuse(code diag.Code, detail string) {
 
 // respond sends an answer of our own. If a head has been sent already, the answer at hand is cut instead.
 func (x *exchange) respond(r *filter.Response) {
+	if x.opens(r.Status) {
+		r = &filter.Response{Status: 502, Code: diag.UpstreamNoWebSocket, Detail: "the route answers by itself, which would open the WebSocket"}
+	}
 	if r.Code != 0 {
 		x.fail(r.Code, r.Detail)
 	}
@@ -55,7 +58,7 @@ func (x *exchange) respond(r *filter.Response) {
 	}
 	framing := message.Body{}
 	switch {
-	case x.call.answers && r.Status >= 400:
+	case x.call.answers && r.Status >= 400 && len(x.Request.Upgrade) == 0:
 		x.answerCall(r.Status, r.Code)
 		body = nil
 	case r.Code != 0 && body == nil:

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"syscall"
 	"time"
 
@@ -223,6 +224,10 @@ func (x *exchange) awaitAnswer() error {
 			return x.tunnel()
 		case x.resp.Status >= 200:
 			x.access.UpstreamTime = time.Since(x.client.p.base) - x.asked
+			if x.opens(x.resp.Status) {
+				return &http1.Error{Code: diag.UpstreamNoWebSocket, Detail: fmt.Sprintf("%s answered the WebSocket's upgrade with %d and without switching protocols",
+					x.up.lent().Endpoint.Text, x.resp.Status)}
+			}
 			return nil
 		case interim == maxInterim:
 			return &http1.Error{Code: diag.UpstreamProtocolError, Detail: "more interim answers than the bound"}

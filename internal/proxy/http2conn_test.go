@@ -252,6 +252,24 @@ func (g *gateway) muxClient() *mux.Conn {
 	return c
 }
 
+// TestWebSocketAnsweredHere asks for a WebSocket of a route that answers 200 by itself: that would open it.
+func TestWebSocketAnsweredHere(t *testing.T) {
+	g := start(t, setup{routes: []*ir.Route{{Name: "r", Respond: &ir.Respond{Status: 200, Body: "hello"}}}})
+	req := message.Request{Method: []byte("CONNECT"), Protocol: []byte("websocket"), Authority: []byte("a.test"), Path: []byte("/chat"), Body: message.Body{Kind: message.Chunked}}
+	s, err := g.muxClient().Open(&req, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	var resp message.Response
+	if err := s.ReadResponse(&resp); err != nil || resp.Status != 502 {
+		t.Errorf("status %d, %v", resp.Status, err)
+	}
+	if a := g.record(); a.Code != diag.UpstreamNoWebSocket || a.Status != 502 {
+		t.Errorf("record %+v", a.Access)
+	}
+}
+
 func TestWebSockets(t *testing.T) {
 	// One upstream speaks HTTP/1.1 and checks the key, one speaks HTTP/2 with extended CONNECT, one without.
 	plain := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
@@ -268,6 +286,7 @@ func TestWebSockets(t *testing.T) {
 		_, _ = io.WriteString(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: x\r\n\r\n")
 		_, _ = io.Copy(io.Discard, r)
 	})
+	ignoring := answering(t, sized("hello"))
 	extended := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		_ = mux.New(mux.Config{Conn: c, Accept: func(s *mux.Stream) {
 			go func() {
@@ -296,6 +315,7 @@ func TestWebSockets(t *testing.T) {
 	}{
 		{"HTTP/1.1", plain.addr, ir.UpstreamHTTP1, 0},
 		{"wrong key", wrong.addr, ir.UpstreamHTTP1, diag.UpstreamProtocolError},
+		{"ignoring", ignoring.addr, ir.UpstreamHTTP1, diag.UpstreamNoWebSocket},
 		{"extended", extended.addr, ir.UpstreamHTTP2, 0},
 		{"unable", unable, ir.UpstreamHTTP2, diag.UpstreamNoWebSocket},
 	} {
@@ -347,6 +367,12 @@ func TestWebSockets(t *testing.T) {
 			_, _ = io.WriteString(c, "GET /chat HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "+key+"\r\n\r\n")
 			head := readHead(r)
 			if x.name == "wrong key" { // the client's own business
+				return
+			}
+			if x.name == "ignoring" { // a server's right
+				if !strings.HasPrefix(head, "HTTP/1.1 200 ") {
+					t.Errorf("%q", head)
+				}
 				return
 			}
 			if x.code != 0 {

@@ -25,6 +25,13 @@ func isWebSocket(req *message.Request) bool {
 	return message.EqualFold(req.Upgrade, []byte(webSocket)) && string(req.Method) == "GET"
 }
 
+// opens reports whether an answer with that status, which is not the switch of protocols, would all the same
+// open the WebSocket of a client that asked for it by extended CONNECT: any 2xx does (RFC 9110 section 9.3.6),
+// and its body would be taken for frames.
+func (x *exchange) opens(status int) bool {
+	return len(x.Request.Upgrade) > 0 && x.Request.Proto == message.HTTP2 && status >= 200 && status < 300
+}
+
 // addWebSocketKey gives the request a fresh key and returns it.
 func addWebSocketKey(req *message.Request) []byte {
 	var random [16]byte
