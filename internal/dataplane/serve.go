@@ -73,6 +73,9 @@ func (p *Plane) OpenConnections() map[string]int {
 	return open
 }
 
+// Faults returns how many faults of ours, panics, have ended a request or a connection.
+func (p *Plane) Faults() int64 { return p.proxy.Faults() + p.upstreams.Faults() }
+
 // HTTP2 returns the open HTTP/2 connections and streams of every listener.
 func (p *Plane) HTTP2() map[string]proxy.HTTP2Stats {
 	out := p.proxy.HTTP2()

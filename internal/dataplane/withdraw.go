@@ -3,6 +3,7 @@ package dataplane
 import (
 	"context"
 	"maps"
+	"runtime/debug"
 	"sync"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -36,14 +37,24 @@ func (p *Plane) runReviews(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-p.review.asked:
+			p.reviewOnce(ctx)
 		}
-		for listener, n := range p.tls.Index().Review(ctx) {
-			p.review.mu.Lock()
-			p.review.total[listener] += n
-			p.review.mu.Unlock()
-			p.opts.Logger.Warn("open connections withdrawn, their clients would not be let in any more", "listener", listener,
-				"connections", n, "code", diag.ClientCertWithdrawn.String())
+	}
+}
+
+// reviewOnce is one review. A fault in it ends it and not the process: requests are judged without it.
+func (p *Plane) reviewOnce(ctx context.Context) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			p.opts.Logger.Error("reviewing open connections failed", "err", fault, "stack", string(debug.Stack()))
 		}
+	}()
+	for listener, n := range p.tls.Index().Review(ctx) {
+		p.review.mu.Lock()
+		p.review.total[listener] += n
+		p.review.mu.Unlock()
+		p.opts.Logger.Warn("open connections withdrawn, their clients would not be let in any more", "listener", listener,
+			"connections", n, "code", diag.ClientCertWithdrawn.String())
 	}
 }
 

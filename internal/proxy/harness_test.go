@@ -79,13 +79,18 @@ type setup struct {
 	filters  []filter.Filter
 	admits   Admission
 	bounds   *overload.Bounds
+	sink     func(*sink) telemetry.Sink // instead of the one that is given
 }
 
 func start(t testing.TB, s setup) *gateway {
 	t.Helper()
 	before := runtime.NumGoroutine()
 	g := &gateway{t: t, sink: &sink{make(chan logged, 1000), make(chan telemetry.Handshake, 100)}}
-	g.p = New(Options{Limits: s.limits, Sink: g.sink, Bounds: s.bounds})
+	opts := Options{Limits: s.limits, Sink: g.sink, Bounds: s.bounds}
+	if s.sink != nil {
+		opts.Sink = s.sink(g.sink)
+	}
+	g.p = New(opts)
 	g.reg = upstream.NewRegistry(upstream.Options{})
 	settings := &ir.Upstream{Name: "u", Balancing: ir.RoundRobin, Pool: s.pool, Protocol: s.protocol, GRPCWeb: s.web}
 	if s.upTLS != nil {

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -81,8 +80,7 @@ func (c *conn) rescue(fault any, h *http1Client) {
 	if fault == nil {
 		return
 	}
-	c.client.p.log.Error("request handling failed", "listener", c.d.Raw.Spec().Name, "peer", c.d.Peer.Remote, "err", fault,
-		"stack", string(debug.Stack()))
+	c.client.fault("request handling failed", fault)
 	if h != nil && h.task != nil {
 		h.dropUpstream()
 		h.stopUpload()

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"runtime/debug"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -30,8 +29,10 @@ func newHTTP2Client() *http2Client {
 // serve runs one request of c on the worker's goroutine.
 func (h *http2Client) serve(c *http2Conn, w *worker, s *mux.Stream) {
 	p := c.p
-	h.begin(c, w, s)
+	h.s, h.composed = s, nil
+	h.exchange.begin(&c.client, &w.task, s.Request())
 	defer h.end(c, w)
+	h.begin(w)
 	h.started = time.Since(p.base)
 	h.access.Stream = s.ID()
 	w.number.Add(1)
@@ -40,13 +41,11 @@ func (h *http2Client) serve(c *http2Conn, w *worker, s *mux.Stream) {
 	h.record()
 }
 
-func (h *http2Client) begin(c *http2Conn, w *worker, s *mux.Stream) {
-	req := s.Request()
-	h.s, h.composed = s, nil
-	h.exchange.begin(&c.client, &w.task, req)
+func (h *http2Client) begin(w *worker) {
+	req := h.Request
 	w.gone.Store(false)
-	w.stream.Store(s)
-	s.OnReset(w.lost)
+	w.stream.Store(h.s)
+	h.s.OnReset(w.lost)
 	if req.Protocol != nil {
 		h.unfold(req)
 	}
@@ -66,8 +65,7 @@ func (h *http2Client) end(c *http2Conn, w *worker) {
 	defer c.running.Done()
 	fault := recover()
 	if fault != nil {
-		c.p.log.Error("request handling failed", "listener", c.d.Raw.Spec().Name, "peer", c.d.Peer.Remote, "err", fault,
-			"stack", string(debug.Stack()))
+		c.fault("request handling failed", fault)
 		h.dropUpstream()
 		h.stopUpload()
 		h.s.Reset(http2.InternalError)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -24,7 +25,9 @@ type http2Origin struct {
 	tried bool // there was an answer: the lease goes back as used well
 	web   bool // an extended CONNECT
 
-	sentAll bool // the request ended with its head
+	sentAll   bool        // the request ended with its head
+	announced bool        // the request has a Trailer field
+	headed    atomic.Bool // the final head of the answer has come
 
 	left  int  // bytes of body that are there
 	ended bool // and nothing follows them
@@ -39,6 +42,7 @@ func (e *unopened) Unwrap() error { return e.error }
 func (x *exchange) speakHTTP2(lease *upstream.Conn) {
 	o := &x.muxed
 	o.x, o.lease, o.s, o.tried, o.web, o.left, o.ended = x, lease, nil, false, false, 0, false
+	o.headed.Store(false)
 	x.up = o
 }
 
@@ -65,7 +69,7 @@ func (o *http2Origin) head(req *message.Request, end bool) error {
 	if err != nil {
 		return &unopened{err}
 	}
-	o.s, o.sentAll = s, end
+	o.s, o.sentAll, o.announced = s, end, req.Fields.Has(message.Trailer)
 	o.x.task.upStream.Store(s)
 	return nil
 }
@@ -87,14 +91,22 @@ func (o *http2Origin) end(w *watch, p []byte, trailers *message.Fields) error {
 	if !o.arm(w) {
 		return errInterrupted
 	}
-	if trailers == nil || trailers.Len() == 0 {
+	if trailers.Len() == 0 || !o.takesTrailers() {
 		return o.s.Write(p, true)
 	}
 	if err := o.s.Write(p, false); err != nil {
 		return err
 	}
-	return o.s.WriteTrailers(trailers)
+	if o.takesTrailers() && o.lease.SendTrailers() {
+		return o.s.WriteTrailers(trailers)
+	}
+	return o.s.Write(nil, true)
 }
+
+// takesTrailers reports whether trailers may be of use to the upstream: those that were not announced are
+// read by few (RFC 9110 section 6.5.1), and who has answered has read enough. Servers of net/http end the
+// whole connection, with everybody's streams, for trailers of a stream that they have ended.
+func (o *http2Origin) takesTrailers() bool { return o.announced && !o.headed.Load() }
 
 // arm begins a wait for the upstream to take bytes. The request's first are also bound by its deadline.
 func (o *http2Origin) arm(w *watch) bool {
@@ -121,6 +133,9 @@ func (o *http2Origin) answer() error {
 		}
 	}
 	x.answered, o.tried = true, true
+	if x.resp.Status >= 200 {
+		o.headed.Store(true)
+	}
 	if o.web && x.resp.Status >= 200 && x.resp.Status < 300 {
 		x.resp.Status, x.resp.Upgrade, x.resp.Body = 101, x.Request.Upgrade, message.Body{}
 		return nil

@@ -102,6 +102,7 @@ type Proxy struct {
 	date     atomic.Pointer[[]byte]
 	dated    int64 // Unix seconds of date; owned by whoever sweeps
 	draining atomic.Bool
+	faults   atomic.Int64
 	watches  watches
 	workers  workers
 	spare    spares
@@ -156,6 +157,12 @@ type Downstream struct {
 // Serve serves a connection to its end and closes it. It blocks, also where nothing happens; run it
 // on a goroutine whose stack has not grown in a handshake.
 func (p *Proxy) Serve(d Downstream, state *atomic.Pointer[State]) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			p.fault("serving a connection failed", fault, "listener", d.Raw.Spec().Name, "peer", d.Raw.Remote())
+			d.Raw.Close()
+		}
+	}()
 	if d.TLS != nil && d.TLS.ConnectionState().NegotiatedProtocol == "h2" {
 		newHTTP2Conn(p, d, state, nil).serve()
 		return

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 
@@ -71,8 +70,7 @@ func (x *exchange) pump(dst, src *pipe, count *atomic.Int64) {
 	var large *[]byte
 	defer func() {
 		if fault := recover(); fault != nil {
-			p.log.Error("passing on a tunnel failed", "listener", x.client.d.Raw.Spec().Name, "peer", x.Peer.Remote, "err", fault,
-				"stack", string(debug.Stack()))
+			x.client.fault("passing on a tunnel failed", fault)
 		}
 		if !orderly {
 			x.task.endTunnel()

@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"io"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 )
@@ -70,9 +69,7 @@ func (u *upload) run() {
 func (u *upload) guarded() (err error) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			c := u.x.client
-			c.p.log.Error("passing a request body on failed", "listener", c.d.Raw.Spec().Name, "peer", c.d.Peer.Remote, "err", fault,
-				"stack", string(debug.Stack()))
+			u.x.client.fault("passing a request body on failed", fault)
 			err = &clientError{errClient}
 		}
 	}()

@@ -157,9 +157,9 @@ func (w *watch) expire(v int64, why end) {
 	if v <= 0 || !w.at.CompareAndSwap(v, ending) {
 		return
 	}
+	defer w.at.Store(ended) // its owner waits for that
 	w.cause.Store(int32(why))
 	w.of.interrupt(waitOf(v))
-	w.at.Store(ended)
 }
 
 func (w *watch) init(p *Proxy, of watched) { w.p, w.of = p, of }
@@ -232,6 +232,18 @@ func (ws *watches) hurry(w *watch) {
 	ws.mu.Unlock()
 }
 
+// each calls f, a look at w. After a fault its connection or stream ends.
+func (p *Proxy) each(w *watch, f func()) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			p.fault("keeping the deadlines of a connection failed", fault)
+			p.guarded(w.of.kill)
+			p.guarded(func() { w.expire(w.at.Load(), endGone) })
+		}
+	}()
+	f()
+}
+
 // sweep ends the waits whose time is over.
 func (p *Proxy) sweep(at time.Time) {
 	now := int64(at.Sub(p.base) / time.Millisecond)
@@ -239,9 +251,9 @@ func (p *Proxy) sweep(at time.Time) {
 	p.setDate(at)
 	ws := &p.watches
 	if ws.ticks++; ws.ticks%fullSweep == 0 {
-		ws.each(func(w *watch) { p.lookAt(w, now) })
-		p.workers.trim()
-		p.relieve()
+		ws.each(func(w *watch) { p.each(w, func() { p.lookAt(w, now) }) })
+		p.guarded(p.workers.trim)
+		p.guarded(p.relieve)
 	}
 	var due []*watch
 	ws.mu.Lock()
@@ -262,7 +274,7 @@ func (p *Proxy) sweep(at time.Time) {
 	ws.short = kept
 	ws.mu.Unlock()
 	for _, w := range due {
-		p.timeUp(w, now)
+		p.each(w, func() { p.timeUp(w, now) })
 	}
 }
 

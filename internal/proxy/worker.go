@@ -3,6 +3,7 @@ package proxy
 import (
 	"sync"
 
+	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/http2/mux"
 )
 
@@ -101,6 +102,12 @@ func (w *worker) run(j job) {
 	p := w.task.p
 	p.watches.add(&w.watch)
 	defer p.watches.remove(&w.watch)
+	defer func() { // the request's own faults are recovered in serve; this one left it half ended
+		if fault := recover(); fault != nil {
+			j.c.fault("ending a request failed", fault)
+			j.c.mux.Abort(http2.InternalError)
+		}
+	}()
 	for {
 		h := p.spare.streams.Get().(*http2Client)
 		h.serve(j.c, w, j.s)

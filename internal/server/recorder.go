@@ -31,6 +31,7 @@ type counted interface {
 	Withdrawn() map[string]int
 	UpstreamStats() []upstream.Stats
 	HTTP2() map[string]proxy.HTTP2Stats
+	Faults() int64
 }
 
 // newRecorder opens the logs. plane and state are called only once something asks for metrics.
@@ -42,6 +43,7 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State, b
 		Upstreams:   func() []telemetry.UpstreamCounters { return counters(plane().UpstreamStats()) },
 		Config:      func() telemetry.ConfigState { return configState(state()) },
 		HTTP2:       func() []telemetry.HTTP2State { return http2State(plane().HTTP2()) },
+		Faults:      func() int64 { return plane().Faults() },
 		Overload:    func() telemetry.OverloadState { return overloadState(bounds.State()) },
 	})}
 	if cfg.AccessLog.Format != "off" {

@@ -24,6 +24,7 @@ type Sources struct {
 	Config      func() ConfigState
 	Overload    func() OverloadState
 	HTTP2       func() []HTTP2State
+	Faults      func() int64 // of ours, since the start, that ended a request or a connection
 }
 
 // ConfigState is what became of the configuration that was read last, whether or not it changed what

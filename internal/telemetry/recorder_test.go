@@ -115,6 +115,7 @@ func scrape(t *testing.T, m *Metrics) string {
 func TestMetrics(t *testing.T) {
 	m := NewMetrics(Sources{Version: "1.2.3", Connections: func() map[string]int { return map[string]int{"*:443": 3} },
 		Withdrawn: func() map[string]int { return map[string]int{"*:443": 2} },
+		Faults:    func() int64 { return 4 },
 		Upstreams: func() []UpstreamCounters {
 			u := UpstreamCounters{Upstream: "u:80", Endpoint: "127.0.0.1:80", Requests: 5, Open: 2, Overflows: 1, RetryOverflows: 3, Multiplexed: 1, Streams: 7, Slots: 100}
 			return []UpstreamCounters{u, u}
@@ -146,6 +147,7 @@ func TestMetrics(t *testing.T) {
 		`hakone_tls_handshakes_total{cipher="TLS_AES_128_GCM_SHA256",group="X25519MLKEM768",listener="*:443",resumed="true",side="downstream",version="1.3"} 1.0`,
 		`hakone_connections{listener="*:443"} 3.0`,
 		`hakone_connections_withdrawn_total{listener="*:443"} 2.0`,
+		`hakone_faults_total 4.0`,
 		`hakone_upstream_requests_total{endpoint="127.0.0.1:80",upstream="u:80"} 10.0`,
 		`hakone_upstream_pool_overflows_total{upstream="u:80"} 1.0`,
 		`hakone_upstream_retry_overflows_total{upstream="u:80"} 3.0`,

@@ -16,7 +16,7 @@ type stateCollector struct {
 	sources Sources
 
 	info, epoch, notAfter, connections           *prometheus.Desc
-	withdrawn                                    *prometheus.Desc
+	withdrawn, faults                            *prometheus.Desc
 	active, open, idle, cooling                  *prometheus.Desc
 	requests, connects, connectErrors, overflows *prometheus.Desc
 	retryOverflows, multiplexed, streams, slots  *prometheus.Desc
@@ -33,6 +33,7 @@ func newStateCollector(m *Metrics, s Sources) *stateCollector {
 		notAfter:    desc("hakone_certificate_not_after_timestamp_seconds", "When the certificate that a host serves expires.", []string{"secret", "host"}, nil),
 		connections: desc("hakone_connections", "Open downstream connections.", []string{"listener"}, nil),
 		withdrawn:   desc("hakone_connections_withdrawn_total", "Downstream connections whose client a change of CAs, revocation lists or settings would not let in any more (HK2304).", []string{"listener"}, nil),
+		faults:      desc("hakone_faults_total", "Requests, connections and checks ended by a fault of Hakone itself; the log has each with its stack.", nil, nil),
 
 		diagnostics: desc("hakone_config_diagnostics", "Findings about the configuration that was read last, by severity and code (hakone explain CODE).", []string{"severity", "code"}, nil),
 		kept:        desc("hakone_config_objects_kept", "Objects and secrets that are broken and serve in their last good version; a restart would not serve them.", nil, nil),
@@ -57,7 +58,7 @@ func newStateCollector(m *Metrics, s Sources) *stateCollector {
 
 // Describe implements prometheus.Collector.
 func (c *stateCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.info, c.epoch, c.notAfter, c.connections, c.withdrawn, c.active, c.open, c.idle, c.cooling,
+	for _, d := range []*prometheus.Desc{c.info, c.epoch, c.notAfter, c.connections, c.withdrawn, c.faults, c.active, c.open, c.idle, c.cooling,
 		c.requests, c.connects, c.connectErrors, c.overflows, c.retryOverflows, c.multiplexed, c.streams, c.slots, c.diagnostics, c.kept, c.reloaded, c.success} {
 		ch <- d
 	}
@@ -95,6 +96,9 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		for listener, n := range c.sources.Withdrawn() {
 			ch <- prometheus.MustNewConstMetric(c.withdrawn, prometheus.CounterValue, float64(n), listener)
 		}
+	}
+	if c.sources.Faults != nil {
+		ch <- prometheus.MustNewConstMetric(c.faults, prometheus.CounterValue, float64(c.sources.Faults()))
 	}
 	if c.sources.Upstreams != nil {
 		c.upstreams(ch, gauge)

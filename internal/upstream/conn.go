@@ -103,6 +103,17 @@ func (c *Conn) CloseWrite() error {
 	return c.wire.CloseWrite()
 }
 
+// SendTrailers says whether the trailers of a request may be sent to an upstream in HTTP/2, which the caller
+// does then. One that has ended a connection as malformed (PROTOCOL_ERROR) after trailers gets no more, since
+// others have their streams on it: servers of net/http do so if they have ended the stream meanwhile.
+func (c *Conn) SendTrailers() bool {
+	if c.up.untrailed.Load() {
+		return false
+	}
+	c.trunk.trailed.Store(true)
+	return true
+}
+
 // usable reports whether a kept connection may carry another request: the material is current and the
 // peer has neither closed nor sent anything. Bytes that nobody asked for must not become the answer to
 // the next request.

@@ -67,6 +67,8 @@ type Registry struct {
 	stop  context.CancelFunc
 	wg    sync.WaitGroup
 
+	faults atomic.Int64
+
 	mu     sync.Mutex
 	closed bool
 	byKey  map[string]*Upstream
@@ -100,7 +102,10 @@ func (r *Registry) spawn(f func()) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !r.closed {
-		r.wg.Go(f)
+		r.wg.Go(func() {
+			defer r.rescue("work on an upstream failed")
+			f()
+		})
 	}
 	return !r.closed
 }
@@ -148,14 +153,16 @@ func (r *Registry) Run(ctx context.Context) error {
 func (r *Registry) sweep(now int64) {
 	millis := r.millis()
 	for _, t := range r.serving() {
-		t.mux.Tick(millis)
-		if t.adopted.Load() {
-			t.refresh()
-		}
+		r.guarded(func() {
+			t.mux.Tick(millis)
+			if t.adopted.Load() {
+				t.refresh()
+			}
+		})
 	}
 	for _, u := range r.list() {
 		for _, e := range u.known() {
-			e.sweep(now - int64(u.pool.IdleTimeout))
+			r.guarded(func() { e.sweep(now - int64(u.pool.IdleTimeout)) })
 		}
 	}
 }

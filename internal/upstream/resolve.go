@@ -81,7 +81,10 @@ func (u *Upstream) startLookup(host string) {
 		u.resolved = make(chan struct{})
 	default:
 	}
-	u.registry.wg.Go(func() { u.keepResolving(ctx, host, l) })
+	u.registry.wg.Go(func() {
+		defer u.registry.rescue("resolving an upstream's name failed")
+		u.keepResolving(ctx, host, l)
+	})
 }
 
 // keepResolving looks host up until ctx ends.

@@ -200,12 +200,17 @@ func (u *Upstream) more(g *trunks, e *Endpoint) {
 
 // open makes a connection to e within the connect timeout, and HTTP/2 on it where that is spoken. A
 // permit is held by the caller; it is given back if there is an error.
-func (u *Upstream) open(ctx context.Context, e *Endpoint, t *originator, host string, speak ir.UpstreamProtocol) (*Conn, *trunk, *Error) {
+func (u *Upstream) open(ctx context.Context, e *Endpoint, t *originator, host string, speak ir.UpstreamProtocol) (c *Conn, tr *trunk, err *Error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			u.registry.fault("making an upstream connection failed", fault)
+			u.limit.release()
+			c, tr, err = nil, nil, &Error{Code: diag.UpstreamConnectFailed, Endpoint: e.Address, Detail: "making a connection to " + e.Text + " failed for a fault of ours; the log has it"}
+		}
+	}()
 	bounded, cancel := context.WithTimeout(ctx, u.pool.ConnectTimeout)
 	defer cancel()
-	c, err := u.connect(bounded, e, t, host, speak)
-	var tr *trunk
-	if err == nil && c.http2 {
+	if c, err = u.connect(bounded, e, t, host, speak); err == nil && c.http2 {
 		tr, err = u.newTrunk(bounded, c)
 		c = nil
 	}

@@ -36,6 +36,7 @@ type trunk struct {
 	slots     atomic.Int32  // slots that there are now, as the peer says
 	idleSince atomic.Int64  // Unix nanoseconds, coarse; of a trunk without a lent slot
 	answered  atomic.Bool   // a request was answered on it
+	trailed   atomic.Bool   // trailers of a request were sent on it
 	roomy     chan struct{} // has room for one: told when slots may have changed
 	adopted   atomic.Bool   // decided, by newTrunk or the connection's end, whether it is ever used
 
@@ -125,7 +126,8 @@ func (t *trunk) stillborn(first *opening) *Error {
 
 // run serves the connection to its end.
 func (t *trunk) run() {
-	err := t.mux.Serve()
+	defer t.conn.up.registry.rescue("upstream http/2 connection failed")
+	err := t.read()
 	t.err = err
 	t.state.Or(isRetired)
 	stillborn := t.adopted.CompareAndSwap(false, true)
@@ -133,11 +135,15 @@ func (t *trunk) run() {
 	if stillborn {
 		return // newTrunk tells the cause
 	}
+	defer t.finish()
 	u := t.conn.up
 	var fault *http2.Error
 	var parting *mux.GoAwayError
 	switch {
 	case errors.As(err, &parting):
+		if parting.Code == http2.ProtocolError && t.trailed.Load() {
+			u.untrailed.Store(true)
+		}
 		u.registry.opt.Logger.Warn("upstream ended its http/2 connection for a fault", "upstream", u.Name, "endpoint", t.conn.Endpoint.Text,
 			"code", diag.UpstreamGoAway, "http2", parting.Code.String(), "debug", parting.Debug, "err", err)
 	case errors.As(err, &fault):
@@ -146,7 +152,21 @@ func (t *trunk) run() {
 	case !t.answered.Load() && err != nil:
 		t.conn.Explain(err) // records a certificate that is refused only now
 	}
-	t.finish()
+}
+
+// read serves the frames of the connection. After a fault of ours it ends it, for those who have streams.
+func (t *trunk) read() (err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			err = mux.ErrAborted
+			r := t.conn.up.registry
+			r.fault("upstream http/2 connection failed", fault)
+			t.mux.Abort(http2.InternalError)
+			t.conn.Conn.Close()
+			r.guarded(func() { _ = t.mux.Serve() }) // does nothing more but tell them
+		}
+	}()
+	return t.mux.Serve()
 }
 
 // reserve lends a slot. It returns false if there is none, or none any more.

@@ -28,6 +28,8 @@ type Upstream struct {
 
 	retryOverflows atomic.Int64 // retries refused at that bound
 
+	untrailed atomic.Bool // trailers of requests have ended a connection: none are sent any more
+
 	users int // guarded by registry.mu
 
 	next atomic.Uint32 // turn of round robin

@@ -1,0 +1,27 @@
+package upstream
+
+import "runtime/debug"
+
+// A fault of ours, a panic, ends a connection or an attempt to make one, and not the process.
+
+// Faults returns how many faults there were.
+func (r *Registry) Faults() int64 { return r.faults.Load() }
+
+// fault counts and logs what was recovered.
+func (r *Registry) fault(what string, fault any) {
+	r.faults.Add(1)
+	r.opt.Logger.Error(what, "err", fault, "stack", string(debug.Stack()))
+}
+
+// rescue is deferred at the top of a goroutine.
+func (r *Registry) rescue(what string) {
+	if fault := recover(); fault != nil {
+		r.fault(what, fault)
+	}
+}
+
+// guarded calls f. After a fault the caller goes on.
+func (r *Registry) guarded(f func()) {
+	defer r.rescue("looking after an upstream connection failed")
+	f()
+}
