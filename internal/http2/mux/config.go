@@ -51,7 +51,7 @@ type Limits struct {
 	MaxStreams   int // streams that the peer may have open, or whose exchange still runs; server role; default 128
 	StreamWindow int // bytes that a stream's reader may be behind; default 256 KiB
 	ConnWindow   int // bytes that may be on their way to us, all streams together; default 1 MiB
-	HoldBytes    int // unread bytes of all streams beyond which ConnWindow shrinks; default 1 MiB for a server, 64 stream windows for a client
+	HoldBytes    int // unread bytes of all streams beyond which ConnWindow shrinks; default 1 MiB; server role
 	MaxFrame     int // bytes of payload that we take; default 16 KiB, which is the least
 	HeaderTable  int // bytes of the peer's HPACK table; default 4096
 	Head         http2.Limits
@@ -62,6 +62,7 @@ type Limits struct {
 	ResetBurst, ResetRate     int // streams that cost us work for nothing; default 200, 100; server role
 	ControlBurst, ControlRate int // frames that carry nothing; default 1000, 200
 	TinyBurst, TinyRate       int // DATA below 128 bytes because of the peer's windows; default 1000, 200
+	SmallBurst, SmallRate     int // received DATA below 16 bytes, and one more for each 64 bytes of larger frames; default 10000, 5000; server role
 
 	HeaderTimeout time.Duration // preface and SETTINGS, acknowledgement of ours, a head from its first frame; default 10 s
 	WriteTimeout  time.Duration // one Write; default 60 s
@@ -83,15 +84,14 @@ const (
 	DefaultControlRate   = 200
 	DefaultTinyBurst     = 1000
 	DefaultTinyRate      = 200
+	DefaultSmallBurst    = 10000
+	DefaultSmallRate     = 5000
 	DefaultHeaderTimeout = 10 * time.Second
 	DefaultWriteTimeout  = 60 * time.Second
 	DefaultPingServer    = 60 * time.Second
 	DefaultPingClient    = 330 * time.Second // grpc-go ends connections that ask more often than every 5 minutes
 	DefaultPingTimeout   = 20 * time.Second
 )
-
-// holdStreams is how many streams of a client may be read by nobody before others notice.
-const holdStreams = 64
 
 // withDefaults returns limits without a zero field.
 func (l Limits) withDefaults(client bool) Limits {
@@ -108,6 +108,7 @@ func (l Limits) withDefaults(client bool) Limits {
 	number(&l.MaxStreams, DefaultMaxStreams)
 	number(&l.StreamWindow, DefaultStreamWindow)
 	number(&l.ConnWindow, DefaultConnWindow)
+	number(&l.HoldBytes, DefaultHoldBytes)
 	number(&l.MaxFrame, http2.DefaultMaxFrame)
 	number(&l.HeaderTable, http2.DefaultHeaderTable)
 	number(&l.Head.HeadBytes, http2.DefaultHeadBytes)
@@ -119,14 +120,14 @@ func (l Limits) withDefaults(client bool) Limits {
 	number(&l.ControlRate, DefaultControlRate)
 	number(&l.TinyBurst, DefaultTinyBurst)
 	number(&l.TinyRate, DefaultTinyRate)
+	number(&l.SmallBurst, DefaultSmallBurst)
+	number(&l.SmallRate, DefaultSmallRate)
 	span(&l.HeaderTimeout, DefaultHeaderTimeout)
 	span(&l.WriteTimeout, DefaultWriteTimeout)
 	span(&l.PingTimeout, DefaultPingTimeout)
 	if client {
-		number(&l.HoldBytes, holdStreams*l.StreamWindow)
 		span(&l.PingInterval, DefaultPingClient)
 	} else {
-		number(&l.HoldBytes, DefaultHoldBytes)
 		span(&l.PingInterval, DefaultPingServer)
 	}
 	l.MaxFrame = min(max(l.MaxFrame, http2.DefaultMaxFrame), http2.LargestFrame)

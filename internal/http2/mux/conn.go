@@ -48,6 +48,7 @@ type connState struct {
 	zombies   int                // of these, the ones reset before their time
 	idle      int64              // since when owned is 0
 	lastID    uint32             // the highest stream of the peer
+	ignored   uint32             // the highest stream that came behind our last GOAWAY, and was not looked at
 	nextID    uint32             // of our next stream
 	closed    closedStreams
 	farewells []farewell // answered, oldest first; their resets are held back
@@ -66,6 +67,7 @@ type connState struct {
 	bodyQueue   queue // streams that wait to send DATA and have a window
 	out         *buffer
 	provoked    int // bytes of out that the peer provoked
+	inWrite     int // bytes of the present Write
 	writing     bool
 	writerIdle  bool
 	retire      bool // the idle writer ends
@@ -105,6 +107,7 @@ func New(cfg Config) *Conn {
 	c.nextID = 1
 	c.tiny = newBucket(c.lim.TinyBurst, c.lim.TinyRate, c.start)
 	c.control = newBucket(c.lim.ControlBurst, c.lim.ControlRate, c.start)
+	c.small = newBucket(c.lim.SmallBurst, c.lim.SmallRate, c.start)
 	c.resets = newBucket(c.lim.ResetBurst, c.lim.ResetRate, c.start)
 	c.decoder, c.encoder = http2.NewDecoder(), http2.NewEncoder()
 	c.decoder.Scheme, c.decoder.Client, c.decoder.Connect = cfg.Scheme, cfg.Client, !cfg.Client
@@ -316,6 +319,25 @@ func (c *Conn) Available() int {
 		return 0
 	}
 	return c.available()
+}
+
+// Held returns how many bytes of streams the connection holds: received and not read, or to be sent.
+func (c *Conn) Held() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.held + c.unsent() + c.inWrite
+}
+
+// congestedAfter is how many milliseconds a stream waits on the connection's window before that is full.
+const congestedAfter = 1000
+
+// Congested reports whether sending is stalled by the window of the connection, which all streams share: a
+// stream whose own window is open has had bytes to send for more than a second. now is Config.Now's time.
+func (c *Conn) Congested(now int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.bodyQueue.first
+	return c.err == nil && s != nil && c.sendWindow <= 0 && now-s.waitSince > congestedAfter
 }
 
 // Ready is closed when the peer's first SETTINGS have arrived, or the connection has ended.

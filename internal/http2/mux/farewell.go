@@ -22,7 +22,7 @@ type farewell struct {
 
 // part ends a stream whose answer is complete and whose request is not. The caller holds mu.
 func (c *Conn) part(s *Stream) {
-	c.closed.add(s.id, true)
+	c.rememberReset(s)
 	c.farewells = append(c.farewells, farewell{s.id, c.now()})
 	if len(c.farewells) > maxFarewells {
 		c.sayFarewell(1)

@@ -34,6 +34,9 @@ func (b *bucket) take(now func() int64) bool {
 	return true
 }
 
+// refund gives back n thousandths of an event.
+func (b *bucket) refund(n int64) { b.left = min(b.left+n, max(b.left, b.burst*1000)) }
+
 // earnedBound is how many frames of the peer may be paid by what we sent.
 const earnedBound = 4096
 
@@ -68,6 +71,32 @@ func (c *Conn) chargeReset(code diag.Code, what string) error {
 	}
 	return &http2.Error{Code: code, HTTP2: http2.EnhanceYourCalm, Detail: what}
 }
+
+// weigh charges a client for DATA of n bytes that costs as much as a large frame and brings next to nothing. Large
+// ones earn small ones. A server's frames are not charged: other streams share its connection, and a client may
+// have asked for them. It runs on the reader's goroutine.
+func (c *Conn) weigh(n int, end bool) error {
+	switch {
+	case end:
+		return nil
+	case n == 0:
+		return c.charge("DATA frames without a byte")
+	case c.client:
+		return nil
+	case n >= smallFrame:
+		c.small.refund(int64(n) * 1000 / smallEarned)
+		return nil
+	case c.small.take(c.now):
+		return nil
+	}
+	return &http2.Error{Code: diag.HTTP2ControlFlood, HTTP2: http2.EnhanceYourCalm, Detail: "DATA in crumbs, over and over"}
+}
+
+// Received DATA in bytes: below which a frame is small, and how many in larger ones pay for a small one.
+const (
+	smallFrame  = 16
+	smallEarned = 64
+)
 
 // crumb charges the peer for a DATA frame that its windows made tiny, unless frames of a good size came
 // before: what is left of a large window is now and then a crumb. The caller holds mu.

@@ -101,6 +101,18 @@ func TestFloods(t *testing.T) {
 			}
 			return r.WriteDataPadded(1, false, nil, make([]byte, 200))
 		}},
+		{name: "crumbs of a body", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error {
+			if i == 0 {
+				return r.head(1, false)
+			}
+			return r.WriteData(1, false, []byte("x"))
+		}},
+		{name: "padded crumbs", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error {
+			if i == 0 {
+				return r.head(1, false)
+			}
+			return r.WriteDataPadded(1, false, []byte("x"), make([]byte, 20))
+		}},
 		{name: "window updates", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error { return r.WriteWindowUpdate(0, 1) }},
 		{name: "resets of closed streams", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error {
 			if i == 0 {
@@ -205,6 +217,32 @@ func TestHonestClients(t *testing.T) {
 			r.until(func(f xhttp2.Frame) bool { d, ok := f.(*xhttp2.DataFrame); return ok && d.StreamEnded() })
 			r.WriteWindowUpdate(0, 13)
 			r.WriteRSTStream(id, xhttp2.ErrCodeNo)
+		}
+	})
+	t.Run("sends tiny messages", func(t *testing.T) {
+		read := make(chan int, 1)
+		s := startServer(t, Limits{StreamWindow: 1 << 24, ConnWindow: 1 << 24}, func(s *Stream) { // the client does not look at windows
+			n := 0
+			for {
+				b, err := s.Next()
+				if n += len(b); err != nil {
+					read <- n
+					return
+				}
+			}
+		})
+		r := connect(s)
+		r.drainReads()
+		r.head(1, false)
+		for range 10_000 {
+			for range 9 {
+				r.WriteData(1, false, make([]byte, 7))
+			}
+			r.WriteData(1, false, make([]byte, 600))
+		}
+		r.WriteData(1, true, nil)
+		if n := <-read; n != 10_000*663 {
+			t.Errorf("%d bytes came", n)
 		}
 	})
 	if len(s.refused) > 0 {

@@ -86,14 +86,7 @@ func (c *Conn) onData(h http2.Header, payload []byte) error {
 		return protocolError(0, "DATA on an idle stream")
 	case s == nil:
 		c.creditConn()
-		parted := c.parted(h.Stream, end)
-		if parted && len(data) > 0 {
-			return nil // at most a window of it, which is not granted again
-		}
-		if _, byUs := c.closed.find(h.Stream); byUs || parted || c.client || h.Stream > c.lastID {
-			return c.charge("DATA on closed streams")
-		}
-		return closedError(h.Stream, "DATA on a closed stream")
+		return c.lateData(h, len(data))
 	case s.recvEnded:
 		c.creditConn()
 		return closedError(h.Stream, "DATA behind END_STREAM")
@@ -119,10 +112,7 @@ func (c *Conn) onData(h http2.Header, payload []byte) error {
 	}
 	c.creditConn()
 	s.recvWake.Signal()
-	if len(data) == 0 && !end {
-		return c.charge("DATA frames without a byte")
-	}
-	return nil
+	return c.weigh(len(data), end)
 }
 
 // recvEnd notes that END_STREAM has come. The caller holds mu.
@@ -143,13 +133,10 @@ func (c *Conn) onReset(h http2.Header, payload []byte) error {
 		if c.isIdle(h.Stream) {
 			return protocolError(0, "RST_STREAM on an idle stream")
 		}
-		if c.parted(h.Stream, true) {
-			return c.charge("RST_STREAM on answered streams")
-		}
-		return c.spend("RST_STREAM on closed streams")
+		return c.lateReset(h.Stream)
 	}
 	answered := s.sendEnded
-	c.closed.add(h.Stream, false)
+	c.closed.addEnded(h.Stream)
 	c.end(s, &ResetError{Code: code, Remote: true}, true)
 	if c.client || answered {
 		return c.spend("RST_STREAM frames")
@@ -177,6 +164,8 @@ func (c *Conn) onWindowUpdate(h http2.Header, payload []byte) error {
 			return flowError(h.Stream, "WINDOW_UPDATE makes the stream's window too large")
 		}
 		c.enqueue(s)
+	} else {
+		return c.lateUpdate(h.Stream)
 	}
 	c.pump()
 	return c.spend("WINDOW_UPDATE frames")

@@ -51,74 +51,72 @@ func (c *Conn) onContinuation(h http2.Header, fragment []byte) error {
 // onBlock takes a complete header block. fault is what is wrong with its stream already. Every block is
 // decoded, whatever becomes of it: the tables have to stay in step.
 func (c *Conn) onBlock(b http2.Block, fault error) error {
-	c.mu.Lock()
-	s, idle := c.streams[b.Stream], c.isIdle(b.Stream)
-	known, byUs := false, false
-	var late error
+	place, wrong := c.placeBlock(b)
 	switch {
-	case s == nil && !idle:
-		known, byUs = c.closed.find(b.Stream)
-		byUs = c.parted(b.Stream, b.End) || byUs
-	case s == nil:
-	case s.recvEnded:
-		late = closedError(b.Stream, "HEADERS behind END_STREAM")
-	case (s.headDone || !c.client) && !b.End:
-		late = protocolError(b.Stream, "HEADERS inside a body without END_STREAM")
-	}
-	head := s != nil && c.client && !s.headDone
-	c.mu.Unlock()
-
-	switch {
-	case s == nil && idle && !c.client && b.Stream%2 == 1:
+	case place == blockRequest:
 		return c.onRequest(b, fault)
-	case s == nil && idle:
-		return protocolError(0, "HEADERS on a stream that cannot be opened")
-	case s == nil && !byUs && !c.client && known:
-		return closedError(0, "HEADERS on a closed stream")
-	case s == nil && !byUs && !c.client:
-		return protocolError(0, "HEADERS on a stream below the last one")
-	case s == nil:
-		if err := c.decoder.Discard(b.Data); err != nil {
-			return err
-		}
-		return c.charge("HEADERS on closed streams")
-	}
-	if fault == nil {
-		fault = late
+	case streamOf(wrong) == 0 && wrong != nil:
+		return wrong
+	case fault == nil || place == blockLate:
+		fault = wrong
 	}
 	switch {
-	case fault != nil:
+	case fault != nil || place == blockLate:
 		if err := c.decoder.Discard(b.Data); err != nil {
 			return err
 		}
 		return fault
-	case head:
+	case place == blockResponse:
 		return c.onResponse(b)
 	}
 	return c.onTrailers(b)
 }
 
+// blockPlace is what a header block is, by where it came.
+type blockPlace uint8
+
+const (
+	blockRequest blockPlace = iota
+	blockResponse
+	blockTrailers
+	blockLate // its stream is over
+)
+
+// placeBlock tells what a block is, and what is wrong with its place.
+func (c *Conn) placeBlock(b http2.Block) (blockPlace, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[b.Stream]
+	switch {
+	case s == nil && !c.isIdle(b.Stream):
+		return blockLate, c.lateHead(b.Stream, b.End)
+	case s == nil && !c.client && b.Stream%2 == 1:
+		return blockRequest, nil
+	case s == nil:
+		return blockLate, protocolError(0, "HEADERS on a stream that cannot be opened")
+	case s.recvEnded:
+		return blockTrailers, closedError(b.Stream, "HEADERS behind END_STREAM")
+	case c.client && !s.headDone:
+		return blockResponse, nil
+	case !b.End:
+		return blockTrailers, protocolError(b.Stream, "HEADERS inside a body without END_STREAM")
+	}
+	return blockTrailers, nil
+}
+
 // onRequest takes the head of a new stream; server role.
 func (c *Conn) onRequest(b http2.Block, fault error) error {
-	c.mu.Lock()
-	ignored := c.drain == drainLast // RFC 9113 section 6.8: not processed, the client knows
-	if !ignored {
-		c.lastID = b.Stream
-	}
-	full := len(c.streams)+c.zombies >= c.lim.MaxStreams
-	c.mu.Unlock()
-	if ignored || fault != nil || full {
+	refuse := c.admit(b.Stream)
+	if refuse != nil || fault != nil {
 		if err := c.decoder.Discard(b.Data); err != nil {
 			return err
 		}
 	}
 	switch {
-	case ignored:
-		return c.charge("HEADERS behind GOAWAY")
+	case refuse != nil:
+		return refuse()
 	case fault != nil:
 		return fault
-	case full:
-		return c.refuseStream(b.Stream)
 	}
 	s := newStream(c, b.Stream)
 	if err := c.decoder.Request(b, &s.req, c.lim.Head); err != nil {
@@ -136,16 +134,48 @@ func (c *Conn) onRequest(b http2.Block, fault error) error {
 	return nil
 }
 
-// refuseStream refuses a stream beyond MaxStreams; the client may repeat it.
-func (c *Conn) refuseStream(id uint32) error {
-	e := &http2.Error{Code: diag.HTTP2StreamLimit, HTTP2: http2.RefusedStream, Stream: id, Detail: "more streams than SETTINGS_MAX_CONCURRENT_STREAMS"}
+// admit notes that the client opened a stream, and returns how to refuse it if it cannot be taken.
+func (c *Conn) admit(id uint32) (refuse func() error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.drain == drainLast { // RFC 9113 section 6.8: not processed, the client knows
+		c.ignored = id
+		c.rememberRefused(id)
+		return func() error { return c.charge("HEADERS behind GOAWAY") }
+	}
+	c.lastID = id
+	switch {
+	case len(c.streams) >= c.lim.MaxStreams:
+		return func() error {
+			return c.refuseStream(id, "more streams than SETTINGS_MAX_CONCURRENT_STREAMS", c.chargeStream)
+		}
+	case c.zombies >= c.lim.MaxStreams:
+		return func() error {
+			return c.refuseStream(id, "as many streams as SETTINGS_MAX_CONCURRENT_STREAMS were cancelled and still run", c.chargeRunning)
+		}
+	}
+	return nil
+}
+
+func (c *Conn) chargeStream() error {
+	return c.chargeReset(diag.HTTP2StreamLimit, "streams beyond SETTINGS_MAX_CONCURRENT_STREAMS, over and over")
+}
+
+// chargeRunning charges for a stream that the client may open by what it can know of.
+func (c *Conn) chargeRunning() error {
+	return c.charge("streams while too many that were cancelled still run")
+}
+
+// refuseStream refuses a stream that cannot be served now; the client may repeat it.
+func (c *Conn) refuseStream(id uint32, why string, charge func() error) error {
+	e := &http2.Error{Code: diag.HTTP2StreamLimit, HTTP2: http2.RefusedStream, Stream: id, Detail: why}
 	if c.refused != nil {
 		c.refused(Refusal{Stream: id, Request: &message.Request{}, Err: e})
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.closed.add(id, true)
-	if err := c.chargeReset(diag.HTTP2StreamLimit, "streams beyond SETTINGS_MAX_CONCURRENT_STREAMS, over and over"); err != nil {
+	c.rememberRefused(id)
+	if err := charge(); err != nil {
 		return err
 	}
 	return c.provoke(func(dst []byte) []byte { return http2.AppendRSTStream(dst, id, http2.RefusedStream) })
@@ -174,7 +204,7 @@ func (c *Conn) refuseRequest(s *Stream, end bool, err error) error {
 	if err := c.chargeReset(diag.HTTP2RapidReset, "requests that had to be refused"); err != nil {
 		return err
 	}
-	c.closed.add(s.id, true)
+	c.rememberRefused(s.id)
 	return c.provoke(func(dst []byte) []byte {
 		o := &buffer{b: dst}
 		mark := beginHead(o)
@@ -193,15 +223,8 @@ const interimQueue = 8
 
 // onResponse takes the head of an answer; client role.
 func (c *Conn) onResponse(b http2.Block) error {
-	c.mu.Lock()
-	var method []byte
-	if s := c.streams[b.Stream]; s != nil {
-		method = append(c.methodOf[:0], s.method...)
-		c.methodOf = method
-	}
-	c.mu.Unlock()
 	h := responses.Get().(*message.Response)
-	if err := c.decoder.Response(b, h, method, c.lim.Head); err != nil {
+	if err := c.decoder.Response(b, h, c.methodAsked(b.Stream), c.lim.Head); err != nil {
 		putResponse(h)
 		return err
 	}
@@ -233,6 +256,18 @@ func (c *Conn) onResponse(b http2.Block) error {
 	}
 	s.recvWake.Signal()
 	return nil
+}
+
+// methodAsked returns the method of a stream's request, nil if the stream is over.
+func (c *Conn) methodAsked(id uint32) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams[id]
+	if s == nil {
+		return nil
+	}
+	c.methodOf = append(c.methodOf[:0], s.method...)
+	return c.methodOf
 }
 
 // onTrailers takes trailers, which end the stream.

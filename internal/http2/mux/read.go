@@ -33,7 +33,7 @@ type reader struct {
 	methodOf []byte         // of the request whose answer is being decoded
 	trailers message.Fields // being decoded
 
-	control, resets bucket
+	control, resets, small bucket
 }
 
 // longAgo is a deadline that interrupts a read.
@@ -186,14 +186,16 @@ func (c *Conn) settle(err error) error {
 		return err
 	}
 	s := c.streams[e.Stream]
-	if s == nil {
-		if _, byUs := c.closed.find(e.Stream); byUs {
-			return nil
-		}
-	}
-	c.closed.add(e.Stream, true)
-	if s != nil {
+	switch {
+	case s != nil:
+		c.rememberReset(s)
 		c.end(s, &ResetError{Code: e.HTTP2, Cause: e}, true)
+	case c.closed.findReset(e.Stream) != nil:
+		return nil
+	case e.Stream == c.lastID && !c.closed.findEnded(e.Stream): // its head was not taken
+		c.rememberRefused(e.Stream)
+	default:
+		c.closed.addReset(resetStream{id: e.Stream, window: -1, resets: 1})
 	}
 	return c.provoke(func(dst []byte) []byte { return http2.AppendRSTStream(dst, e.Stream, e.HTTP2) })
 }
@@ -203,7 +205,7 @@ func (c *Conn) isIdle(id uint32) bool {
 	if c.client {
 		return id%2 == 0 || id >= c.nextID
 	}
-	return id%2 == 0 || id > c.lastID
+	return id%2 == 0 || id > c.lastID && id > c.ignored
 }
 
 // noteLate remembers since when something is arriving that should not take long: the preface, a frame

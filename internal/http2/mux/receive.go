@@ -159,11 +159,15 @@ func (c *Conn) creditStream(s *Stream) {
 	}
 }
 
-// creditConn does the same for the connection. What streams hold counts only beyond HoldBytes, so a few
-// slow readers are not felt by the others. The caller holds mu.
+// creditConn does the same for the connection. Of a client's streams, what they hold counts only beyond
+// HoldBytes, so a few slow readers are not felt by the others. Of a server's it never counts: its answers are for
+// clients that know nothing of each other, and each is bounded by its own window. The caller holds mu.
 func (c *Conn) creditConn() {
 	window, frame := int64(c.lim.ConnWindow), int64(c.lim.MaxFrame)
-	more := window - max(int64(c.held-c.lim.HoldBytes), 0) - c.recvWindow
+	more := window - c.recvWindow
+	if !c.client {
+		more -= max(int64(c.held-c.lim.HoldBytes), 0)
+	}
 	if c.err == nil && more > 0 && (more >= window/2 || c.recvWindow < frame && more >= frame) {
 		c.recvWindow += more
 		o := c.outgoing()

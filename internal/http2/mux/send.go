@@ -85,7 +85,12 @@ func (c *Conn) enqueue(s *Stream) {
 	case s.op != opData || len(s.data) == 0:
 		c.headQueue.push(s)
 	case s.sendWindow > 0:
+		if s.waitSince == 0 {
+			s.waitSince = c.now()
+		}
 		c.bodyQueue.push(s)
+	default:
+		s.waitSince = 0
 	}
 }
 
@@ -147,6 +152,9 @@ func (c *Conn) sendData(s *Stream, room int) {
 	s.data = rest
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
+	if n >= tinyFrame || len(rest) == 0 { // a crumb is no turn
+		s.waitSince = 0
+	}
 	c.earn(n)
 	if n >= goodFrame && c.goodFrames < goodFrames {
 		c.goodFrames++

@@ -60,6 +60,7 @@ type life struct {
 	fields        *message.Fields
 	queue         *queue
 	before, after *Stream
+	waitSince     int64 // when it began to wait for its turn in Conn.bodyQueue; 0: it has had one
 }
 
 // streams is the pool of streams that no owner holds.
@@ -71,14 +72,19 @@ func newStream(c *Conn, id uint32) *Stream {
 	s := streams.Get().(*Stream)
 	s.c, s.id = c, id
 	s.recvWake.L, s.sendWake.L = &c.mu, &c.mu
-	s.recvWindow, s.recvLeft = int64(c.lim.StreamWindow), -1
-	if !c.acked { // the peer may not know our window yet
-		s.recvWindow = max(s.recvWindow, http2.DefaultWindow)
-	}
+	s.recvWindow, s.recvLeft = c.streamWindow(), -1
 	if c.client {
 		s.sendWindow = int64(c.peer.InitialWindow)
 	}
 	return s
+}
+
+// streamWindow returns how many bytes the peer may send on a new stream: it may not know our window yet.
+func (c *Conn) streamWindow() int64 {
+	if !c.acked {
+		return max(int64(c.lim.StreamWindow), http2.DefaultWindow)
+	}
+	return int64(c.lim.StreamWindow)
 }
 
 // putStream gives a stream back that nobody refers to.
@@ -120,7 +126,7 @@ func (c *Conn) reset(s *Stream, code http2.ErrorCode) {
 	o := c.outgoing()
 	o.b = http2.AppendRSTStream(o.b, s.id, code)
 	c.kick()
-	c.closed.add(s.id, true)
+	c.rememberReset(s)
 	c.end(s, &ResetError{Code: code}, false)
 }
 
@@ -157,7 +163,7 @@ func (c *Conn) end(s *Stream, err error, byPeer bool) {
 func (c *Conn) retireStream(s *Stream) {
 	delete(c.streams, s.id)
 	s.over = true
-	c.closed.add(s.id, false)
+	c.closed.addEnded(s.id)
 	c.finish()
 }
 
@@ -249,31 +255,4 @@ func (s *Stream) OnReset(f func()) {
 	if late && f != nil {
 		f()
 	}
-}
-
-// closedStreams remembers the streams that ended last, and which of them we reset: frames that were on
-// their way are then no fault of the peer (RFC 9113 section 5.1).
-type closedStreams struct {
-	ring [64]uint32
-	next uint8
-}
-
-const weReset = 1 << 31
-
-func (r *closedStreams) add(id uint32, byUs bool) {
-	if byUs {
-		id |= weReset
-	}
-	r.ring[r.next%uint8(len(r.ring))] = id
-	r.next++
-}
-
-// find reports whether a stream ended lately, and whether we reset it.
-func (r *closedStreams) find(id uint32) (known, byUs bool) {
-	for _, e := range r.ring {
-		if e&^weReset == id {
-			known, byUs = true, byUs || e&weReset != 0
-		}
-	}
-	return known, byUs
 }
