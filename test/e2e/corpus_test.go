@@ -69,6 +69,9 @@ func corpusWorld(t *testing.T, toHTTP2 bool) *corpusRun {
 		up = rawupstream.StartHTTP2(t, nil, func(m *rawupstream.Message, c *rawupstream.HTTP2Conn) {
 			if strings.HasPrefix(m.Head, "HEAD ") || m.Opened {
 				c.Head(m.Stream, true, ":status", "200")
+				if m.Opened {
+					_, _ = io.Copy(io.Discard, c.Tunnel(m.Stream))
+				}
 				return
 			}
 			c.Reply(m.Stream, "ok")

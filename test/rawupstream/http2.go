@@ -31,7 +31,8 @@ type HTTP2Conn struct {
 	tunnels sync.Map // *io.PipeWriter by the number of an extended CONNECT's stream
 }
 
-// Tunnel returns what comes on the stream of an extended CONNECT. The caller reads it to its end.
+// Tunnel returns what comes on the stream of an extended CONNECT. The caller reads it to its end: nothing
+// else is read on the connection meanwhile.
 func (c *HTTP2Conn) Tunnel(stream uint32) io.Reader {
 	r, _ := c.tunnels.Load(stream)
 	return r.(tunnel).r
