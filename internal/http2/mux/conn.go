@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,6 +41,7 @@ type Conn struct {
 type connState struct {
 	err       error // why the connection ended; nil: it has not
 	drain     drain
+	gentle    bool               // it ended in order, with bytes of answers to be sent
 	parting   *GoAwayError       // the peer's GOAWAY, if it names a fault; client role
 	streams   map[uint32]*Stream // open in one direction at least
 	pending   []*Stream          // heads that are complete; Accept has not been told yet
@@ -147,19 +149,20 @@ const (
 
 // Serve runs the connection and returns when it has ended: io.EOF for an orderly end (the peer closed
 // it with no stream open, or Shutdown is complete), *http2.Error for what the peer did wrong,
-// *GoAwayError for what it said that we did, ErrAborted, or the error of the net.Conn. All streams are over by then, but their owners still close
-// them. It is called once.
+// *GoAwayError for what it said that we did, ErrAborted, *PanicError, or the error of the net.Conn. All streams
+// are over by then, but their owners still close them. It is called once. After an orderly end it returns when
+// what is unsent is written, within Limits.WriteTimeout for each Write; Abort shortens that.
 func (c *Conn) Serve() error {
 	c.mu.Lock()
 	c.kick()
 	c.mu.Unlock()
-	err := c.read()
-	c.mu.Lock()
-	c.fail(err)
-	err = c.err
-	c.mu.Unlock()
-	c.deliver()
-	c.linger(err)
+	err := guard(c.read)
+	if e := guard(func() error { return c.ended(err) }); e != nil {
+		err = e
+	}
+	for guard(c.deliver) != nil { // the others hear of it though one panicked
+	}
+	guard(func() error { return c.linger(err) })
 	c.mu.Lock()
 	for c.writing {
 		c.writerEnded.Wait()
@@ -169,31 +172,51 @@ func (c *Conn) Serve() error {
 		c.out = nil
 	}
 	c.mu.Unlock()
-	c.nc.Close()
+	guard(c.nc.Close)
 	c.giveReadBuffer()
 	return err
 }
 
-// linger reads on after our last frame.
-func (c *Conn) linger(err error) {
+// ended ends the connection for the reader and returns why it ended.
+func (c *Conn) ended(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail(err)
+	return c.err
+}
+
+// linger reads on after our last frame, and as long as the writer has something to write: bytes that nobody
+// reads would make the kernel reset the connection.
+func (c *Conn) linger(err error) error {
 	var fault *http2.Error
-	orderly := errors.As(err, &fault) || err == io.EOF || err == ErrAborted
+	var broken *PanicError
+	orderly := errors.As(err, &fault) || errors.As(err, &broken) || err == io.EOF || err == ErrAborted
 	if _, ok := c.nc.(closeWriter); !ok || c.client || !orderly || c.sawEnd {
-		return
-	}
-	if c.nc.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
+		return nil
 	}
 	if c.in == nil {
 		c.takeReadBuffer()
 	}
 	for left := lingerBytes; left > 0; {
-		n, err := c.nc.Read(c.in.b)
-		if err != nil {
-			return
+		busy := c.isWriting()
+		if err := c.nc.SetReadDeadline(time.Now().Add(lingerTime)); err != nil {
+			return err
 		}
-		left -= n
+		n, err := c.nc.Read(c.in.b)
+		switch left -= n; {
+		case err == nil:
+		case !busy || !errors.Is(err, os.ErrDeadlineExceeded):
+			return err
+		}
 	}
+	return nil
+}
+
+// isWriting reports whether the writer is not done.
+func (c *Conn) isWriting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.writing
 }
 
 // closeWriter is a connection of which one direction can be closed.
@@ -206,6 +229,11 @@ func (c *Conn) fail(err error) {
 		return
 	}
 	var fault *http2.Error
+	var broken *PanicError
+	deadline := time.Now().Add(lingerTime)
+	if c.gentle = err == io.EOF && !c.client && (c.unsent() > 0 || c.inWrite > 0); c.gentle { // the ends of answers
+		deadline = c.writeDeadline()
+	}
 	if c.parting != nil && err != ErrAborted && !errors.As(err, &fault) { // the peer ended the connection, and has said why
 		if err != io.EOF {
 			c.parting.Err = err
@@ -217,6 +245,9 @@ func (c *Conn) fail(err error) {
 	case errors.As(err, &fault):
 		o := c.outgoing()
 		o.b = http2.AppendGoAway(o.b, c.lastSeen(), fault.HTTP2, "")
+	case errors.As(err, &broken):
+		o := c.outgoing()
+		o.b = http2.AppendGoAway(o.b, c.lastSeen(), http2.InternalError, "")
 	case err != io.EOF && err != ErrAborted:
 		if c.out != nil { // the transport is broken: nothing can be sent
 			c.out.b = c.out.b[:0]
@@ -233,8 +264,16 @@ func (c *Conn) fail(err error) {
 		close(c.ready)
 	}
 	c.nc.SetReadDeadline(longAgo)
-	c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
+	c.nc.SetWriteDeadline(deadline)
 	c.kick()
+}
+
+// writeDeadline returns when a Write that begins now has to end.
+func (c *Conn) writeDeadline() time.Time {
+	if c.lim.WriteTimeout < 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(c.lim.WriteTimeout)
 }
 
 // lastSeen returns the stream to name in GOAWAY.

@@ -53,6 +53,10 @@ func (c *Conn) Abort(code http2.ErrorCode) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
+		if c.gentle { // do not wait for a slow reader any more
+			c.gentle = false
+			c.nc.SetWriteDeadline(time.Now().Add(lingerTime))
+		}
 		return
 	}
 	o := c.outgoing()

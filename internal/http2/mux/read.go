@@ -229,7 +229,7 @@ func (c *Conn) noteLate(progress bool) {
 }
 
 // deliver tells Accept and OnReset what the last frames were about.
-func (c *Conn) deliver() {
+func (c *Conn) deliver() error {
 	c.mu.Lock()
 	for len(c.pending) > 0 || len(c.notify) > 0 {
 		if n := len(c.pending); n > 0 {
@@ -254,13 +254,23 @@ func (c *Conn) deliver() {
 		if f := s.onReset; f != nil {
 			s.onReset, s.notifying = nil, true
 			c.mu.Unlock()
-			f()
+			c.tell(s, f)
 			c.mu.Lock()
-			s.notifying = false
-			s.recvWake.Broadcast()
 		}
 	}
 	c.mu.Unlock()
+	return nil
+}
+
+// tell calls what was set by OnReset.
+func (c *Conn) tell(s *Stream, f func()) {
+	defer func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		s.notifying = false
+		s.recvWake.Broadcast()
+	}()
+	f()
 }
 
 // dropPending gives back a stream that ended before anybody was told of it.

@@ -42,7 +42,7 @@ func TestHeldUnsent(t *testing.T) {
 	r.WriteWindowUpdate(0, 1<<30)
 	r.head(1, true)
 	r.until(isData)
-	for deadline := time.Now().Add(5 * time.Second); s.conns[0].Held() < DefaultOutBytes; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Second); s.conns[0].Held() < DefaultOutBytes*3/2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("Held: %d", s.conns[0].Held())
 		}

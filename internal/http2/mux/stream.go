@@ -171,8 +171,19 @@ func (c *Conn) retireStream(s *Stream) {
 // CANCEL or, by a server that has answered completely, a little later with NO_ERROR (farewell.go). What it held is credited. When
 // it returns, the function of OnReset is not running and will not be called.
 func (s *Stream) Close() {
+	s.leave()
+	for i, h := range s.heads {
+		putResponse(h)
+		s.heads[i] = nil
+	}
+	putStream(s)
+}
+
+// leave takes the stream from its connection for its owner.
+func (s *Stream) leave() {
 	c := s.c
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	for s.notifying {
 		s.recvWake.Wait()
 	}
@@ -200,12 +211,6 @@ func (s *Stream) Close() {
 		c.idle = c.now()
 	}
 	c.creditConn()
-	c.mu.Unlock()
-	for i, h := range s.heads {
-		putResponse(h)
-		s.heads[i] = nil
-	}
-	putStream(s)
 }
 
 // SetReadDeadline with a time in the past makes ReadResponse and Next return os.ErrDeadlineExceeded,

@@ -37,49 +37,95 @@ func (c *Conn) kick() {
 
 // write is the writer's goroutine: it begins with the first frame, stays while the connection is in use,
 // and ends with the connection or when Tick finds it idle.
+func (c *Conn) write() {
+	retired := false
+	err := guard(func() error {
+		for {
+			o := c.takeOut()
+			if o == nil {
+				retired = true
+				return nil
+			}
+			if o.b == nil {
+				return nil
+			}
+			if _, err := c.nc.Write(o.b); err != nil {
+				return err
+			}
+			c.writeSince.Store(0)
+			putWriteBuffer(o)
+		}
+	})
+	if retired {
+		return
+	}
+	if err != nil && c.writeFailed(err) {
+		guard(func() error {
+			_, err := c.nc.Write(c.takeOut().b)
+			return err
+		})
+	}
+	if half, ok := c.nc.(closeWriter); ok && !c.client {
+		guard(half.CloseWrite)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endWriter()
+}
+
+// takeOut waits for bytes to be sent and returns them; the bytes are nil when the connection has ended and all
+// is sent, and the buffer is nil when the writer has ended because the connection is idle.
 //
 // Before it takes the buffer it lets all goroutines run that are ready: streams whose answers came with
 // the same batch of events append theirs, and one Write carries them all.
-func (c *Conn) write() {
+func (c *Conn) takeOut() *buffer {
 	c.mu.Lock()
-	for {
-		for c.unsent() == 0 && c.err == nil && !c.retire {
-			c.writerIdle = true
-			c.writerWake.Wait()
-		}
-		if c.unsent() == 0 {
-			break
-		}
-		c.retire = false
-		c.mu.Unlock()
-		runtime.Gosched()
-		c.mu.Lock()
-		o := c.out
-		c.out, c.provoked = nil, 0
-		c.pump() // what waited for room is encoded while the kernel is busy, or goes with the next turn
-		c.writeSince.Store(c.now())
-		c.mu.Unlock()
-		_, err := c.nc.Write(o.b)
-		c.writeSince.Store(0)
-		putWriteBuffer(o)
-		c.mu.Lock()
-		if err != nil {
-			c.fail(err)
-			c.dropUnsent()
-			break
-		}
+	defer c.mu.Unlock()
+	c.inWrite = 0
+	for c.unsent() == 0 && c.err == nil && !c.retire {
+		c.writerIdle = true
+		c.writerWake.Wait()
 	}
-	c.retire, c.writerIdle = false, false
-	if c.err != nil {
-		c.mu.Unlock()
-		if half, ok := c.nc.(closeWriter); ok && !c.client {
-			half.CloseWrite()
-		}
-		c.mu.Lock()
+	switch {
+	case c.unsent() > 0:
+	case c.err != nil:
+		return &buffer{}
+	default:
+		c.endWriter()
+		return nil
 	}
-	c.writing = false
-	c.writerEnded.Broadcast()
+	c.retire = false
 	c.mu.Unlock()
+	runtime.Gosched()
+	c.mu.Lock()
+	o := c.out
+	c.out, c.provoked, c.inWrite = nil, 0, len(o.b)
+	c.pump() // what waited for room is encoded while the kernel is busy, or goes with the next turn
+	c.writeSince.Store(c.now())
+	if c.gentle {
+		c.nc.SetWriteDeadline(c.writeDeadline())
+	}
+	return o
+}
+
+// writeFailed ends the connection because of a Write or, as it reports, because of a panic before it: the peer
+// can still be told by GOAWAY.
+func (c *Conn) writeFailed(err error) (tell bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	tell = c.writeSince.Swap(0) == 0 && c.err == nil
+	c.dropUnsent()
+	c.fail(err)
+	if !tell {
+		c.dropUnsent()
+	}
+	return tell
+}
+
+// endWriter notes that the writer sends no more. The caller holds mu.
+func (c *Conn) endWriter() {
+	c.retire, c.writerIdle, c.writing, c.inWrite = false, false, false, 0
+	c.writerEnded.Broadcast()
 }
 
 func (c *Conn) dropUnsent() {
