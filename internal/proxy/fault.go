@@ -1,9 +1,13 @@
 package proxy
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
+)
 
 // A fault of ours, a panic, ends a request or a connection and not the process. Every goroutine recovers at
-// its top, and so does what package mux calls, since it must not be left in the middle.
+// its top; package mux does so by itself and says what it was (mux.PanicError).
 
 // Faults returns how many faults there were.
 func (p *Proxy) Faults() int64 { return p.faults.Load() }
@@ -11,10 +15,14 @@ func (p *Proxy) Faults() int64 { return p.faults.Load() }
 // fault counts and logs what was recovered.
 func (p *Proxy) fault(what string, fault any, args ...any) {
 	p.faults.Add(1)
-	p.log.Error(what, append(args, "err", fault, "stack", string(debug.Stack()))...)
+	stack := debug.Stack()
+	if e, ok := fault.(*mux.PanicError); ok {
+		fault, stack = e.Value, e.Stack
+	}
+	p.log.Error(what, append(args, "err", fault, "stack", string(stack))...)
 }
 
-// fault logs what was recovered while the connection was served.
+// fault counts and logs what was recovered while the connection was served.
 func (c *client) fault(what string, fault any) {
 	c.p.fault(what, fault, "listener", c.d.Raw.Spec().Name, "peer", c.d.Peer.Remote)
 }

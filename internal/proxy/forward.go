@@ -161,6 +161,7 @@ func (x *exchange) connect(u *upstream.Upstream, t *tries) error {
 	p := x.client.p
 	q := upstream.Query{Shard: uint32(x.client.d.Raw.ID()), Fresh: t.fresh, NotConn: t.notConn, NotEndpoint: t.notEndpoint, Into: &x.muxed.space, For: x.task,
 		HTTP2: x.Request.Proto == message.HTTP2, HTTP1: len(x.Request.Upgrade) > 0}
+	q.Body = x.sent.n > 0 || x.sent.held != nil || !x.down.whole() || len(x.Request.Upgrade) > 0
 	if u.NeedsHost() {
 		q.Host = string(x.Request.Host)
 	}

@@ -44,11 +44,14 @@ func (p *Proxy) muxNow() int64 { return p.now() + 1 }
 func (c *http2Conn) serve() {
 	c.watch.arm(waitMux, 0, 0)
 	c.p.watches.add(&c.watch)
-	err := c.read()
+	err := c.mux.Serve()
 	c.running.Wait()
 	c.p.watches.remove(&c.watch)
 	var fault *http2.Error
+	var broken *mux.PanicError
 	switch {
+	case errors.As(err, &broken):
+		c.fault("serving an HTTP/2 connection failed", broken)
 	case errors.As(err, &fault):
 		c.faulty(fault)
 	case c.number.Load() == 0 && c.d.Closed != nil && !errors.Is(err, mux.ErrAborted) && !c.leaving.Load():
@@ -57,49 +60,13 @@ func (c *http2Conn) serve() {
 	c.d.Raw.Close()
 }
 
-// read serves the frames of the connection. After a fault it ends it, for those who serve its streams.
-func (c *http2Conn) read() (err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = mux.ErrAborted
-			c.broken(fault)
-			c.d.Raw.Close()
-			c.p.guarded(func() { _ = c.mux.Serve() }) // does nothing more but tell them
-		}
-	}()
-	return c.mux.Serve()
-}
-
-// broken ends the connection for a fault of ours.
-func (c *http2Conn) broken(fault any) {
-	c.fault("serving an HTTP/2 connection failed", fault)
-	c.mux.Abort(http2.InternalError)
-}
-
-// rescue is deferred by what package mux calls.
-func (c *http2Conn) rescue() {
-	if fault := recover(); fault != nil {
-		c.broken(fault)
-	}
-}
-
 // accept takes a request. It runs on the goroutine of Serve and does not block.
 func (c *http2Conn) accept(s *mux.Stream) {
-	taken := false
-	defer func() {
-		if fault := recover(); fault != nil {
-			c.broken(fault)
-			if !taken {
-				s.Close()
-			}
-		}
-	}()
 	n := c.number.Add(1)
 	if limit := c.p.limits.MaxRequests; limit > 0 && n >= uint64(limit) || c.orphaned() {
 		c.leave()
 	}
 	c.running.Add(1)
-	taken = true
 	c.p.workers.hand(c.p, job{c, s})
 }
 
@@ -112,7 +79,6 @@ func (c *http2Conn) leave() {
 
 // refused records a request that never becomes an exchange.
 func (c *http2Conn) refused(r mux.Refusal) {
-	defer c.rescue()
 	c.number.Add(1)
 	a := telemetry.Access{Stream: r.Stream, Code: r.Err.Code, Detail: r.Err.Detail, Status: r.Status, GRPCStatus: -1}
 	a.Authority, a.Path = r.Request.Authority, r.Request.Path

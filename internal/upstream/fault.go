@@ -1,6 +1,10 @@
 package upstream
 
-import "runtime/debug"
+import (
+	"runtime/debug"
+
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
+)
 
 // A fault of ours, a panic, ends a connection or an attempt to make one, and not the process.
 
@@ -10,7 +14,11 @@ func (r *Registry) Faults() int64 { return r.faults.Load() }
 // fault counts and logs what was recovered.
 func (r *Registry) fault(what string, fault any) {
 	r.faults.Add(1)
-	r.opt.Logger.Error(what, "err", fault, "stack", string(debug.Stack()))
+	stack := debug.Stack()
+	if e, ok := fault.(*mux.PanicError); ok {
+		fault, stack = e.Value, e.Stack
+	}
+	r.opt.Logger.Error(what, "err", fault, "stack", string(stack))
 }
 
 // rescue is deferred at the top of a goroutine.

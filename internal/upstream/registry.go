@@ -157,6 +157,7 @@ func (r *Registry) sweep(now int64) {
 			t.mux.Tick(millis)
 			if t.adopted.Load() {
 				t.refresh()
+				t.observe(millis)
 			}
 		})
 	}

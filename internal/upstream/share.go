@@ -42,7 +42,7 @@ func (u *Upstream) slot(e *Endpoint, t *originator, q *Query) *Conn {
 			}
 		}
 	}
-	tr, before := g.reserve(t.num, q.NotConn)
+	tr, before := g.reserve(t.num, q, false)
 	if tr == nil {
 		return nil
 	}
@@ -52,11 +52,14 @@ func (u *Upstream) slot(e *Endpoint, t *originator, q *Query) *Conn {
 	return tr.lease(q, before >= slotOnce)
 }
 
-// anySlot reserves a free slot of a connection to any endpoint. used says that it has served others.
+// anySlot reserves a free slot of a connection to any endpoint, rather one that is fit for the request. used
+// says that it has served others.
 func (u *Upstream) anySlot(t *originator, q *Query) (tr *trunk, used bool) {
-	for _, e := range u.set.Load().endpoints {
-		if tr, before := e.group(q.Host).reserve(t.num, q.NotConn); tr != nil {
-			return tr, before >= slotOnce
+	for _, anyhow := range [...]bool{false, true} {
+		for _, e := range u.set.Load().endpoints {
+			if tr, before := e.group(q.Host).reserve(t.num, q, anyhow); tr != nil {
+				return tr, before >= slotOnce
+			}
 		}
 	}
 	return nil, false
@@ -74,7 +77,7 @@ func (u *Upstream) shared(ctx context.Context, e *Endpoint, t *originator, q *Qu
 			return u.from(ctx, e, t, q, speak)
 		}
 		g := e.group(q.Host)
-		k := &ticket{out: make(chan outcome, 1)}
+		k := &ticket{body: q.Body, out: make(chan outcome, 1)}
 		how := g.join(u, k, false)
 		if how == mustQueue {
 			c, err := u.permit(ctx, t, q, speak)
@@ -100,6 +103,9 @@ func (u *Upstream) shared(ctx context.Context, e *Endpoint, t *originator, q *Qu
 		case o.conn != nil:
 			return o.conn.lend(q.Shard, false), nil
 		case o.err != nil:
+			if tr, before := g.reserve(t.num, q, true); tr != nil { // better than none
+				return tr.lease(q, before >= slotOnce), nil
+			}
 			return nil, o.err
 		}
 		t = u.tls.Load()

@@ -24,11 +24,12 @@ const (
 // trunk is one HTTP/2 connection that many requests share. A slot of it stands for one stream.
 type trunk struct {
 	// Fixed after construction.
-	conn *Conn    // what was dialled; lent to nobody
-	lend net.Conn // what leases show of it: its addresses
-	mux  *mux.Conn
-	most int32  // slots that the pool's settings allow, whatever the peer does
-	uses uint64 // slots that may ever be lent; 0: no bound
+	conn  *Conn    // what was dialled; lent to nobody
+	lend  net.Conn // what leases show of it: its addresses
+	mux   *mux.Conn
+	most  int32  // slots that the pool's settings allow, whatever the peer does
+	crowd int32  // see Registry.crowd
+	uses  uint64 // slots that may ever be lent; 0: no bound
 
 	group atomic.Pointer[trunks] // nil until published
 
@@ -37,6 +38,7 @@ type trunk struct {
 	idleSince atomic.Int64  // Unix nanoseconds, coarse; of a trunk without a lent slot
 	answered  atomic.Bool   // a request was answered on it
 	trailed   atomic.Bool   // trailers of a request were sent on it
+	congested atomic.Bool   // what is sent has waited for the peer to read for more than a second
 	roomy     chan struct{} // has room for one: told when slots may have changed
 	adopted   atomic.Bool   // decided, by newTrunk or the connection's end, whether it is ever used
 
@@ -57,7 +59,7 @@ func (u *Upstream) mostSlots() int {
 // streams it takes, and that they are more than none. With an error the connection is closed, and its
 // permit stays the caller's.
 func (u *Upstream) newTrunk(ctx context.Context, c *Conn) (*trunk, *Error) {
-	t := &trunk{conn: c, lend: undivided{c.Conn}, most: int32(u.mostSlots()), uses: uint64(u.pool.MaxRequestsPerConnection), done: make(chan struct{}),
+	t := &trunk{conn: c, lend: undivided{c.Conn}, most: int32(u.mostSlots()), crowd: u.registry.crowd(), uses: uint64(u.pool.MaxRequestsPerConnection), done: make(chan struct{}),
 		roomy: make(chan struct{}, 1)}
 	first := &opening{Conn: c.Conn}
 	t.mux = mux.New(mux.Config{Conn: first, Client: true, Limits: u.registry.opt.HTTP2, Changed: t.changed, Now: u.registry.millis})
@@ -127,9 +129,12 @@ func (t *trunk) stillborn(first *opening) *Error {
 // run serves the connection to its end.
 func (t *trunk) run() {
 	defer t.conn.up.registry.rescue("upstream http/2 connection failed")
-	err := t.read()
+	err := t.mux.Serve()
 	t.err = err
 	t.state.Or(isRetired)
+	if broken := new(mux.PanicError); errors.As(err, &broken) {
+		t.conn.up.registry.fault("upstream http/2 connection failed", broken)
+	}
 	stillborn := t.adopted.CompareAndSwap(false, true)
 	close(t.done)
 	if stillborn {
@@ -152,21 +157,6 @@ func (t *trunk) run() {
 	case !t.answered.Load() && err != nil:
 		t.conn.Explain(err) // records a certificate that is refused only now
 	}
-}
-
-// read serves the frames of the connection. After a fault of ours it ends it, for those who have streams.
-func (t *trunk) read() (err error) {
-	defer func() {
-		if fault := recover(); fault != nil {
-			err = mux.ErrAborted
-			r := t.conn.up.registry
-			r.fault("upstream http/2 connection failed", fault)
-			t.mux.Abort(http2.InternalError)
-			t.conn.Conn.Close()
-			r.guarded(func() { _ = t.mux.Serve() }) // does nothing more but tell them
-		}
-	}()
-	return t.mux.Serve()
 }
 
 // reserve lends a slot. It returns false if there is none, or none any more.

@@ -5,8 +5,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-
-	"github.com/hakone-gateway/hakone/internal/http2/mux"
 )
 
 // assumedSlots is how many streams a connection that is being made is expected to carry as long as no
@@ -37,7 +35,8 @@ type trunks struct {
 
 // ticket is a request that waits for a connection that is being made.
 type ticket struct {
-	out chan outcome // has room for one and is sent to once
+	body bool         // the request has one
+	out  chan outcome // has room for one and is sent to once
 }
 
 // outcome is what a ticket gets: a slot, a connection in HTTP/1.1, a failure, or nothing, which means to
@@ -57,9 +56,9 @@ func (g *trunks) all() []*trunk {
 	return nil
 }
 
-// reserve lends a slot of the least busy trunk that was made with material and is not the one to avoid.
-// before is its state until then.
-func (g *trunks) reserve(material uint32, not *mux.Conn) (t *trunk, before uint64) {
+// reserve lends a slot of the least busy trunk that was made with material, is not the one to avoid and,
+// unless anyhow, is fit for the request. before is its state until then.
+func (g *trunks) reserve(material uint32, q *Query, anyhow bool) (t *trunk, before uint64) {
 	list := g.all()
 	n := len(list)
 	if n == 0 {
@@ -76,7 +75,8 @@ func (g *trunks) reserve(material uint32, not *mux.Conn) (t *trunk, before uint6
 			t := list[(start+i)%n]
 			s := t.state.Load()
 			lent := int32(s & slotMask)
-			if s&isRetired == 0 && lent < least && lent < t.slots.Load() && t.conn.material == material && (not == nil || t.mux != not) {
+			if s&isRetired == 0 && lent < least && lent < t.slots.Load() && t.conn.material == material &&
+				(q.NotConn == nil || t.mux != q.NotConn) && (anyhow || t.fit(lent, q.Body)) {
 				best, least = t, lent
 			}
 		}
@@ -102,7 +102,7 @@ func (g *trunks) reserve(material uint32, not *mux.Conn) (t *trunk, before uint6
 func (g *trunks) hand(t *trunk) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.queue) == 0 || t.conn.material != t.conn.up.tls.Load().num {
+	if len(g.queue) == 0 || t.conn.material != t.conn.up.tls.Load().num || !t.fit(t.lent(), g.queue[0].body) {
 		return false
 	}
 	before, ok := t.reserve()

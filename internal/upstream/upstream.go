@@ -115,6 +115,8 @@ type Query struct {
 	HTTP2 bool // the client speaks HTTP/2; looked at where the upstream is spoken to as the client speaks
 	HTTP1 bool // asks for HTTP/1.1, for an upgrade, where the upstream's protocol is not declared
 
+	Body bool // more than a head will be sent: a connection in HTTP/2 on which others wait for that is not lent
+
 	Fresh       bool      // no kept connection in HTTP/1.1, after one has died
 	NotConn     *mux.Conn // not this one, which took no stream or has ended, unless it has room again while there is no other
 	NotEndpoint *Endpoint // another endpoint if there is one
