@@ -180,6 +180,7 @@ func (c *Conn) onSettings(h http2.Header, payload []byte) error {
 			return c.charge("acknowledgements of nothing")
 		}
 		c.acked = true
+		c.shrink()
 		c.decoder.SetMaxTable(uint32(c.lim.HeaderTable))
 		return nil
 	}
@@ -210,6 +211,20 @@ func (c *Conn) onSettings(h http2.Header, payload []byte) error {
 	}
 	c.pump() // behind the acknowledgement that allows it
 	return c.charge("SETTINGS frames")
+}
+
+// shrink takes back what streams were granted beyond our window before the peer knew it (RFC 9113 section
+// 6.9.2): from now on it reckons with less, perhaps with less than nothing. The caller holds mu.
+func (c *Conn) shrink() {
+	over := int64(http2.DefaultWindow - c.lim.StreamWindow)
+	if over <= 0 {
+		return
+	}
+	for _, s := range c.streams {
+		if s.recvWindow -= over; !s.recvEnded {
+			c.creditStream(s)
+		}
+	}
 }
 
 // Data of our PINGs, by which their answers are known.
