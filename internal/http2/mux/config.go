@@ -48,7 +48,7 @@ type Refusal struct {
 // Limits bounds what a peer may cost us. A zero field means its default; a negative budget or time means
 // none.
 type Limits struct {
-	MaxStreams   int // streams that the peer may have open, or whose exchange still runs; server role; default 128
+	MaxStreams   int // streams that the peer may have open, and as many more that it reset and that still run; server role; default 128
 	StreamWindow int // bytes that a stream's reader may be behind; default 256 KiB
 	ConnWindow   int // bytes that may be on their way to us, all streams together; default 1 MiB
 	HoldBytes    int // unread bytes of all streams beyond which ConnWindow shrinks; default 1 MiB; server role

@@ -156,8 +156,7 @@ func TestPanics(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, b := pair(t)
-			waits, other := make(chan error, 1), make(chan struct{}, 1)
-			begun := make(chan struct{})
+			waits, begun, told := make(chan error, 1), make(chan struct{}), make(chan struct{})
 			c.cfg.Conn, c.cfg.Scheme = a, "http"
 			if name == "writer" {
 				c.cfg.Conn = &panicConn{a, 1}
@@ -167,15 +166,16 @@ func TestPanics(t *testing.T) {
 					broken()
 				}
 				s.OnReset(func() {
-					other <- struct{}{}
+					close(told)
 					if name == "OnReset" {
 						broken()
 					}
 				})
 				go func() {
-					defer s.Close()
 					close(begun)
 					_, err := s.Next()
+					<-told
+					s.Close() // when nobody is being told any more
 					waits <- err
 				}()
 			}
@@ -202,7 +202,6 @@ func TestPanics(t *testing.T) {
 			if err := <-waits; err == nil || err == io.EOF {
 				t.Errorf("the stream ended with %v", err)
 			}
-			<-other
 		})
 	}
 }

@@ -2,6 +2,7 @@ package mux
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"testing"
 
@@ -101,18 +102,6 @@ func TestFloods(t *testing.T) {
 			}
 			return r.WriteDataPadded(1, false, nil, make([]byte, 200))
 		}},
-		{name: "crumbs of a body", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error {
-			if i == 0 {
-				return r.head(1, false)
-			}
-			return r.WriteData(1, false, []byte("x"))
-		}},
-		{name: "padded crumbs", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error {
-			if i == 0 {
-				return r.head(1, false)
-			}
-			return r.WriteDataPadded(1, false, []byte("x"), make([]byte, 20))
-		}},
 		{name: "window updates", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error { return r.WriteWindowUpdate(0, 1) }},
 		{name: "resets of closed streams", code: diag.HTTP2ControlFlood, h2: http2.EnhanceYourCalm, send: func(r *raw, i int) error {
 			if i == 0 {
@@ -175,6 +164,34 @@ func TestFloods(t *testing.T) {
 				d, ok := f.(*xhttp2.DataFrame)
 				return ok && string(d.Data()) == "hello, world\n"
 			})
+		})
+	}
+}
+
+// A body in single bytes is a flood though its windows allow all of it.
+func TestCrumbs(t *testing.T) {
+	for name, send := range map[string]func(r *raw) error{
+		"bare":   func(r *raw) error { return r.WriteData(1, false, []byte("x")) },
+		"padded": func(r *raw) error { return r.WriteDataPadded(1, false, []byte("x"), make([]byte, 20)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := startServer(t, Limits{StreamWindow: 1 << 24, ConnWindow: 1 << 24, SmallRate: -1}, func(s *Stream) {
+				for {
+					if _, err := s.Next(); err != nil {
+						return
+					}
+				}
+			})
+			r := connect(s)
+			r.drainReads()
+			r.head(1, false)
+			sent := 0
+			for ; sent < 100_000 && send(r) == nil; sent++ {
+			}
+			var e *http2.Error
+			if err := s.end(); !errors.As(err, &e) || e.Code != diag.HTTP2ControlFlood || e.Detail != "DATA in crumbs, over and over" || sent < DefaultSmallBurst {
+				t.Errorf("ended with %v after %d frames", err, sent)
+			}
 		})
 	}
 }
