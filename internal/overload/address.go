@@ -36,6 +36,15 @@ func network(a netip.Addr) netip.Addr {
 	return p.Addr()
 }
 
+// Party returns what shares a bound on connections with a, as one address, or false if a has none: then its
+// connections have nothing to do with each other.
+func (b *Bounds) Party(a netip.Addr) (netip.Addr, bool) {
+	if b == nil || !b.bounded(a) {
+		return netip.Addr{}, false
+	}
+	return network(a), true
+}
+
 // shard spreads addresses by their changing bytes.
 func (a *addresses) shard(key netip.Addr) *addressShard {
 	b := key.As16()

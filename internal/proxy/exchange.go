@@ -77,8 +77,6 @@ func (s *spares) init(bounds *overload.Bounds) {
 	s.larges.New = func() any { bounds.Reserve(largeSize); b := make([]byte, largeSize); return &b }
 }
 
-func (s *spares) large() *[]byte { return s.larges.Get().(*[]byte) }
-
 // begin prepares for a request of a connection.
 func (x *exchange) begin(c *client, t *task, req *message.Request) {
 	x.client, x.task = c, t
@@ -93,8 +91,7 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 
 // settle gives buffers back that only this request needed.
 func (x *exchange) settle() {
-	s := &x.client.p.spare
-	x.sent.release(s)
+	x.sent.release(x.task)
 	x.muxed.close()
 	if x.plain != nil {
 		x.plain.forget()
@@ -144,21 +141,21 @@ func (x *exchange) fail(code diag.Code, detail string) {
 // replay is what has been received of a request's body: it is sent in one write with the head, and
 // again if the request is repeated. It is bounded by largeSize.
 type replay struct {
-	buf  *[]byte // from spares; nil: empty
+	buf  *[]byte // from task.large; nil: empty
 	n    int
 	held []byte      // a piece that did not fit and has not been sent; valid until the next is asked for
 	lost atomic.Bool // there was more than is kept
 }
 
 // take keeps a piece, and returns false if it does not fit.
-func (r *replay) take(s *spares, p []byte) bool {
+func (r *replay) take(t *task, p []byte) bool {
 	switch {
 	case len(p) == 0:
 		return true
 	case r.lost.Load():
 		return false
 	case r.buf == nil:
-		r.buf = s.large()
+		r.buf = t.large()
 	}
 	if r.n+len(p) > len(*r.buf) {
 		r.lost.Store(true)
@@ -177,9 +174,9 @@ func (r *replay) kept() []byte {
 }
 
 // release empties it.
-func (r *replay) release(s *spares) {
+func (r *replay) release(t *task) {
 	if r.buf != nil {
-		s.larges.Put(r.buf)
+		t.putLarge(r.buf)
 	}
 	r.buf, r.n, r.held = nil, 0, nil
 	r.lost.Store(false)

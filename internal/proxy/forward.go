@@ -99,7 +99,6 @@ func refusedEarly(err error) bool {
 
 // gather takes what is there of the body, so that it leaves with the head, and a malformed one never.
 func (x *exchange) gather() error {
-	s := &x.client.p.spare
 	for {
 		piece, err := x.down.arrived()
 		if err != nil {
@@ -115,7 +114,7 @@ func (x *exchange) gather() error {
 		if piece, err = x.inbound(piece, x.down.whole()); err != nil {
 			return err
 		}
-		if !x.sent.take(s, piece) {
+		if !x.sent.take(x.task, piece) {
 			x.sent.held = piece
 			return nil
 		}

@@ -72,7 +72,7 @@ func (h *http1Client) rewind() {
 			}
 			h.filled = copy(h.in, h.rest)
 		}
-		h.client.p.spare.larges.Put(h.large)
+		h.task.putLarge(h.large)
 		h.large, h.rest = nil, nil
 		return
 	}
@@ -129,7 +129,7 @@ func (h *http1Client) next(w *watch) ([]byte, bool, error) {
 			return nil, false, clientEnded(w)
 		}
 		if h.large == nil {
-			h.large = p.spare.large()
+			h.large = h.task.large()
 		}
 		n, err := h.c.rw.Read(*h.large)
 		if n == 0 && err != nil {

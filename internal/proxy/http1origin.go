@@ -51,7 +51,7 @@ func (x *exchange) speakHTTP1(conn *upstream.Conn) {
 // forget lets go of everything that does not belong to a pooled end.
 func (o *http1Origin) forget() {
 	if o.large != nil {
-		o.x.client.p.spare.larges.Put(o.large)
+		o.x.task.putLarge(o.large)
 		o.large = nil
 	}
 	o.conn, o.out, o.rest = nil, nil, nil
@@ -195,7 +195,7 @@ func (o *http1Origin) next() ([]byte, error) {
 		}
 		b := o.buf
 		if left := o.body.Remaining(); o.large == nil && (left < 0 || left > int64(len(b))) {
-			o.large = o.x.client.p.spare.large()
+			o.large = o.x.task.large()
 		}
 		if o.large != nil {
 			b = *o.large

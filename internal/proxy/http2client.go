@@ -32,6 +32,7 @@ func (h *http2Client) serve(c *http2Conn, w *worker, s *mux.Stream) {
 	h.s, h.composed = s, nil
 	h.exchange.begin(&c.client, &w.task, s.Request())
 	defer h.end(c, w)
+	w.conn.Store(c)
 	h.begin(w)
 	h.started = time.Since(p.base)
 	h.access.Stream = s.ID()
@@ -75,6 +76,7 @@ func (h *http2Client) end(c *http2Conn, w *worker) {
 	}
 	h.settle()
 	w.stream.Store(nil)
+	w.conn.Store(nil)
 	h.s.Close()
 	if fault != nil {
 		return // nobody knows who still uses the buffers

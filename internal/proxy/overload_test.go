@@ -4,12 +4,18 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"net"
+	"net/http"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	xhttp2 "golang.org/x/net/http2"
+
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
+	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/overload"
 )
 
@@ -98,9 +104,87 @@ func TestBurst(t *testing.T) {
 		if _, ok := bounds.Admit(); !ok && i < 50 {
 			t.Fatalf("refused after %d buffers", i)
 		}
-		_ = p.spare.large()
+		_ = p.spare.larges.Get()
 	}
 	if code, ok := bounds.Admit(); ok || code != diag.OverloadMemory {
 		t.Errorf("4 MiB of buffers later: %s %v", code, ok)
+	}
+}
+
+// TestCuttingHitsWhoHoldsMost cuts a client whose unread answers take memory, and not one that has more streams,
+// on which nothing is held; and of an address that holds more in all before one that has the largest client.
+func TestCuttingHitsWhoHoldsMost(t *testing.T) {
+	addr := server(t, h2c, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/big" {
+			_, _ = w.Write(make([]byte, 1<<20))
+			return
+		}
+		<-r.Context().Done()
+	})
+	type party struct {
+		from    string
+		path    string
+		streams uint32
+		clients int
+	}
+	for name, x := range map[string]struct{ cut, spared party }{
+		"bytes":   {party{"127.0.0.1", "/big", 20, 1}, party{"127.0.0.1", "/wait", 60, 1}},
+		"address": {party{"127.0.0.2", "/big", 10, 3}, party{"127.0.0.1", "/big", 15, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bounds, set := short(t)
+			g := start(t, setup{backend: addr, protocol: ir.UpstreamHTTP2, bounds: bounds})
+			ended := make(chan party, 10)
+			var all []net.Conn
+			n := 0
+			for _, p := range []party{x.cut, x.spared} {
+				for range p.clients {
+					c, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(p.from)}}).Dial("tcp", g.addr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					all = append(all, c)
+					_, _ = io.WriteString(c, xhttp2.ClientPreface)
+					r := &raw{c, xhttp2.NewFramer(c, c), t}
+					_ = r.WriteSettings(xhttp2.Setting{ID: xhttp2.SettingInitialWindowSize, Val: 0})
+					for i := range p.streams {
+						r.request(1+2*i, ":method", "GET", ":scheme", "http", ":path", p.path, ":authority", "a.test")
+						n++
+					}
+					go func() {
+						r.until(func(xhttp2.Frame) bool { return false })
+						ended <- p
+					}()
+				}
+			}
+			held := func() (sum int64) {
+				g.p.watches.each(func(w *watch) {
+					if k, ok := w.of.(*worker); ok {
+						sum += k.holds()
+					}
+				})
+				return sum
+			}
+			want := int64(0)
+			for _, p := range []party{x.cut, x.spared} {
+				if p.path == "/big" {
+					want += int64(p.clients) * int64(p.streams) * mux.DefaultStreamWindow
+				}
+			}
+			for end := time.Now().Add(5 * time.Second); g.p.HTTP2()["*:80"].Streams < n || held() < want; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("%d of %d streams, %d of %d bytes", g.p.HTTP2()["*:80"].Streams, n, held(), want)
+				}
+			}
+			set(99, overload.Cutting)
+			first := <-ended
+			set(10, overload.Calm)
+			if first != x.cut {
+				t.Errorf("the first that was cut: %+v", first)
+			}
+			for _, c := range all {
+				c.Close()
+			}
+		})
 	}
 }

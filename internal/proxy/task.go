@@ -25,6 +25,7 @@ type task struct {
 	uploading atomic.Bool                   // a body is being read on another goroutine
 	active    atomic.Int64                  // last byte on a tunnel, or of an answer in HTTP/2; milliseconds since base
 	giveUp    atomic.Pointer[func()]        // ends the wait for a connection to the upstream; nil: there is none
+	larges    atomic.Int32                  // buffers of largeSize in use
 	wake      chan struct{}                 // ends a wait for a filter; has room for one
 }
 
@@ -39,6 +40,27 @@ func (t *task) drain() {}
 
 // kill cuts the exchange from outside: its present wait is ended by the caller, and there is no other.
 func (t *task) kill() { t.gone.Store(true) }
+
+// large returns a buffer of largeSize, which is given back by putLarge.
+func (t *task) large() *[]byte {
+	t.larges.Add(1)
+	return t.p.spare.larges.Get().(*[]byte)
+}
+
+func (t *task) putLarge(b *[]byte) {
+	t.larges.Add(-1)
+	t.p.spare.larges.Put(b)
+}
+
+// holds returns how many bytes the exchange holds, roughly: what lies in its buffers, and what of an answer in
+// HTTP/2 waits for its client. Anybody may ask.
+func (t *task) holds() int64 {
+	n := int64(t.larges.Load()) * largeSize
+	if s := t.upStream.Load(); s != nil {
+		n += int64(s.Held())
+	}
+	return n
+}
 
 // Waits implements upstream.Caller.
 func (t *task) Waits(cancel func()) {

@@ -76,7 +76,7 @@ func (x *exchange) pump(dst, src *pipe, count *atomic.Int64) {
 			x.task.endTunnel()
 		}
 		if large != nil {
-			p.spare.larges.Put(large)
+			x.task.putLarge(large)
 		}
 	}()
 	if len(src.early) > 0 {
@@ -100,9 +100,9 @@ func (x *exchange) pump(dst, src *pipe, count *atomic.Int64) {
 			}
 			switch { // a busy direction gets a large buffer, for as long as it is busy
 			case large == nil && n == len(buf):
-				large = p.spare.large()
+				large = x.task.large()
 			case large != nil && n < len(buf):
-				p.spare.larges.Put(large)
+				x.task.putLarge(large)
 				large = nil
 			}
 			continue

@@ -105,7 +105,7 @@ func (u *upload) pass() error {
 		if piece, err = x.inbound(piece, end); err != nil {
 			return &clientError{err}
 		}
-		x.sent.take(&p.spare, piece)
+		x.sent.take(x.task, piece)
 		switch {
 		case broken != nil:
 		case end:

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/http2/mux"
@@ -21,8 +22,9 @@ type job struct {
 // come by. Its stack has grown to what that takes.
 type worker struct {
 	task
-	jobs chan job // has room for one
-	lost func()   // is told that the stream of the present request is over
+	jobs chan job                  // has room for one
+	conn atomic.Pointer[http2Conn] // that the present request came by
+	lost func()                    // is told that the stream of the present request is over
 }
 
 // workers are those that have nothing to do, the last one first, since it is the warmest.

@@ -80,6 +80,10 @@ func (s *Stream) Buffered() (n int, ended bool) {
 	return s.held - s.lent, s.recvEnded
 }
 
+// Held returns how many received bytes wait to be read. Unlike the other methods it may be called when the
+// stream is closed, and tells then of the one that it has become, or 0.
+func (s *Stream) Held() int { return int(s.holds.Load()) }
+
 // consume takes what the last Next returned as read, and lets the peer send as much again. The caller
 // holds mu.
 func (s *Stream) consume() {
@@ -88,8 +92,7 @@ func (s *Stream) consume() {
 	}
 	c, k := s.c, s.first
 	k.r += s.lent
-	s.held -= s.lent
-	c.held -= s.lent
+	s.hold(-s.lent)
 	s.lent = 0
 	if k.r == k.w {
 		if s.first = k.next; s.first == nil {
@@ -105,8 +108,7 @@ func (s *Stream) consume() {
 
 // store keeps received bytes until Next. The caller holds mu.
 func (s *Stream) store(p []byte) {
-	s.held += len(p)
-	s.c.held += len(p)
+	s.hold(len(p))
 	for len(p) > 0 {
 		k := s.last
 		if k == nil || k.w == len(k.b) {
@@ -143,8 +145,14 @@ func (s *Stream) dropChunks() {
 		putChunk(k)
 		k = next
 	}
-	s.c.held -= s.held - left
-	s.held = left
+	s.hold(left - s.held)
+}
+
+// hold counts n more received bytes. The caller holds mu.
+func (s *Stream) hold(n int) {
+	s.held += n
+	s.c.held += n
+	s.holds.Store(int64(s.held))
 }
 
 // creditStream lets the peer send again what has been consumed, in steps of half a window. The caller

@@ -3,6 +3,7 @@ package mux
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/http2"
@@ -21,6 +22,7 @@ type Stream struct {
 	method   []byte          // client role
 	recvWake sync.Cond
 	sendWake sync.Cond
+	holds    atomic.Int64 // life.held, for those who must not lock
 
 	life
 }
