@@ -82,6 +82,7 @@ func TestWrongUsage(t *testing.T) {
 	}{
 		{"nonsense", `unknown command "nonsense"`},
 		{"sttus", `unknown command "sttus" for "hakone"` + "\n  fix:   did you mean status?"},
+		{"run --config . --max-request-fields abc", `--max-request-fields wants a number, not "abc"` + "\n  fix:   see hakone run --help"},
 		{"--nonsense", "unknown flag: --nonsense"},
 		{"run --nonsense", "unknown flag: --nonsense"},
 		{"run", "hakone run needs a folder: --config DIR"},

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -73,7 +74,7 @@ func Execute(ctx context.Context, args []string, s Streams) int {
 	root.SetIn(s.In)
 	root.SetOut(s.Out)
 	root.SetErr(s.Err)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var quiet silent
 	var failure *Failure
 	switch {
@@ -82,10 +83,12 @@ func Execute(ctx context.Context, args []string, s Streams) int {
 	case errors.As(err, &quiet):
 		return int(quiet)
 	case errors.As(err, &failure):
-		fmt.Fprintln(s.Err, failure.Error())
-		return failure.Exit
+	default:
+		failure = classify(err)
 	}
-	failure = classify(err)
+	if failure.Fix == "" && failure.Exit == ExitUsage {
+		failure.Fix = "see " + cmd.CommandPath() + " --help"
+	}
 	fmt.Fprintln(s.Err, failure.Error())
 	return failure.Exit
 }
@@ -111,7 +114,21 @@ func classify(err error) *Failure {
 	if found {
 		return &Failure{What: what, Fix: "did you mean " + strings.Join(strings.Fields(similar), " or ") + "?", Exit: ExitUsage}
 	}
-	return &Failure{What: what, Fix: "see hakone --help", Exit: ExitUsage}
+	return &Failure{What: what, Exit: ExitUsage}
+}
+
+// flagError says what a flag wants instead of how a parser of Go failed.
+func flagError(_ *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return err
+	}
+	wants := map[string]string{"int": "a number", "duration": "a duration such as 30s or 5m", "bytes": "a number of bytes such as 65536, 64KiB, 16MiB or 2GiB", "bool": "true or false"}
+	want, known := wants[bad.GetFlag().Value.Type()]
+	if !known {
+		return err
+	}
+	return usage("--%s wants %s, not %q", bad.GetFlag().Name, want, bad.GetValue())
 }
 
 func newRoot(s Streams) *cobra.Command {
@@ -124,6 +141,7 @@ It reads Istio and Kubernetes Gateway API manifests from a folder and serves the
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	root.SetFlagErrorFunc(flagError)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		newRun(s), newCheck(s), newTLSVersion(s), newService(s), newStatus(s), newDump(s),

@@ -84,7 +84,7 @@ func isPort(s string) bool {
 }
 
 func usage(format string, args ...any) error {
-	return &Failure{What: fmt.Sprintf(format, args...), Fix: "see --help", Exit: ExitUsage}
+	return &Failure{What: fmt.Sprintf(format, args...), Exit: ExitUsage}
 }
 
 func newRun(s Streams) *cobra.Command {
@@ -141,6 +141,7 @@ The folder is read again on every change and on SIGHUP; SIGTERM drains. What is 
 	f.IntVar(&c.TrustedHops, "trusted-hops", 0, "number of proxies in front that are believed whatever their address (Envoy's xff_num_trusted_hops)")
 	f.StringVar(&c.ForwardCert, "forward-client-cert", "SANITIZE_SET", "X-Forwarded-Client-Cert and Client-Cert: SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY")
 	registerLimits(f, &c.Limits)
+	addRanges(f, &c)
 	folder.register(cmd)
 	return cmd
 }

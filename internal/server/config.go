@@ -125,8 +125,10 @@ func (c *Config) check() error {
 	if _, err := parsePrefixes(c.TrustedNets); err != nil {
 		return err
 	}
-	if err := c.Limits.check(); err != nil {
-		return err
+	for _, b := range c.Bounds() {
+		if err := b.check(); err != nil {
+			return err
+		}
 	}
 	switch ir.ForwardMode(c.ForwardCert) {
 	case "", ir.ForwardSanitize, ir.ForwardOnly, ir.ForwardAppend, ir.ForwardSanitizeSet, ir.ForwardAlwaysOnly:

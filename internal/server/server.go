@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -247,7 +248,7 @@ func (l Limits) proxy() proxy.Limits {
 	return proxy.Limits{
 		Request:       http1.Limits{HeadBytes: l.MaxRequestHeader, Fields: l.MaxRequestFields},
 		Response:      http1.Limits{HeadBytes: l.MaxResponseHeader, Fields: 0},
-		HeaderTimeout: l.HeaderTimeout, BodyIdle: l.BodyIdleTimeout, WriteTimeout: l.WriteTimeout, KeepAliveIdle: l.IdleTimeout,
+		HeaderTimeout: cmp.Or(l.HeaderTimeout, DefaultHeaderTimeout), BodyIdle: l.BodyIdleTimeout, WriteTimeout: l.WriteTimeout, KeepAliveIdle: cmp.Or(l.IdleTimeout, DefaultIdleTimeout),
 		UpgradeIdle: l.UpgradeIdle, MaxRequests: l.RequestsPerConn, MaxRequestBody: l.MaxRequestBody,
 		WithdrawnGrace: l.WithdrawnGrace, HTTP2: l.HTTP2,
 	}
