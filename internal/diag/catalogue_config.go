@@ -178,7 +178,7 @@ func serviceCodes() []Entry {
 		{UpstreamTLSInvalid, "upstream_tls_invalid", Error, "TLS settings towards the upstream are invalid", "Nothing is sent unverified instead: requests to it get 503.", "Mend the field named.", 503},
 		{ExternalNameIP, "external_name_ip", Warning, "ExternalName holds an IP address", "Kubernetes treats it as a DNS name made of digits.", "Use an EndpointSlice or ServiceEntry with resolution STATIC.", 0},
 		{NoEndpoints, "no_endpoints", Warning, "service has no endpoints", "Requests to it get 503 until it has some.", "Add an EndpointSlice, or --endpoint NAME.NAMESPACE:PORT=HOST:PORT.", 0},
-		{EndpointFlagUnused, "endpoint_flag_unused", Warning, "--endpoint names nothing", "No route leads to the name given by --endpoint.", "Correct the flag.", 0},
+		{EndpointFlagUnused, "endpoint_flag_unused", Warning, "--endpoint names nothing", "No route leads to the name given by --endpoint yet; the flag counts as soon as one does.", "Add the route, or correct the flag.", 0},
 		{ResolvedByDNS, "resolved_by_dns", Info, "destination is resolved by DNS", "Nothing in the folder gives addresses for the name, so DNS is asked.", "Nothing to do if that is meant.", 0},
 		{DestinationHidden, "destination_hidden", Warning, "rule is not exported to the gateway", "exportTo hides the object from the gateway's namespace (--namespace), so it has no effect here.", "Add the gateway's namespace, or \"*\", to exportTo.", 0},
 		{PlaintextToTLSPort, "plaintext_to_tls_port", Warning, "plain HTTP is sent to a TLS port", "The port's name or protocol says TLS, but nothing tells Hakone to originate it.", "Add a DestinationRule with trafficPolicy.tls.mode SIMPLE, or correct the port.", 0},

@@ -84,8 +84,11 @@ func (r *Resolver) byDNS(up *ir.Upstream, t target, p port, labels map[string]st
 	asked := fmt.Sprintf("DNS is asked for %s, %s and %s", t.host, up.Resolve.Also[0], up.Resolve.Also[1])
 	fix := fmt.Sprintf("If DNS does not know it, add an EndpointSlice, or --endpoint %s=HOST:PORT.", strings.TrimSuffix(up.Name, grpcSuffix))
 	if t.service != nil && len(t.service.Spec.Selector) > 0 {
-		r.report(diag.NoEndpoints, ir.Origin{Object: t.service.Object(), Field: "spec.selector"},
+		// Every manifest that was exported without its EndpointSlices is like that, and DNS may well know.
+		d := diag.New(diag.NoEndpoints, t.service.Object(), "spec.selector",
 			fmt.Sprintf("%s selects pods, and no EndpointSlice lists their addresses; %s", t, asked), fix)
+		d.Severity = diag.Info
+		r.out.Diagnostics = append(r.out.Diagnostics, d)
 		return
 	}
 	if message, mend, slip := r.absent(t); t.service == nil && slip { // a slip is more likely than a name of DNS

@@ -86,7 +86,7 @@ func UnusedFlags(ctx translate.Context, used map[string][]ir.Endpoint) []diag.Di
 		host, rest, _ := strings.Cut(key, ":")
 		host = strings.TrimSuffix(strings.TrimSuffix(host, "."+domain), ".svc")
 		if !names(used, host, rest) {
-			ds = append(ds, diag.New(diag.EndpointFlagUnused, flagObject(), "--endpoint", fmt.Sprintf("no route leads to %s", key), "Correct the flag; hakone dump upstreams lists the names."))
+			ds = append(ds, diag.New(diag.EndpointFlagUnused, flagObject(), "--endpoint", fmt.Sprintf("no route leads to %s yet", key), "Add the route, or correct the flag; hakone dump upstreams lists the names."))
 		}
 	}
 	return ds
