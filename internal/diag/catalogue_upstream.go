@@ -94,7 +94,7 @@ func upstreamReasonCodes() []Entry {
 		{UpstreamHeadTooLarge, "upstream_head_too_large", Error, "upstream's response head exceeds the bound",
 			"The response head is larger than Hakone accepts (64 KiB, 128 fields by default).", "Shrink the response head, or raise --max-response-header.", 502},
 		{UpstreamBodyTruncated, "upstream_body_truncated", Error, "upstream closed in the middle of the body",
-			"The response body ended before its declared length; the client's connection was closed so that it can tell.", "Read the upstream's log for this request ID.", 502},
+			"The response body ended before it was complete; the answer to the client was broken off so that it can tell: by the end of its connection, a reset of its stream, or a status of gRPC.", "Read the upstream's log for this request ID.", 502},
 		{UpstreamSpeaksTLS, "upstream_speaks_tls", Error, "upstream speaks TLS where plain HTTP was expected",
 			"The upstream answered with a TLS record.", "Add tls.mode SIMPLE to the DestinationRule of this host.", 502},
 		{UpstreamStreamReset, "upstream_stream_reset", Error, "upstream reset the HTTP/2 stream",
@@ -144,6 +144,7 @@ const (
 	ClientClosed       Code = 4205
 	IdleTimeout        Code = 4206
 	UpgradeIdle        Code = 4207
+	UpstreamSilent     Code = 4208
 )
 
 func requestCodes() []Entry {
@@ -193,9 +194,9 @@ func requestCodes() []Entry {
 		{RequestHeadTimeout, "request_head_timeout", Error, "request head not received in time",
 			"The client began a request and did not finish its head within --header-timeout.", "Look for a slow or hostile client.", 408},
 		{RequestBodyTimeout, "request_body_timeout", Error, "request body stalled",
-			"No byte of the request body came for --body-idle-timeout.", "Look for a slow or hostile client.", 408},
+			"No byte of the request body came for --body-idle-timeout. Requests of gRPC, and others in HTTP/2 without content-length, may be silent for as long as they like.", "Look for a slow or hostile client.", 408},
 		{UpstreamTimeout, "upstream_timeout", Error, "upstream did not answer in time",
-			"The route's timeout ran out before the response was complete.", "Raise the route's timeout, or make the upstream faster.", 504},
+			"The route's timeout, that of a try, or the client's grpc-timeout ran out before the response was complete; the detail says which.", "Raise that timeout, or make the upstream faster.", 504},
 		{ClientTooSlow, "client_too_slow", Error, "client did not take the response in time",
 			"The client accepted no byte for --write-timeout; the connection was closed.", "Look for a slow or hostile client.", 0},
 		{ClientClosed, "client_closed", Info, "client closed before the answer",
@@ -204,5 +205,7 @@ func requestCodes() []Entry {
 			"A kept-alive connection was idle for --idle-timeout.", "Nothing to do.", 0},
 		{UpgradeIdle, "upgrade_idle_timeout", Info, "upgraded connection was idle too long",
 			"No byte went either way on a WebSocket or other upgraded connection for --upgrade-idle-timeout.", "Send pings, or raise the bound.", 0},
+		{UpstreamSilent, "upstream_silent", Error, "upstream was silent for too long",
+			"Nothing came from the upstream for --upstream-idle-timeout, before or within its answer.", "Raise --upstream-idle-timeout (0 is none), or have the upstream send something meanwhile.", 504},
 	}
 }

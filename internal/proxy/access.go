@@ -12,6 +12,7 @@ import (
 // record completes the access record of an exchange and hands it over.
 func (x *exchange) record() {
 	a := &x.access
+	x.noteEnd()
 	a.ID = x.id(requestid.Append)
 	x.client.describe(a, x.Request, x.started)
 	x.client.p.sink.Access(a)
@@ -73,7 +74,7 @@ func flags(code diag.Code) string {
 		return "NR"
 	case diag.ClientClosed:
 		return "DC"
-	case diag.ClientTooSlow, diag.RequestBodyTimeout, diag.RequestHeadTimeout, diag.UpgradeIdle:
+	case diag.ClientTooSlow, diag.RequestBodyTimeout, diag.RequestHeadTimeout, diag.UpstreamSilent, diag.UpgradeIdle:
 		return "SI"
 	case diag.RequestsOverload, diag.OverloadMemory:
 		return "OM"

@@ -98,7 +98,7 @@ func (x *exchange) writeFailed() {
 	x.down.gone()
 	if x.task.watch.why() == endTime {
 		if x.until != 0 && x.client.p.now() >= x.until {
-			x.fail(diag.UpstreamTimeout, "the route's timeout ran out while the answer was being sent")
+			x.fail(diag.UpstreamTimeout, x.timeUp()+" while the answer was being sent")
 			return
 		}
 		x.fail(diag.ClientTooSlow, "the client took nothing of the answer for the write timeout")
@@ -171,7 +171,7 @@ func proxyError(code diag.Code, status int) string {
 		return "connection_limit_reached"
 	case diag.UpstreamBodyTruncated:
 		return "http_response_incomplete"
-	case diag.UpstreamTimeout:
+	case diag.UpstreamTimeout, diag.UpstreamSilent:
 		return "http_response_timeout"
 	case diag.NoRoute, diag.NoHost:
 		return "destination_not_found"

@@ -53,6 +53,7 @@ type exchange struct {
 	idSpace [36]byte
 
 	wsKey    []byte      // the client's Sec-WebSocket-Key
+	lasting  bool        // either side may be silent as long as its connection lives
 	invited  bool        // the upstream has said 100: it reads the body
 	flowing  atomic.Bool // the final head is on its way to the client
 	reset    bool        // the upstream reset its stream, with fate
@@ -87,6 +88,15 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 	x.wsKey, x.reset = nil, false
 	x.flowing.Store(false)
 	x.access = telemetry.Access{}
+}
+
+// quiet returns how long either side of a stream may be silent: d, or without end (0) for a body of unknown
+// length in HTTP/2, such as that of a call of gRPC, whose peers PING proves to be alive.
+func (x *exchange) quiet(d time.Duration) time.Duration {
+	if x.lasting {
+		return 0
+	}
+	return d
 }
 
 // settle gives buffers back that only this request needed.
@@ -129,6 +139,9 @@ func (x *exchange) id(fresh func([]byte) []byte) []byte {
 func (x *exchange) fail(code diag.Code, detail string) {
 	if x.access.Code != 0 {
 		return
+	}
+	if code == diag.ClientClosed && x.client.p.cut.Load() {
+		code, detail = diag.Draining, drainCut
 	}
 	if x.client.cutOff.Load() {
 		if c, d := x.client.withdrawn(); c != 0 {

@@ -286,6 +286,9 @@ func (x *exchange) upstreamFailed(err error) {
 		if errors.As(err, &reset) && reset.Remote {
 			x.reset, x.fate = true, reset.Code
 		}
+		if x.reset && x.fate == http2.Cancel && x.overdue() { // the same deadline has passed there
+			e.Code, detail = diag.UpstreamTimeout, x.call.ranOut()
+		}
 		x.dropUpstream()
 		x.refuse(e.Code, detail)
 	}
@@ -299,7 +302,7 @@ func (x *exchange) unreachable(e *upstream.Error) {
 	}
 	detail := e.Error()
 	if x.until != 0 && time.Since(x.client.p.base).Milliseconds() >= x.until {
-		x.refuse(diag.UpstreamTimeout, "the route's timeout ran out: "+detail)
+		x.refuse(diag.UpstreamTimeout, x.timeUp()+": "+detail)
 		return
 	}
 	x.refuse(e.Code, detail)
@@ -314,8 +317,10 @@ func (x *exchange) interrupted() {
 	case why == endGone:
 		x.clientGone()
 	case x.until != 0 && x.client.p.now() >= x.until:
-		x.refuse(diag.UpstreamTimeout, "the route's timeout ran out")
+		x.refuse(diag.UpstreamTimeout, x.timeUp())
+	case why == endDrain:
+		x.refuse(diag.Draining, drainCut)
 	default:
-		x.refuse(diag.UpstreamTimeout, "no byte of an answer came for "+x.client.p.limits.UpstreamIdle.String())
+		x.refuse(diag.UpstreamSilent, "nothing came from the upstream for "+x.client.p.limits.UpstreamIdle.String())
 	}
 }

@@ -20,7 +20,13 @@ type call struct {
 	state   grpcweb.Call
 	up      []byte // the translation of a piece of the request's body; owned as that is
 	down    []byte // of the answer's
+
+	deadline time.Duration // by grpc-timeout, since base; 0: none
+	limit    time.Duration // grpc-timeout itself
 }
+
+// slack is by how much a client's clock may run ahead of ours: it counts from before it sends.
+const slack = 50 * time.Millisecond
 
 // grpcDeadline is DEADLINE_EXCEEDED, grpcType the content type of our answers.
 const (
@@ -31,7 +37,8 @@ const (
 // classify finds out whether a request is one of gRPC.
 func (x *exchange) classify() {
 	x.access.GRPCStatus = -1
-	x.call.answers, x.call.web = false, false
+	x.call.answers, x.call.web, x.call.deadline = false, false, 0
+	x.lasting = x.Request.Proto == message.HTTP2 && x.Request.Body.Kind == message.Chunked
 	kind, ok := x.Request.Fields.Get(message.ContentType)
 	if !ok {
 		return
@@ -42,6 +49,7 @@ func (x *exchange) classify() {
 		x.call.kind += grpcFormat(rest)
 	}
 	x.access.GRPC = plain || grpcweb.IsWeb(kind)
+	x.lasting = x.lasting || x.access.GRPC && x.Request.Proto == message.HTTP2
 }
 
 // isGRPC reports whether a content type is one of gRPC, but not of gRPC-Web.
@@ -73,10 +81,33 @@ func (x *exchange) limitCall() bool {
 		x.refuse(diag.RequestBadField, "grpc-timeout is not at most eight digits and one of H, M, S, m, u, n")
 		return false
 	}
-	if until := max(int64((x.started+d)/time.Millisecond), 1); x.total == 0 || until < x.total {
+	x.call.deadline, x.call.limit = x.started+d, d
+	if until := x.call.until(); x.total == 0 || until < x.total {
 		x.total = until
 	}
 	return true
+}
+
+// until returns the deadline in milliseconds since base.
+func (c *call) until() int64 { return max(int64(c.deadline/time.Millisecond), 1) }
+
+// overdue reports whether grpc-timeout has run out, by the client's clock or ours.
+func (x *exchange) overdue() bool {
+	c := &x.call
+	return c.deadline != 0 && time.Since(x.client.p.base)+min(slack, c.limit/2) >= c.deadline
+}
+
+// ranOut says that grpc-timeout has.
+func (c *call) ranOut() string {
+	return "the client's grpc-timeout of " + c.limit.String() + " ran out"
+}
+
+// timeUp says which deadline until is.
+func (x *exchange) timeUp() string {
+	if x.call.deadline != 0 && x.until == x.call.until() {
+		return x.call.ranOut()
+	}
+	return "the route's timeout ran out"
 }
 
 // parseGRPCTimeout reads grpc-timeout (PROTOCOL-HTTP2 of grpc/grpc). What is beyond a century is cut.
@@ -122,14 +153,15 @@ func (x *exchange) grpcStatus(status int, code diag.Code) int {
 	switch {
 	case code == diag.UpstreamTimeout:
 		return grpcDeadline
+	case code == diag.RequestBodyTimeout, code == diag.ClientClosed, code == diag.ClientTooSlow:
+		return 1 // CANCELLED
+	case status == 413, status == 431:
+		return 8 // RESOURCE_EXHAUSTED
 	case !x.reset || code != diag.UpstreamStreamReset:
 		return grpcweb.StatusOf(status)
 	}
 	switch x.fate {
 	case http2.Cancel:
-		if x.total != 0 && x.client.p.now()+tick.Milliseconds() >= x.total {
-			return grpcDeadline // the same deadline has passed there
-		}
 		return 1 // CANCELLED
 	case http2.EnhanceYourCalm:
 		return 8 // RESOURCE_EXHAUSTED
@@ -184,6 +216,15 @@ func (x *exchange) noteGRPC(f *message.Fields) {
 	}
 }
 
+// noteEnd completes the record of a call that ended without a status: it gets the one that the client makes of
+// that.
+func (x *exchange) noteEnd() {
+	if a := &x.access; x.call.answers && a.Code != 0 && a.GRPCStatus < 0 {
+		e, _ := diag.Lookup(a.Code)
+		a.GRPCStatus = x.grpcStatus(e.Status, a.Code)
+	}
+}
+
 // translate makes gRPC of gRPC-Web, where the upstream asks for that. It returns false if it has answered.
 func (x *exchange) translate(u *upstream.Upstream) bool {
 	if !u.Settings.GRPCWeb || !x.access.GRPC || x.call.answers {
@@ -197,17 +238,19 @@ func (x *exchange) translate(u *upstream.Upstream) bool {
 	return x.limitCall()
 }
 
-// endCall ends an answer of gRPC that is under way because its time is over: where another protocol could
-// only be cut, the client is told.
+// endCall ends an answer of gRPC that is under way and cannot be completed: where another protocol could only
+// be cut, the client is told. Resets of the upstream are passed on as such, and an answer of declared length
+// cannot end before it.
 func (x *exchange) endCall(code diag.Code) bool {
-	if !x.call.answers || code != diag.UpstreamTimeout {
+	if !x.call.answers || code == 0 || code == diag.UpstreamStreamReset || x.resp.Body.Kind == message.Sized {
 		return false
 	}
 	var f message.Fields
-	f.AddID(message.GRPCStatus, strconv.AppendInt(nil, grpcDeadline, 10))
 	e, _ := diag.Lookup(code)
+	n := x.grpcStatus(e.Status, code)
+	f.AddID(message.GRPCStatus, strconv.AppendInt(nil, int64(n), 10))
 	f.AddID(message.GRPCMessage, appendGRPCMessage(nil, code.String()+" "+e.Title))
-	x.access.GRPCStatus = grpcDeadline
+	x.access.GRPCStatus = n
 	piece, trailers := x.outbound(nil, &f, true)
 	x.until = 0
 	if err := x.down.finish(piece, trailers); err != nil {

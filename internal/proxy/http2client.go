@@ -125,7 +125,7 @@ func (h *http2Client) next(w *watch) ([]byte, bool, error) {
 			if h.flowing.Load() {
 				d = limits.UpstreamIdle
 			}
-			if !w.arm(waitClientRead, d, 0) {
+			if !w.arm(waitClientRead, h.quiet(d), 0) {
 				return nil, false, clientEnded(w)
 			}
 		}
@@ -214,6 +214,14 @@ func (h *http2Client) gone() {
 		h.fail(e.Code, e.Detail)
 	}
 	h.s.Reset(http2.Cancel)
+	var reset *mux.ResetError
+	switch err := h.s.Write(nil, true); { // why the stream is over
+	case !errors.As(err, &reset) || !reset.Remote:
+	case h.overdue():
+		h.fail(diag.UpstreamTimeout, h.call.ranOut())
+	default:
+		h.fail(diag.ClientClosed, "the client reset the stream with "+reset.Code.String())
+	}
 }
 
 // cut implements downstream: the client learns the upstream's code where there is one that is true of us

@@ -114,7 +114,7 @@ func (o *http2Origin) arm(w *watch) bool {
 	if w == &o.x.task.watch {
 		until = o.x.until
 	}
-	return w.arm(waitUpstreamWrite, o.x.client.p.limits.UpstreamIdle, until)
+	return w.arm(waitUpstreamWrite, o.x.quiet(o.x.client.p.limits.UpstreamIdle), until)
 }
 
 // answer implements origin.
@@ -146,7 +146,7 @@ func (o *http2Origin) answer() error {
 
 // await begins a wait for the upstream.
 func (o *http2Origin) await() bool {
-	return o.x.task.watch.arm(waitUpstreamRead, o.x.client.p.limits.UpstreamIdle, o.x.until)
+	return o.x.task.watch.arm(waitUpstreamRead, o.x.quiet(o.x.client.p.limits.UpstreamIdle), o.x.until)
 }
 
 // again says whether a wait goes on whose time is over, since the client's body moves.

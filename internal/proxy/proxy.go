@@ -32,7 +32,7 @@ type Limits struct {
 	BodyIdle      time.Duration // between bytes of a request body; HK4202; default 60 s
 	WriteTimeout  time.Duration // for the client to take a write of at most 64 KiB; HK4204; default 60 s
 	KeepAliveIdle time.Duration // between requests; HK4206; default 60 s
-	UpstreamIdle  time.Duration // between bytes of an answer; HK4203; default 5 min
+	UpstreamIdle  time.Duration // between bytes of an answer; HK4208; default 5 min
 	UpgradeIdle   time.Duration // without a byte either way on a tunnel; HK4207; default 1 h
 
 	// WithdrawnGrace is how long what is in progress may go on when its connection was withdrawn; HK2304;
@@ -102,6 +102,7 @@ type Proxy struct {
 	date     atomic.Pointer[[]byte]
 	dated    int64 // Unix seconds of date; owned by whoever sweeps
 	draining atomic.Bool
+	cut      atomic.Bool // the time for draining is over
 	faults   atomic.Int64
 	watches  watches
 	workers  workers
@@ -177,7 +178,8 @@ func (p *Proxy) Serve(d Downstream, state *atomic.Pointer[State]) {
 func (p *Proxy) Connections() int { return p.watches.count() }
 
 // Drain ends all connections: idle ones at once, others after the answer at hand, which says
-// "Connection: close". When ctx is done those that remain are cut. It returns when there is none left,
+// "Connection: close". When ctx is done those that wait for an upstream are told so, which takes partingTime,
+// and those that remain are cut. It returns when there is none left,
 // or a second after cutting (one may still be waiting for a connect to time out), with ctx's error if
 // some had to be cut. Close the listening sockets before.
 func (p *Proxy) Drain(ctx context.Context) error {
@@ -188,11 +190,14 @@ func (p *Proxy) Drain(ctx context.Context) error {
 	var since time.Time
 	for {
 		p.watches.each(func(w *watch) {
-			if cut != nil {
+			switch v := w.at.Load(); {
+			case cut == nil:
+				w.of.drain()
+			case time.Since(since) >= partingTime:
 				w.of.kill()
 				w.expire(w.at.Load(), endGone)
-			} else {
-				w.of.drain()
+			case waitOf(v) == waitUpstreamRead, waitOf(v) == waitConnect:
+				w.expire(v, endDrain)
 			}
 		})
 		if p.watches.count() == 0 || cut != nil && time.Since(since) > time.Second {
@@ -205,10 +210,17 @@ func (p *Proxy) Drain(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			cut, since = ctx.Err(), time.Now()
+			p.cut.Store(true)
 		case <-t.C:
 		}
 	}
 }
+
+// partingTime is how long those may take who are told that the time for draining is over.
+const partingTime = 100 * time.Millisecond
+
+// drainCut is the detail of what was ended then.
+const drainCut = "cut at the end of --drain-timeout"
 
 // noSink drops records.
 type noSink struct{}

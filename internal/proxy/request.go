@@ -159,7 +159,7 @@ func (x *exchange) await(token filter.Token) (filter.Result, bool) {
 func (x *exchange) clientGone() {
 	x.down.gone()
 	x.fail(diag.ClientClosed, "the client closed its connection before the answer was complete")
-	if !x.headed {
+	if !x.headed && x.access.Code != diag.Draining {
 		x.access.Status = 499
 	}
 }

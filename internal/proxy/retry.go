@@ -79,7 +79,8 @@ const (
 // the route is not satisfied, and prepares for it.
 func (x *exchange) again(t *tries, err error) verdict {
 	var client *clientError
-	if x.headed || x.sent.lost.Load() || len(x.Request.Upgrade) > 0 || errors.As(err, &client) || x.task.watch.why() == endGone ||
+	if x.headed || x.sent.lost.Load() || len(x.Request.Upgrade) > 0 || errors.As(err, &client) ||
+		x.task.watch.why() == endGone || x.task.watch.why() == endDrain ||
 		x.total != 0 && x.client.p.now() >= x.total || x.upload != nil && x.upload.failed() != nil {
 		return enough
 	}

@@ -55,6 +55,8 @@ func (x *exchange) tunnel() error {
 		x.fail(diag.UpgradeIdle, "nothing moved on the upgraded connection for "+p.limits.UpgradeIdle.String())
 	} else if x.client.cutOff.Load() {
 		x.fail(diag.ClientCertWithdrawn, "") // fail has the words
+	} else if p.cut.Load() {
+		x.fail(diag.Draining, drainCut)
 	}
 	x.task.watch.disarm()
 	x.task.watch.recover()

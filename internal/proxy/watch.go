@@ -41,7 +41,7 @@ type end int32
 const (
 	endTime  end = iota + 1 // the deadline passed
 	endGone                 // the client is gone
-	endDrain                // idle, and the process or the listener ends
+	endDrain                // idle, and the process or the listener ends; or the time for what is in progress is over
 )
 
 // Values of watch.at below zero: being ended, and ended.
