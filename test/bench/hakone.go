@@ -48,7 +48,7 @@ func hakoneArgs(c configData) ([]string, error) {
 		ports = append(ports, fmt.Sprintf("%d=%d", 443+i, p))
 	}
 	args := []string{c.Binary, "run", "--config", folder, "--address", "127.0.0.1", "--port-map", strings.Join(ports, ","),
-		"--admin", "unix:" + filepath.Join(c.Own, "admin.sock"),
+		"--admin", "unix:" + filepath.Join(c.Own, "admin.sock"), "--max-connections-per-address", "-1",
 		"--endpoint", fmt.Sprintf("plain.default:8000=127.0.0.1:%d", c.Plain), "--endpoint", fmt.Sprintf("tls.default:8000=127.0.0.1:%d", c.TLS)}
 	if c.AccessLog {
 		return append(args, "--access-log", filepath.Join(c.Own, "access.log")), nil
