@@ -30,6 +30,8 @@ func registerLimits(f *pflag.FlagSet, l *server.Limits) {
 	f.DurationVar(&l.IdleTimeout, "idle-timeout", server.DefaultIdleTimeout, "kept-alive connection without a request (HK4206)")
 	l.WithdrawnGrace = 30 * time.Second
 	f.Var((*optional)(&l.WithdrawnGrace), "withdrawn-grace", "what is in progress for a client whose certificate is not accepted any more (HK2304)")
+	l.UpstreamIdle = 5 * time.Minute
+	f.Var((*optional)(&l.UpstreamIdle), "upstream-idle-timeout", "silence of an upstream that owes an answer or more of it, but not to gRPC nor to bodies in HTTP/2 without content-length (HK4208)")
 	f.DurationVar(&l.UpgradeIdle, "upgrade-idle-timeout", time.Hour, "upgraded connection without a byte (HK4207)")
 	f.IntVar(&l.IdleRecords.Burst, "tls-idle-record-burst", 100, "TLS records that carry nothing, such as KeyUpdate, that a client may send at once (HK1110)")
 	f.IntVar(&l.IdleRecords.Rate, "tls-idle-record-rate", 10, "the same, per second in the long run (HK1110)")

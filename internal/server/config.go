@@ -81,6 +81,7 @@ type Limits struct {
 	WriteTimeout      time.Duration
 	IdleTimeout       time.Duration
 	UpgradeIdle       time.Duration
+	UpstreamIdle      time.Duration // negative: none
 	WithdrawnGrace    time.Duration // negative: none
 	RequestsPerConn   int
 

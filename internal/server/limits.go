@@ -76,6 +76,7 @@ func (c *Config) Bounds() []Bound {
 		wait("write-timeout", l.WriteTimeout, asDefault),
 		wait("idle-timeout", l.IdleTimeout, asDefault),
 		orNone(wait("withdrawn-grace", l.WithdrawnGrace, "cutting it at once")),
+		orNone(wait("upstream-idle-timeout", l.UpstreamIdle, none)),
 		wait("upgrade-idle-timeout", l.UpgradeIdle, asDefault),
 		count("tls-idle-record-burst", l.IdleRecords.Burst, 1, asDefault),
 		count("tls-idle-record-rate", l.IdleRecords.Rate, 1, asDefault),

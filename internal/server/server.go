@@ -249,7 +249,7 @@ func (l Limits) proxy() proxy.Limits {
 		Request:       http1.Limits{HeadBytes: l.MaxRequestHeader, Fields: l.MaxRequestFields},
 		Response:      http1.Limits{HeadBytes: l.MaxResponseHeader, Fields: 0},
 		HeaderTimeout: cmp.Or(l.HeaderTimeout, DefaultHeaderTimeout), BodyIdle: l.BodyIdleTimeout, WriteTimeout: l.WriteTimeout, KeepAliveIdle: cmp.Or(l.IdleTimeout, DefaultIdleTimeout),
-		UpgradeIdle: l.UpgradeIdle, MaxRequests: l.RequestsPerConn, MaxRequestBody: l.MaxRequestBody,
+		UpgradeIdle: l.UpgradeIdle, UpstreamIdle: l.UpstreamIdle, MaxRequests: l.RequestsPerConn, MaxRequestBody: l.MaxRequestBody,
 		WithdrawnGrace: l.WithdrawnGrace, HTTP2: l.HTTP2,
 	}
 }
