@@ -39,7 +39,7 @@ func (s *story) write(w io.Writer) {
 			row(w, "TLS", joined(text(h, "tls"), text(h, "cipher"), text(h, "group")))
 			row(w, "client", or(text(h, "peer"), "no certificate"))
 		} else {
-			row(w, "refused", text(h, "code")+" "+text(h, "reason")+": "+text(h, "detail"))
+			row(w, "refused", reason(h))
 		}
 		note(h)
 	}
@@ -51,7 +51,7 @@ func (s *story) write(w io.Writer) {
 		row(w, "gRPC", worded("status ", text(r, "grpc_status"), ""))
 		row(w, "answer", fmt.Sprintf("%s after %s ms, %s bytes", text(r, "status"), text(r, "dur_ms"), or(text(r, "bytes_out"), "0")))
 		if text(r, "code") != "" {
-			row(w, "because", text(r, "code")+" "+text(r, "reason")+": "+text(r, "detail"))
+			row(w, "because", reason(r))
 		}
 		note(r)
 	}
@@ -59,6 +59,14 @@ func (s *story) write(w io.Writer) {
 		e, _ := diag.Lookup(c)
 		fmt.Fprintf(w, "\n%s %s: %s\n  %s\n  fix: %s\n", e.Code, e.Slug, e.Title, e.Cause, e.Fix)
 	}
+}
+
+// reason writes a line's code, slug and detail; a detail that begins with its code as well has it once.
+func reason(m map[string]any) string {
+	code, slug := text(m, "code"), text(m, "reason")
+	detail := strings.TrimPrefix(text(m, "detail"), code+" ")
+	detail = strings.TrimPrefix(detail, slug+": ")
+	return code + " " + slug + worded(": ", detail, "")
 }
 
 func row(w io.Writer, name, value string) {

@@ -96,11 +96,14 @@ func incompleteStatus(buf []byte) error {
 	return nil
 }
 
-// badStatus tells a TLS record from other bytes that are no status line. An alert (21) is what a TLS
+// badStatus tells a TLS record and a frame of HTTP/2 from other bytes that are no status line. An alert (21) is what a TLS
 // server sends to a plain request.
 func badStatus(buf []byte) error {
 	if (buf[0] == 21 || buf[0] == 22) && (len(buf) < 2 || buf[1] == 3) {
 		return upstream.refuse(diag.UpstreamSpeaksTLS, "the answer is a TLS record")
+	}
+	if len(buf) >= 4 && buf[0] == 0 && buf[1] == 0 && buf[3] == 4 { // a SETTINGS frame (RFC 9113 section 4.1)
+		return upstream.refuse(diag.RequestMalformed, "the upstream answered in HTTP/2: name the port grpc or http2")
 	}
 	return upstream.refuse(diag.RequestMalformed, "not a status line of HTTP/1.1 or HTTP/1.0")
 }

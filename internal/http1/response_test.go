@@ -97,6 +97,7 @@ func TestResponseRefused(t *testing.T) {
 		{"HTTP/1.1 200 OK\r\nConnection: a b\r\n\r\n", diag.UpstreamProtocolError},
 		{"\x15\x03\x01\x00\x02\x02\x0a", diag.UpstreamSpeaksTLS},
 		{"\x15", diag.UpstreamSpeaksTLS},
+		{"\x00\x00\x12\x04\x00\x00\x00\x00\x00", diag.UpstreamProtocolError},
 	} {
 		var p ResponseParser
 		var resp message.Response

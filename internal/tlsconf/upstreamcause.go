@@ -30,7 +30,7 @@ func upstreamCauses() []cause {
 }
 
 // noHTTP2Fix ends the sentences about an upstream that was declared as HTTP/2 and is not.
-const noHTTP2Fix = "the port is declared as HTTP/2 (appProtocol, port name http2 or grpc, or h2UpgradePolicy): " +
+const noHTTP2Fix = "HTTP/2 is spoken to the port (because of appProtocol, its name, h2UpgradePolicy or a GRPCRoute): " +
 	"declare it as http, or enable HTTP/2 at the workload"
 
 // refusedProtocols reports whether a handshake failed over the application protocol.

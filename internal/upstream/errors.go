@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/http2"
+	"github.com/hakone-gateway/hakone/internal/http2/mux"
 )
 
 // Error is why no connection could be had. Its text is for logs only.
@@ -20,16 +24,25 @@ type Error struct {
 	Err      error // may be nil
 }
 
-// Error returns the sentence for the log.
+// Error returns the sentence for the log, which has the code in a field of its own: endpoint and cause
+// are named only where Detail does not tell them.
 func (e *Error) Error() string {
-	s := e.Code.String() + " " + e.Detail
-	if e.Endpoint.IsValid() {
+	s := e.Detail
+	if e.Endpoint.IsValid() && !strings.Contains(s, e.Endpoint.String()) {
 		s += " (" + e.Endpoint.String() + ")"
 	}
-	if e.Err != nil {
+	if e.Err != nil && !e.told() {
 		s += ": " + e.Err.Error()
 	}
 	return s
+}
+
+// told reports whether Detail is made from the cause and says all of it.
+func (e *Error) told() bool {
+	var reset *mux.ResetError
+	var fault *http2.Error
+	var parting *mux.GoAwayError
+	return e.Err == io.EOF || errors.As(e.Err, &reset) || errors.As(e.Err, &fault) || errors.As(e.Err, &parting) || strings.Contains(e.Detail, e.Err.Error())
 }
 
 // Unwrap returns the cause.

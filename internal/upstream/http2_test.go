@@ -547,9 +547,9 @@ func TestNotHTTP2(t *testing.T) {
 		code   diag.Code
 		detail string
 	}{
-		{"HTTP/1.1", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", true, diag.UpstreamNoHTTP2, "declare it as http"},
+		{"HTTP/1.1", "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n", true, diag.UpstreamNoHTTP2, "declare the port as http"},
 		{"TLS", "\x15\x03\x01\x00\x02\x02\x46", true, diag.UpstreamSpeaksTLS, "TLS record"},
-		{"nothing", "", true, diag.UpstreamClosedEarly, "before its HTTP/2 SETTINGS"},
+		{"nothing", "", true, diag.UpstreamClosedEarly, "before its HTTP/2 SETTINGS: the port may speak TLS"},
 		{"silence", "", false, diag.UpstreamConnectTimeout, "no HTTP/2 SETTINGS"},
 		{"noise", "SSH-2.0-OpenSSH_9.2 and something longer than a frame header", true, diag.UpstreamGoAway, ""},
 	} {

@@ -122,6 +122,9 @@ func (t *trunk) stillborn(first *opening) *Error {
 	e := t.conn.Explain(t.err)
 	if errors.Is(t.err, io.EOF) {
 		e.Code, e.Detail = diag.UpstreamClosedEarly, t.conn.Endpoint.Text+" closed the connection before its HTTP/2 SETTINGS"
+		if t.conn.TLS == nil {
+			e.Detail += ": the port may speak TLS (add tls.mode to its DestinationRule) or only HTTP/1.1 (name the port http)"
+		}
 	}
 	return e
 }
@@ -309,8 +312,8 @@ func (o *opening) CloseWrite() error {
 func (o *opening) judge(e *Endpoint) *Error {
 	switch seen := string(o.seen[:o.n]); {
 	case len(seen) >= 5 && seen[:5] == "HTTP/":
-		return &Error{Code: diag.UpstreamNoHTTP2, Endpoint: e.Address, Detail: e.Text + " answered in HTTP/1.1; the port is declared as HTTP/2 " +
-			"(appProtocol, port name http2 or grpc, or h2UpgradePolicy): declare it as http, or enable HTTP/2 without TLS (h2c) at the workload"}
+		return &Error{Code: diag.UpstreamNoHTTP2, Endpoint: e.Address, Detail: e.Text + " answered in HTTP/1.1 where HTTP/2 is spoken to it " +
+			"(because of appProtocol, the port's name, h2UpgradePolicy or a GRPCRoute): declare the port as http, route to it by an HTTPRoute, or enable HTTP/2 without TLS (h2c) at the workload"}
 	case len(seen) >= 3 && (seen[0] == 21 || seen[0] == 22) && seen[1] == 3:
 		return &Error{Code: diag.UpstreamSpeaksTLS, Endpoint: e.Address, Detail: e.Text + " answered with a TLS record where HTTP/2 without TLS was expected"}
 	}
