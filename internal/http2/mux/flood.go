@@ -89,7 +89,7 @@ func (c *Conn) weigh(n int, end bool) error {
 	case c.small.take(c.now):
 		return nil
 	}
-	return &http2.Error{Code: diag.HTTP2ControlFlood, HTTP2: http2.EnhanceYourCalm, Detail: "DATA in crumbs, over and over"}
+	return &http2.Error{Code: diag.HTTP2ControlFlood, HTTP2: http2.EnhanceYourCalm, Detail: "tiny DATA frames, over and over"}
 }
 
 // Received DATA in bytes: below which a frame is small, and how many in larger ones pay for a small one.
@@ -106,7 +106,7 @@ func (c *Conn) crumb() {
 		return
 	}
 	if !c.tiny.take(c.now) {
-		c.fail(&http2.Error{Code: diag.HTTP2TinyWindow, HTTP2: http2.EnhanceYourCalm, Detail: "windows allow only crumbs"})
+		c.fail(&http2.Error{Code: diag.HTTP2TinyWindow, HTTP2: http2.EnhanceYourCalm, Detail: "windows allow only tiny DATA frames"})
 	}
 }
 
