@@ -189,7 +189,7 @@ func TestCrumbs(t *testing.T) {
 			for ; sent < 100_000 && send(r) == nil; sent++ {
 			}
 			var e *http2.Error
-			if err := s.end(); !errors.As(err, &e) || e.Code != diag.HTTP2ControlFlood || e.Detail != "DATA in crumbs, over and over" || sent < DefaultSmallBurst {
+			if err := s.end(); !errors.As(err, &e) || e.Code != diag.HTTP2ControlFlood || e.Detail != "tiny DATA frames, over and over" || sent < DefaultSmallBurst {
 				t.Errorf("ended with %v after %d frames", err, sent)
 			}
 		})
