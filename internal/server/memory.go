@@ -14,8 +14,8 @@ import (
 // headroom costs nothing; a large one is mostly idle connections and configuration, which live long, and
 // each of their bytes would cost a second one of headroom.
 const (
-	smallHeap = 16 << 20
-	largeHeap = 48 << 20
+	smallHeap = 12 << 20
+	largeHeap = 24 << 20
 
 	smallPercent = 100 // Go's default
 	largePercent = 50
