@@ -17,6 +17,7 @@ import (
 // Every whole answer must be the one to its request, and at the end nothing may be left: neither
 // goroutines (see start) nor connections, nor requests counted as active.
 func TestDisorder(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		for {
 			req, err := http.ReadRequest(r)

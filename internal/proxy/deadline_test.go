@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"strings"
@@ -80,29 +81,32 @@ func TestRouteTimeout(t *testing.T) {
 	}
 	for _, tt := range tests {
 		for _, backend := range []bool{false, true} {
-			o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
-				readHead(r)
-				_, _ = io.WriteString(c, tt.answer)
-				_, _ = io.Copy(io.Discard, r)
+			t.Run(fmt.Sprintf("%s, backend=%v", tt.name, backend), func(t *testing.T) {
+				t.Parallel()
+				o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
+					readHead(r)
+					_, _ = io.WriteString(c, tt.answer)
+					_, _ = io.Copy(io.Discard, r)
+				})
+				route := &ir.Route{Name: "all", Timeout: 200 * time.Millisecond, Forward: []ir.Backend{{Upstream: "u", Weight: 1}}}
+				if backend {
+					route.Timeout, route.BackendTimeout = 0, route.Timeout
+				}
+				g := start(t, setup{backend: o.addr, routes: []*ir.Route{route}})
+				c := g.dial()
+				began := time.Now()
+				got := readAnswer(t, c, get)
+				if took := time.Since(began); !strings.HasPrefix(got, tt.want) || took > 2*time.Second {
+					t.Errorf("%s: got %q after %v, want %q", tt.name, got, took, tt.want)
+				}
+				if a := g.record(); a.Code != diag.UpstreamTimeout || a.Flags != "UT" {
+					t.Errorf("%s: record has %s %s", tt.name, a.Code, a.Flags)
+				}
+				// After a whole 504 the client's connection goes on; a cut answer ends it.
+				if again := readAnswer(t, c, get); strings.HasPrefix(again, "HTTP/1.1 ") != (tt.answer == "" || tt.want == "HTTP/1.1 504 ") {
+					t.Errorf("%s: second request got %q", tt.name, again)
+				}
 			})
-			route := &ir.Route{Name: "all", Timeout: 200 * time.Millisecond, Forward: []ir.Backend{{Upstream: "u", Weight: 1}}}
-			if backend {
-				route.Timeout, route.BackendTimeout = 0, route.Timeout
-			}
-			g := start(t, setup{backend: o.addr, routes: []*ir.Route{route}})
-			c := g.dial()
-			began := time.Now()
-			got := readAnswer(t, c, get)
-			if took := time.Since(began); !strings.HasPrefix(got, tt.want) || took > 2*time.Second {
-				t.Errorf("%s: got %q after %v, want %q", tt.name, got, took, tt.want)
-			}
-			if a := g.record(); a.Code != diag.UpstreamTimeout || a.Flags != "UT" {
-				t.Errorf("%s: record has %s %s", tt.name, a.Code, a.Flags)
-			}
-			// After a whole 504 the client's connection goes on; a cut answer ends it.
-			if again := readAnswer(t, c, get); strings.HasPrefix(again, "HTTP/1.1 ") != (tt.answer == "" || tt.want == "HTTP/1.1 504 ") {
-				t.Errorf("%s: second request got %q", tt.name, again)
-			}
 		}
 	}
 }
@@ -127,23 +131,28 @@ func TestClientTooSlow(t *testing.T) {
 
 // TestClientGone has a client that leaves while the upstream thinks: seen at the sweeper's second look.
 func TestClientGone(t *testing.T) {
+	t.Parallel()
 	for _, secure := range []bool{false, true} {
-		o := silent(t)
-		g := start(t, setup{backend: o.addr, tls: secure})
-		var c net.Conn = g.dial()
-		if secure {
-			c = g.dialTLS()
-		}
-		_, _ = io.WriteString(c, get)
-		time.Sleep(20 * time.Millisecond)
-		c.Close()
-		if a := g.record(); a.Code != diag.ClientClosed || a.Status != 499 {
-			t.Errorf("secure=%v: record has %s %d", secure, a.Code, a.Status)
-		}
+		t.Run(fmt.Sprintf("secure=%v", secure), func(t *testing.T) {
+			t.Parallel()
+			o := silent(t)
+			g := start(t, setup{backend: o.addr, tls: secure})
+			var c net.Conn = g.dial()
+			if secure {
+				c = g.dialTLS()
+			}
+			_, _ = io.WriteString(c, get)
+			time.Sleep(20 * time.Millisecond)
+			c.Close()
+			if a := g.record(); a.Code != diag.ClientClosed || a.Status != 499 {
+				t.Errorf("record has %s %d", a.Code, a.Status)
+			}
+		})
 	}
 }
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		for head := readHead(r); head != ""; head = readHead(r) {
@@ -213,6 +222,7 @@ func TestMaxRequests(t *testing.T) {
 
 // TestNewState swaps routes under an open connection, then takes its listener away.
 func TestNewState(t *testing.T) {
+	t.Parallel()
 	o := answering(t, sized("old"))
 	g := start(t, setup{backend: o.addr})
 	c := g.dial()
@@ -262,22 +272,25 @@ func TestSuspend(t *testing.T) {
 		{"never", func(func(filter.Result)) {}, "HTTP/1.1 504 ", true},
 	}
 	for _, tt := range tests {
-		w := &waiting{tt.resume, make(chan struct{})}
-		g := start(t, setup{backend: o.addr, filters: []filter.Filter{w},
-			routes: []*ir.Route{{Name: "all", Timeout: 200 * time.Millisecond, Forward: []ir.Backend{{Upstream: "u", Weight: 1}}}}})
-		c := g.dial()
-		if got := readAnswer(t, c, get); !strings.HasPrefix(got, tt.want) {
-			t.Errorf("%s: got %q", tt.name, got)
-		}
-		select {
-		case <-w.cancelled:
-			if !tt.cancel {
-				t.Errorf("%s: cancelled", tt.name)
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := &waiting{tt.resume, make(chan struct{})}
+			g := start(t, setup{backend: o.addr, filters: []filter.Filter{w},
+				routes: []*ir.Route{{Name: "all", Timeout: 200 * time.Millisecond, Forward: []ir.Backend{{Upstream: "u", Weight: 1}}}}})
+			c := g.dial()
+			if got := readAnswer(t, c, get); !strings.HasPrefix(got, tt.want) {
+				t.Errorf("%s: got %q", tt.name, got)
 			}
-		default:
-			if tt.cancel {
-				t.Errorf("%s: not cancelled", tt.name)
+			select {
+			case <-w.cancelled:
+				if !tt.cancel {
+					t.Errorf("%s: cancelled", tt.name)
+				}
+			default:
+				if tt.cancel {
+					t.Errorf("%s: not cancelled", tt.name)
+				}
 			}
-		}
+		})
 	}
 }

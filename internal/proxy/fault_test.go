@@ -45,6 +45,7 @@ func (a *faultyAdmission) Withdrawn() (diag.Code, string) {
 // HTTP/2: a worker's, the one that reads, the sweeper's. Each ends a stream or a connection and is counted;
 // the process goes on.
 func TestFaultsEndConnections(t *testing.T) {
+	t.Parallel()
 	ends := func(r *raw) { r.until(func(xhttp2.Frame) bool { return false }) }
 	stream := func(r *raw) {
 		r.until(func(f xhttp2.Frame) bool { _, ok := f.(*xhttp2.RSTStreamFrame); return ok })
@@ -52,23 +53,30 @@ func TestFaultsEndConnections(t *testing.T) {
 	path := func(p string) []string {
 		return []string{":method", "GET", ":scheme", "http", ":path", p, ":authority", "a.test"}
 	}
-	admits := &faultyAdmission{}
 	for _, x := range []struct {
 		name    string
 		filters []filter.Filter
-		do      func(r *raw)
+		do      func(r *raw, a *faultyAdmission)
 	}{
-		{"filter", []filter.Filter{panicking{}}, func(r *raw) { r.request(1); stream(r) }},
-		{"record", nil, func(r *raw) { r.request(1, path("/fault")...); r.until(isHead) }},
-		{"refusal", nil, func(r *raw) { r.request(1, append(path("/fault"), "connection", "close")...); ends(r) }},
-		{"end of connection", nil, func(r *raw) { _ = r.WriteRawFrame(xhttp2.FrameWindowUpdate, 0, 0, []byte{0, 0, 0, 0}); ends(r) }},
-		{"request", nil, func(r *raw) { admits.armed.Store(true); r.request(1); ends(r) }},
-		{"sweeper", nil, func(r *raw) { r.request(1); r.until(isHead); admits.armed.Store(true); ends(r) }},
+		{"filter", []filter.Filter{panicking{}}, func(r *raw, _ *faultyAdmission) { r.request(1); stream(r) }},
+		{"record", nil, func(r *raw, _ *faultyAdmission) { r.request(1, path("/fault")...); r.until(isHead) }},
+		{"refusal", nil, func(r *raw, _ *faultyAdmission) {
+			r.request(1, append(path("/fault"), "connection", "close")...)
+			ends(r)
+		}},
+		{"end of connection", nil, func(r *raw, _ *faultyAdmission) {
+			_ = r.WriteRawFrame(xhttp2.FrameWindowUpdate, 0, 0, []byte{0, 0, 0, 0})
+			ends(r)
+		}},
+		{"request", nil, func(r *raw, a *faultyAdmission) { a.armed.Store(true); r.request(1); ends(r) }},
+		{"sweeper", nil, func(r *raw, a *faultyAdmission) { r.request(1); r.until(isHead); a.armed.Store(true); ends(r) }},
 	} {
 		t.Run(x.name, func(t *testing.T) {
+			t.Parallel()
+			admits := &faultyAdmission{}
 			o := answering(t, sized("x"))
 			g := start(t, setup{backend: o.addr, filters: x.filters, admits: admits, sink: func(s *sink) telemetry.Sink { return faultySink{s} }})
-			x.do(g.raw(false))
+			x.do(g.raw(false), admits)
 			admits.armed.Store(false)
 			for end := time.Now().Add(3 * time.Second); g.p.Faults() == 0; time.Sleep(time.Millisecond) {
 				if time.Now().After(end) {
@@ -88,6 +96,7 @@ func TestFaultsEndConnections(t *testing.T) {
 
 // TestFaultBeforeTheFirstRequest has a fault on an HTTP/1 connection's goroutine outside of any request.
 func TestFaultBeforeTheFirstRequest(t *testing.T) {
+	t.Parallel()
 	o := newOrigin(t, func(c net.Conn, _ *bufio.Reader) { _, _ = io.Copy(io.Discard, c) })
 	g := start(t, setup{backend: o.addr, tls: true, sink: func(s *sink) telemetry.Sink { return faultyHandshakes{s} }})
 	c := g.dialTLS()

@@ -2,18 +2,23 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"flag"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
+	"os"
 	"runtime"
+	"runtime/pprof"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -84,12 +89,12 @@ type setup struct {
 
 func start(t testing.TB, s setup) *gateway {
 	t.Helper()
-	before := runtime.NumGoroutine()
 	g := &gateway{t: t, sink: &sink{make(chan logged, 1000), make(chan telemetry.Handshake, 100)}}
 	opts := Options{Limits: s.limits, Sink: g.sink, Bounds: s.bounds}
 	if s.sink != nil {
 		opts.Sink = s.sink(g.sink)
 	}
+	mark(fmt.Sprintf("%s %p", t.Name(), g))
 	g.p = New(opts)
 	g.reg = upstream.NewRegistry(upstream.Options{})
 	settings := &ir.Upstream{Name: "u", Balancing: ir.RoundRobin, Pool: s.pool, Protocol: s.protocol, GRPCWeb: s.web}
@@ -145,21 +150,42 @@ func start(t testing.TB, s setup) *gateway {
 		wg.Wait()
 		g.reg.Release(g.up)
 		g.reg.Close()
-		leaked(t, before)
+		leaked(t, fmt.Sprintf("%s %p", t.Name(), g))
 	})
 	return g
 }
 
-// leaked fails the test if goroutines remain that were not there before.
-func leaked(t testing.TB, before int) {
+// TestMain lets more tests run at once than there are processors: most wait most of the time.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = f.Value.Set("16")
+	}
+	os.Exit(m.Run())
+}
+
+// mark gives this goroutine, and those that begin on it and on them, a label.
+func mark(label string) {
+	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("gateway", label)))
+}
+
+// leaked fails the test if goroutines with the label remain, this one aside, which loses it.
+func leaked(t testing.TB, label string) {
 	t.Helper()
+	pprof.SetGoroutineLabels(context.Background())
+	var left bytes.Buffer
 	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
-		if runtime.NumGoroutine() <= before {
+		left.Reset()
+		_ = pprof.Lookup("goroutine").WriteTo(&left, 1)
+		if !bytes.Contains(left.Bytes(), []byte(label)) {
 			return
 		}
 	}
-	buf := make([]byte, 1<<16)
-	t.Errorf("%d goroutines before, %d after:\n%s", before, runtime.NumGoroutine(), buf[:runtime.Stack(buf, true)])
+	for stack := range strings.SplitSeq(left.String(), "\n\n") {
+		if strings.Contains(stack, label) {
+			t.Errorf("goroutines left at the end:\n%s", stack)
+		}
+	}
 }
 
 func (g *gateway) compile(chains ...*ir.Chain) *State {

@@ -21,11 +21,13 @@ import (
 
 // TestFramesInDisorder lets clients send random frames that are well-formed one by one: bodies that stop,
 // trailers, resets and priorities at any time, windows that open by crumbs or never, settings that change,
-// GOAWAY, connections that break. Meanwhile the listener's state changes and, before an upstream that
-// speaks HTTP/1.1, honest clients get whole answers. At the end no goroutine is left.
+// GOAWAY, connections that break. Meanwhile the listener's state changes, and honest clients get whole
+// answers, also where they share connections to the upstream with the others. At the end no goroutine is left.
 func TestFramesInDisorder(t *testing.T) {
+	t.Parallel()
 	for _, origin := range []version{h1, h2c} {
 		t.Run(string(origin), func(t *testing.T) {
+			t.Parallel()
 			addr := server(t, origin, func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path == "/honest" {
 					b, _ := io.ReadAll(r.Body)
@@ -62,7 +64,7 @@ func TestFramesInDisorder(t *testing.T) {
 			for range 6 {
 				wg.Go(func() {
 					for ctx.Err() == nil {
-						disorder(ctx, g.addr, origin == h1)
+						disorder(ctx, g.addr)
 					}
 				})
 			}
@@ -73,11 +75,7 @@ func TestFramesInDisorder(t *testing.T) {
 				}
 			})
 			c := g.client(h2c)
-			honest := 3
-			if origin == h2c { // here they would share connections to the upstream with those in disorder
-				honest = 0
-			}
-			for n := range honest {
+			for n := range 3 {
 				wg.Go(func() {
 					for i := 0; ctx.Err() == nil; i++ {
 						want := strings.Repeat(fmt.Sprintf("%d.%d ", n, i), rand.IntN(20_000))
@@ -101,7 +99,7 @@ func TestFramesInDisorder(t *testing.T) {
 }
 
 // disorder is one connection of a client that does as it likes.
-func disorder(ctx context.Context, addr string, trailers bool) {
+func disorder(ctx context.Context, addr string) {
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		return
@@ -142,7 +140,7 @@ func disorder(ctx context.Context, addr string, trailers bool) {
 				open[id] = !end
 			}
 		case 7:
-			if id := some(); open[id] && trailers {
+			if id := some(); open[id] {
 				err = f.WriteHeaders(xhttp2.HeadersFrameParam{StreamID: id, EndHeaders: true, EndStream: true, BlockFragment: block("x-trailer", fmt.Sprint(n))})
 				open[id] = false
 			}

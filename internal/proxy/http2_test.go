@@ -114,11 +114,15 @@ func (g *gateway) url(v version, path string) string {
 	return "http://" + g.addr + path
 }
 
-// combination runs f for every pair of versions.
+// combination runs f for every pair of versions, all at once and beside other tests.
 func combination(t *testing.T, f func(t *testing.T, client, origin version)) {
+	t.Parallel()
 	for _, client := range []version{h1, h2c, h2} {
 		for _, origin := range []version{h1, h2c} {
-			t.Run(string(client+"→"+origin), func(t *testing.T) { f(t, client, origin) })
+			t.Run(string(client+"→"+origin), func(t *testing.T) {
+				t.Parallel()
+				f(t, client, origin)
+			})
 		}
 	}
 }

@@ -104,6 +104,7 @@ func TestPrefaceInPieces(t *testing.T) {
 }
 
 func TestHTTP2Refusals(t *testing.T) {
+	t.Parallel()
 	o := answering(t, sized("x"))
 	g := start(t, setup{backend: o.addr})
 	r := g.raw(false)
@@ -132,6 +133,7 @@ func TestHTTP2Refusals(t *testing.T) {
 }
 
 func TestHTTP2MisdirectedAndDrain(t *testing.T) {
+	t.Parallel()
 	o := answering(t, sized("x"))
 	g := start(t, setup{backend: o.addr, tls: true})
 	other := *g.chain
@@ -170,8 +172,10 @@ func mustPattern(t testing.TB, s string) hostname.Pattern {
 }
 
 func TestHTTP2Ends(t *testing.T) {
+	t.Parallel()
 	o := answering(t, sized("x"))
 	t.Run("idle", func(t *testing.T) {
+		t.Parallel()
 		g := start(t, setup{backend: o.addr, limits: Limits{KeepAliveIdle: 300 * time.Millisecond}})
 		r := g.raw(false)
 		r.request(1)
@@ -180,6 +184,7 @@ func TestHTTP2Ends(t *testing.T) {
 		}
 	})
 	t.Run("requests", func(t *testing.T) {
+		t.Parallel()
 		g := start(t, setup{backend: o.addr, limits: Limits{MaxRequests: 2}})
 		r := g.raw(false)
 		r.request(1)
@@ -196,6 +201,7 @@ func TestHTTP2Ends(t *testing.T) {
 		}
 	})
 	t.Run("listener", func(t *testing.T) {
+		t.Parallel()
 		g := start(t, setup{backend: o.addr})
 		r := g.raw(false)
 		r.request(1)
@@ -271,6 +277,7 @@ func TestWebSocketAnsweredHere(t *testing.T) {
 }
 
 func TestWebSockets(t *testing.T) {
+	t.Parallel()
 	// One upstream speaks HTTP/1.1 and checks the key, one speaks HTTP/2 with extended CONNECT, one without.
 	plain := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		req, err := http.ReadRequest(r)

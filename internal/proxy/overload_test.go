@@ -42,6 +42,7 @@ func short(t *testing.T) (*overload.Bounds, func(percent uint64, want overload.L
 // TestOverload ends connections after their answer, closes idle ones, refuses requests with a reason
 // and goes back to normal.
 func TestOverload(t *testing.T) {
+	t.Parallel()
 	bounds, set := short(t)
 	o := answering(t, sized("x"))
 	g := start(t, setup{backend: o.addr, bounds: bounds})
@@ -114,6 +115,7 @@ func TestBurst(t *testing.T) {
 // TestCuttingHitsWhoHoldsMost cuts a client whose unread answers take memory, and not one that has more streams,
 // on which nothing is held; and of an address that holds more in all before one that has the largest client.
 func TestCuttingHitsWhoHoldsMost(t *testing.T) {
+	t.Parallel()
 	addr := server(t, h2c, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/big" {
 			_, _ = w.Write(make([]byte, 1<<20))
@@ -132,6 +134,7 @@ func TestCuttingHitsWhoHoldsMost(t *testing.T) {
 		"address": {party{"127.0.0.2", "/big", 10, 3}, party{"127.0.0.1", "/big", 15, 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			bounds, set := short(t)
 			g := start(t, setup{backend: addr, protocol: ir.UpstreamHTTP2, bounds: bounds})
 			ended := make(chan party, 10)

@@ -19,62 +19,65 @@ import (
 
 func TestRetries(t *testing.T) {
 	for _, origin := range []version{h1, h2c} {
-		var n atomic.Int32
-		fail := func(w http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body)
-			times, _ := strconv.Atoi(r.URL.Query().Get("fail"))
-			if int(n.Add(1)) > times {
-				_, _ = w.Write(body)
-				return
-			}
-			switch r.URL.Path {
-			case "/503":
-				w.WriteHeader(503)
-			case "/grpc":
-				w.Header().Set("Grpc-Status", "14")
-			case "/reset":
-				panic(http.ErrAbortHandler)
-			case "/slow":
-				select {
-				case <-r.Context().Done():
-				case <-time.After(3 * time.Second):
+		t.Run(string(origin), func(t *testing.T) {
+			t.Parallel()
+			var n atomic.Int32
+			fail := func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				times, _ := strconv.Atoi(r.URL.Query().Get("fail"))
+				if int(n.Add(1)) > times {
+					_, _ = w.Write(body)
+					return
+				}
+				switch r.URL.Path {
+				case "/503":
+					w.WriteHeader(503)
+				case "/grpc":
+					w.Header().Set("Grpc-Status", "14")
+				case "/reset":
+					panic(http.ErrAbortHandler)
+				case "/slow":
+					select {
+					case <-r.Context().Done():
+					case <-time.After(3 * time.Second):
+					}
 				}
 			}
-		}
-		addr := server(t, origin, fail)
-		route := &ir.Route{Name: "r", Forward: []ir.Backend{{Upstream: "u", Weight: 1}}, BackendTimeout: 400 * time.Millisecond,
-			Retry: &ir.Retry{Attempts: 2, On: []ir.RetryCondition{ir.RetryGatewayError, ir.RetryReset, ir.RetryUnavailable}, Backoff: time.Millisecond}}
-		g := start(t, setup{backend: addr, protocol: origin.protocol(), routes: []*ir.Route{route}})
-		c := g.client(h2c)
-		for _, x := range []struct {
-			path     string
-			body     int
-			status   int
-			attempts int
-		}{
-			{"/503?fail=2", 10, 200, 3},
-			{"/503?fail=3", 10, 503, 3},
-			{"/grpc?fail=1", 10, 200, 2},
-			{"/reset?fail=2", 60_000, 200, 3},
-			{"/reset?fail=1", 200_000, 502, 1}, // too long to be kept
-			{"/slow?fail=1", 0, 200, 2},
-			{"/ok?fail=1", 0, 200, 1},
-		} {
-			n.Store(0)
-			body := pattern(x.body)
-			resp, err := c.Post(g.url(h2c, x.path), "text/plain", bytes.NewReader(body))
-			if err != nil {
-				t.Fatalf("%s %s: %v", origin, x.path, err)
+			addr := server(t, origin, fail)
+			route := &ir.Route{Name: "r", Forward: []ir.Backend{{Upstream: "u", Weight: 1}}, BackendTimeout: 400 * time.Millisecond,
+				Retry: &ir.Retry{Attempts: 2, On: []ir.RetryCondition{ir.RetryGatewayError, ir.RetryReset, ir.RetryUnavailable}, Backoff: time.Millisecond}}
+			g := start(t, setup{backend: addr, protocol: origin.protocol(), routes: []*ir.Route{route}})
+			c := g.client(h2c)
+			for _, x := range []struct {
+				path     string
+				body     int
+				status   int
+				attempts int
+			}{
+				{"/503?fail=2", 10, 200, 3},
+				{"/503?fail=3", 10, 503, 3},
+				{"/grpc?fail=1", 10, 200, 2},
+				{"/reset?fail=2", 60_000, 200, 3},
+				{"/reset?fail=1", 200_000, 502, 1}, // too long to be kept
+				{"/slow?fail=1", 0, 200, 2},
+				{"/ok?fail=1", 0, 200, 1},
+			} {
+				n.Store(0)
+				body := pattern(x.body)
+				resp, err := c.Post(g.url(h2c, x.path), "text/plain", bytes.NewReader(body))
+				if err != nil {
+					t.Fatalf("%s %s: %v", origin, x.path, err)
+				}
+				got, _ := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != x.status || x.status == 200 && x.attempts > 1 && !bytes.Equal(got, body) {
+					t.Errorf("%s %s: %s with %d bytes, want %d", origin, x.path, resp.Status, len(got), x.status)
+				}
+				if a := g.record(); a.Attempts != x.attempts || (a.Code == 0) != (x.status != 502) {
+					t.Errorf("%s %s: record %+v", origin, x.path, a.Access)
+				}
 			}
-			got, _ := io.ReadAll(resp.Body)
-			resp.Body.Close()
-			if resp.StatusCode != x.status || x.status == 200 && x.attempts > 1 && !bytes.Equal(got, body) {
-				t.Errorf("%s %s: %s with %d bytes, want %d", origin, x.path, resp.Status, len(got), x.status)
-			}
-			if a := g.record(); a.Attempts != x.attempts || (a.Code == 0) != (x.status != 502) {
-				t.Errorf("%s %s: record %+v", origin, x.path, a.Access)
-			}
-		}
+		})
 	}
 }
 

@@ -66,6 +66,7 @@ func TestAnswers(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 				for readHead(r) != "" {
 					if _, err := io.WriteString(c, tt.answer); err != nil || tt.close {
@@ -164,6 +165,7 @@ func TestRefusals(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			g := start(t, setup{routes: routes})
 			c := g.dial()
 			raw := readAnswer(t, c, tt.request)

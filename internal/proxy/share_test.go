@@ -16,6 +16,7 @@ import (
 // TestHangingUploadsHoldNobodyUp has one client fill the window of the connection to the upstream with bodies
 // that nobody reads there. Bodies of other clients reach it all the same.
 func TestHangingUploadsHoldNobodyUp(t *testing.T) {
+	t.Parallel()
 	addr := server(t, h2c, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hang" {
 			<-r.Context().Done()

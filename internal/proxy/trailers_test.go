@@ -89,6 +89,7 @@ func TestRequestTrailers(t *testing.T) {
 // as in golang.org/x/net, has answered early. It ends the connection for trailers of a stream that it has
 // ended; others have long answers on that connection.
 func TestLateTrailersHarmNobody(t *testing.T) {
+	t.Parallel()
 	addr := server(t, h2c, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/stream" {
 			w.WriteHeader(401)

@@ -19,6 +19,7 @@ import (
 // TestClientGoneWhileQueued has clients that leave the queue for a connection: their place is free at once
 // for a stream that is reset, and after a look or two of the sweeper for a connection that is closed.
 func TestClientGoneWhileQueued(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		for readHead(r) != "" {

@@ -67,6 +67,7 @@ func TestWithdrawnRequest(t *testing.T) {
 
 // TestWithdrawnIdle ends a connection on which nothing happens.
 func TestWithdrawnIdle(t *testing.T) {
+	t.Parallel()
 	for _, code := range []diag.Code{diag.ClientCertWithdrawn, diag.Draining} {
 		a := &admission{}
 		g := start(t, setup{backend: "127.0.0.1:1", admits: a, limits: Limits{WithdrawnGrace: time.Minute}})
@@ -81,6 +82,7 @@ func TestWithdrawnIdle(t *testing.T) {
 // TestWithdrawnGrace lets what is in progress go on for the grace, and cuts it then; a change that is
 // taken back in time cuts nothing, and neither does one that only moves the chain.
 func TestWithdrawnGrace(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		grace time.Duration
@@ -94,6 +96,7 @@ func TestWithdrawnGrace(t *testing.T) {
 		{"chain gone", -1, diag.Draining, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			a := &admission{}
 			g := start(t, setup{backend: endless(t), admits: a, limits: Limits{WithdrawnGrace: c.grace}})
 			conn := g.dial()
@@ -126,6 +129,7 @@ func TestWithdrawnGrace(t *testing.T) {
 
 // TestWithdrawnTunnel cuts a tunnel at the end of the grace, whatever moves on it.
 func TestWithdrawnTunnel(t *testing.T) {
+	t.Parallel()
 	a := &admission{}
 	o := echoing(t)
 	g := start(t, setup{backend: o.addr, admits: a, limits: Limits{WithdrawnGrace: -1}})
