@@ -27,7 +27,9 @@ var classicGroups = [...]tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, t
 // withoutHTTP2 returns config without h2 for clients that must not have it; nil if there are none, or if
 // the host speaks nothing else.
 func withoutHTTP2(config *tls.Config) *tls.Config {
-	weak := func(id uint16) bool { return !slices.Contains(strongECDSA[:], id) && !slices.Contains(strongRSA[:], id) }
+	weak := func(id uint16) bool {
+		return !slices.Contains(strongECDSA[:], id) && !slices.Contains(strongRSA[:], id)
+	}
 	if !slices.Contains(config.NextProtos, "h2") || config.MinVersion >= tls.VersionTLS13 ||
 		config.MinVersion == tls.VersionTLS12 && config.CipherSuites != nil && !slices.ContainsFunc(config.CipherSuites, weak) {
 		return nil
