@@ -508,6 +508,9 @@ func TestDrainCutsWhatIsLeft(t *testing.T) {
 	if err := w.plane.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Drain: %v", err)
 	}
+	if resp, body := busy.read(); resp.StatusCode != 503 || !strings.Contains(body, "HK4105") || !resp.Close {
+		t.Errorf("what was waiting: %d %q, close %v", resp.StatusCode, body, resp.Close)
+	}
 	if !busy.ended() {
 		t.Error("the connection was not cut")
 	}
