@@ -41,10 +41,12 @@ func TestSlowHellosGiveWay(t *testing.T) {
 	if out := g.dial(client(ca, "a.test")); out.err != nil {
 		t.Errorf("a good client among slow ones: %v", out.err)
 	}
-	for _, want := range []diag.Code{diag.OverloadHandshakes, 0} { // the one that gave way, the good one
-		if rec := g.record(); rec.Code != want {
-			t.Errorf("%s %s, want %s", rec.Code, rec.Detail, want)
-		}
+	ends := map[diag.Code]int{}
+	for range 2 { // the one that gave way and the good one, in any order
+		ends[g.record().Code]++
+	}
+	if ends[diag.OverloadHandshakes] != 1 || ends[0] != 1 {
+		t.Errorf("ended with %v", ends)
 	}
 	if s := w.opts.Bounds.State(); s.Resources[2].Used != 2 || s.Shed[diag.OverloadHandshakes] != 2 {
 		t.Errorf("%+v", s)
