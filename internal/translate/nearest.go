@@ -3,6 +3,8 @@ package translate
 import (
 	"slices"
 	"strings"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
 // Nearest returns the candidate that a name was most likely meant to be, or "": at most one slip per
@@ -19,7 +21,7 @@ func NearestOfAll(name string, candidates []string) string {
 	name = strings.ToLower(name)
 	best, least := "", max(1, len(name)/3)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		if d := distance(name, strings.ToLower(c)); d < least && d < len(name) {
+		if d := diag.Distance(name, strings.ToLower(c), least); d < least && d < len(name) {
 			best, least = c, d
 		}
 	}
@@ -33,27 +35,4 @@ func digitsOf(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// distance is the Levenshtein distance in bytes, where a swap of neighbours counts as one change.
-func distance(a, b string) int {
-	before, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
-	for j := range prev {
-		prev[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		cur[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := 1
-			if a[i-1] == b[j-1] {
-				cost = 0
-			}
-			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
-			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
-				cur[j] = min(cur[j], before[j-2]+1)
-			}
-		}
-		before, prev, cur = prev, cur, before
-	}
-	return prev[len(b)]
 }

@@ -43,7 +43,7 @@ func SuiteFix(name string) string {
 			names = append(names, iana, tlsname.OpenSSL(id))
 		}
 	}
-	if near := NearestOfAll(name, names); near != "" && distance(strings.ToUpper(name), near) <= most {
+	if near := NearestOfAll(name, names); near != "" && diag.Distance(strings.ToUpper(name), near, most+1) <= most {
 		return fmt.Sprintf("Did you mean %s?", near)
 	}
 	return "Write an IANA or OpenSSL name, one an item."

@@ -64,7 +64,7 @@ type connState struct {
 	held        int   // bytes received and not consumed
 	earned      int   // frames of the peer that are owed to ours
 	tiny        bucket
-	goodFrames  int   // DATA of a good size, each of which excuses a crumb
+	goodFrames  int   // DATA of a good size, each of which excuses a tiny one
 	headQueue   queue // streams that wait to send what needs no window
 	bodyQueue   queue // streams that wait to send DATA and have a window
 	out         *buffer

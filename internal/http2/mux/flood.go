@@ -98,9 +98,9 @@ const (
 	smallEarned = 64
 )
 
-// crumb charges the peer for a DATA frame that its windows made tiny, unless frames of a good size came
-// before: what is left of a large window is now and then a crumb. The caller holds mu.
-func (c *Conn) crumb() {
+// chargeTiny charges the peer for a DATA frame that its windows made tiny, unless frames of a good size came
+// before: what is left of a large window is now and then tiny. The caller holds mu.
+func (c *Conn) chargeTiny() {
 	if c.goodFrames > 0 {
 		c.goodFrames--
 		return
@@ -110,7 +110,7 @@ func (c *Conn) crumb() {
 	}
 }
 
-// Sizes of DATA in bytes: below which it is a crumb, from which it excuses one, and how many it may.
+// Sizes of DATA in bytes: below which it is tiny, from which it excuses one, and how many it may.
 const (
 	tinyFrame  = 128
 	goodFrame  = 1024

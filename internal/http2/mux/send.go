@@ -152,7 +152,7 @@ func (c *Conn) sendData(s *Stream, room int) {
 	s.data = rest
 	s.sendWindow -= int64(n)
 	c.sendWindow -= int64(n)
-	if n >= tinyFrame || len(rest) == 0 { // a crumb is no turn
+	if n >= tinyFrame || len(rest) == 0 { // a tiny frame is no turn
 		s.waitSince = 0
 	}
 	c.earn(n)
@@ -165,7 +165,7 @@ func (c *Conn) sendData(s *Stream, room int) {
 	}
 	c.enqueue(s) // behind the others
 	if n < tinyFrame && int64(n) == window {
-		c.crumb()
+		c.chargeTiny()
 	}
 }
 

@@ -80,7 +80,7 @@ func TestCongested(t *testing.T) {
 	check(false)
 	now.Add(1500)
 	check(true)
-	r.WriteWindowUpdate(0, 10) // a crumb changes nothing
+	r.WriteWindowUpdate(0, 10) // a tiny increment changes nothing
 	read(10)
 	check(true)
 	r.WriteWindowUpdate(0, 20_000)

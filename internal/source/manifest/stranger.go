@@ -46,7 +46,7 @@ func (p *Parser) stranger(group, kind string, root *yaml.Node) fault {
 		f.fix = fmt.Sprintf("%s is a kind of %s.", kind, strings.Join(homes, " and of "))
 		if p.knownGroup(group) || slices.ContainsFunc(homes, func(home string) bool {
 			home, _, _ = strings.Cut(home, "/")
-			return distance(group, home, 4) < 4 // a slip of the pen
+			return diag.Distance(group, home, 4) < 4 // a slip of the pen
 		}) {
 			f.code = diag.KindMisspelt
 		}

@@ -54,17 +54,7 @@ func translateCall(m *gatewayv1.GRPCRouteMatch, field string) translatedMatch {
 		t.call(m.Method, field+".method")
 	}
 	for i, h := range m.Headers {
-		name := strings.ToLower(string(h.Name))
-		if slices.ContainsFunc(t.match.Headers, func(f ir.FieldMatch) bool { return f.Name == name }) {
-			continue // the API: of equal names only the first counts
-		}
-		at := fmt.Sprintf("%s.headers[%d]", field, i)
-		if !isToken(name) {
-			t.fault(at+".name", fmt.Sprintf("%q is no header name", h.Name))
-			t.never = true
-			continue
-		}
-		t.match.Headers = append(t.match.Headers, ir.FieldMatch{Name: name, Match: t.value(string(deref(h.Type)), h.Value, at)})
+		t.header(string(h.Name), string(deref(h.Type)), h.Value, fmt.Sprintf("%s.headers[%d]", field, i))
 	}
 	t.rank[callHeaders] = len(t.match.Headers)
 	return t

@@ -57,17 +57,7 @@ func translateMatch(m *gatewayv1.HTTPRouteMatch, field string) translatedMatch {
 		t.rank[rankMethod] = 1
 	}
 	for i, h := range m.Headers {
-		name := strings.ToLower(string(h.Name))
-		if slices.ContainsFunc(t.match.Headers, func(f ir.FieldMatch) bool { return f.Name == name }) {
-			continue // the API: of equal names only the first counts
-		}
-		at := fmt.Sprintf("%s.headers[%d]", field, i)
-		if !isToken(name) {
-			t.fault(at+".name", fmt.Sprintf("%q is no header name", h.Name))
-			t.never = true
-			continue
-		}
-		t.match.Headers = append(t.match.Headers, ir.FieldMatch{Name: name, Match: t.value(string(deref(h.Type)), h.Value, at)})
+		t.header(string(h.Name), string(deref(h.Type)), h.Value, fmt.Sprintf("%s.headers[%d]", field, i))
 	}
 	for i, q := range m.QueryParams {
 		name := string(q.Name)
@@ -217,4 +207,18 @@ func deref[T any](p *T) T {
 		return zero
 	}
 	return *p
+}
+
+// header adds a condition on a header. Of equal names only the first counts, as the API says.
+func (t *translatedMatch) header(name, kind, value, at string) {
+	name = strings.ToLower(name)
+	if slices.ContainsFunc(t.match.Headers, func(f ir.FieldMatch) bool { return f.Name == name }) {
+		return
+	}
+	if !isToken(name) {
+		t.fault(at+".name", fmt.Sprintf("%q is no header name", name))
+		t.never = true
+		return
+	}
+	t.match.Headers = append(t.match.Headers, ir.FieldMatch{Name: name, Match: t.value(kind, value, at)})
 }
