@@ -95,42 +95,6 @@ func ParsePair(tb testing.TB, certPEM, keyPEM []byte) *Pair {
 	return &Pair{Cert: cert, Key: key.(crypto.Signer), tb: tb}
 }
 
-// Version1 issues an X.509 version 1 leaf, which Go cannot make, with openssl.
-func (p *Pair) Version1(commonName string) *Pair {
-	p.tb.Helper()
-	dir := p.tb.TempDir()
-	p.Write(dir, "ca")
-	OpenSSL(p.tb, dir, "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "leaf.key", "-subj", "/CN="+commonName, "-out", "leaf.csr")
-	OpenSSL(p.tb, dir, "x509", "-req", "-sha256", "-days", "30", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-in", "leaf.csr", "-out", "leaf.crt")
-	return p.fromFiles(dir)
-}
-
-// SelfSignedVersion1 makes a self-signed X.509 version 1 certificate with openssl.
-func SelfSignedVersion1(tb testing.TB, commonName string) *Pair {
-	tb.Helper()
-	dir := tb.TempDir()
-	OpenSSL(tb, dir, "req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-keyout", "leaf.key", "-subj", "/CN="+commonName, "-out", "leaf.csr")
-	OpenSSL(tb, dir, "x509", "-req", "-sha256", "-days", "30", "-signkey", "leaf.key", "-in", "leaf.csr", "-out", "leaf.crt")
-	p := (&Pair{tb: tb}).fromFiles(dir)
-	p.Issuer = nil
-	return p
-}
-
-func (p *Pair) fromFiles(dir string) *Pair {
-	p.tb.Helper()
-	cert, err := os.ReadFile(filepath.Join(dir, "leaf.crt"))
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	key, err := os.ReadFile(filepath.Join(dir, "leaf.key"))
-	if err != nil {
-		p.tb.Fatal(err)
-	}
-	made := ParsePair(p.tb, cert, key)
-	made.Issuer = p
-	return made
-}
-
 // OpenSSL runs an openssl command in dir and returns its standard output. Failure ends the test with
 // what openssl printed.
 func OpenSSL(tb testing.TB, dir string, args ...string) []byte {
