@@ -1,5 +1,6 @@
 // Package v1alpha1 holds Hakone's own configuration kinds, group hakone.dev, version v1alpha1: only
-// what neither the Gateway API nor Istio can say. Today that is one kind, TLSPolicy.
+// what neither the Gateway API nor Istio can say: TLSPolicy, ClientCertificatePolicy, EdgeHost,
+// OriginPool and OriginPull.
 //
 // The package holds types, their deep copies and the CRD schemas that go with them, and decides
 // nothing: what a policy means for a listener is computed in internal/translate/native. Begin
@@ -18,9 +19,13 @@ import (
 
 // Group, Version and the kinds of this package as they stand in apiVersion and kind.
 const (
-	Group         = "hakone.dev"
-	Version       = "v1alpha1"
-	KindTLSPolicy = "TLSPolicy"
+	Group                       = "hakone.dev"
+	Version                     = "v1alpha1"
+	KindTLSPolicy               = "TLSPolicy"
+	KindClientCertificatePolicy = "ClientCertificatePolicy"
+	KindEdgeHost                = "EdgeHost"
+	KindOriginPool              = "OriginPool"
+	KindOriginPull              = "OriginPull"
 )
 
 // APIVersion is the apiVersion of every object of this package.

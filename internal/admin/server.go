@@ -37,14 +37,24 @@ type Access struct {
 
 // Server answers the admin API.
 type Server struct {
-	backend Backend
-	access  Access
-	logger  *slog.Logger
+	backend   Backend
+	access    Access
+	logger    *slog.Logger
+	endpoints []Endpoint
+}
+
+// Endpoint is a part of the API that another room serves. Role is "viewer" for reads and "operator" for
+// what changes or reveals more. Patterns are those of http.ServeMux without the method.
+type Endpoint struct {
+	Method  string
+	Pattern string
+	Role    string
+	Handler http.HandlerFunc
 }
 
 // NewServer returns a Server for backend. The audit log goes to logger with the message "audit".
-func NewServer(backend Backend, access Access, logger *slog.Logger) *Server {
-	return &Server{backend, access, logger}
+func NewServer(backend Backend, access Access, logger *slog.Logger, endpoints ...Endpoint) *Server {
+	return &Server{backend, access, logger, endpoints}
 }
 
 // Listen opens address: "unix:PATH" (mode 0600; a stale socket is replaced, a live one refused, and so
@@ -189,6 +199,13 @@ func (s *Server) Handler(local bool) http.Handler {
 	operate("/debug/pprof/{profile}", func(w http.ResponseWriter, r *http.Request) { pprof.Handler(r.PathValue("profile")).ServeHTTP(w, r) })
 	operate("/debug/pprof/profile", pprof.Profile)
 	operate("/debug/pprof/trace", pprof.Trace)
+	for _, e := range s.endpoints {
+		h := s.guard(local, e.Role, e.Handler)
+		if e.Method != http.MethodGet {
+			h = s.audit(h)
+		}
+		mux.Handle(e.Method+" "+e.Pattern, h)
+	}
 	write("/tls-version", s.setTLSVersion)
 	write("/reload", func(w http.ResponseWriter, _ *http.Request) {
 		s.backend.Reload()

@@ -15,7 +15,8 @@ import (
 // an upstream · 32xx upstream connection and answer · 40xx malformed or oversized request · 41xx
 // routing and policy · 42xx deadlines and bounds · 50xx files and syntax · 51xx references ·
 // 52xx gateways and listeners · 53xx routes · 54xx TLS settings · 55xx certificates ·
-// 56xx services and upstreams · 57xx accepted without effect · 60xx process.
+// 56xx services and upstreams · 57xx accepted without effect · 58xx policies, origin pools and edge hosts ·
+// 60xx process · 70xx authority and certificates.
 type Code uint16
 
 // String returns "HK2101", or "" for the zero Code.
@@ -96,7 +97,8 @@ func Lookup(c Code) (Entry, bool) {
 var catalogue = func() []Entry {
 	all := slices.Concat(helloCodes(), certificateReasonCodes(), upstreamReasonCodes(), requestCodes(), http2Codes(),
 		fileCodes(), referenceCodes(), gatewayCodes(), routeCodes(), tlsSettingCodes(), certificateLintCodes(),
-		serviceCodes(), noEffectCodes(), processCodes())
+		serviceCodes(), noEffectCodes(), processCodes(),
+		accessCodes(), originCodes(), authorityCodes(), revocationCodes(), logCodes())
 	slices.SortFunc(all, func(a, b Entry) int { return int(a.Code) - int(b.Code) })
 	return all
 }()

@@ -7,6 +7,7 @@
 package filter
 
 import (
+	"crypto/x509"
 	"net/netip"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -68,6 +69,10 @@ type Peer struct {
 
 	ClientCert *ClientCert
 	Forward    ir.ForwardMode
+
+	// Presented is what the client showed, leaf first, with proof that it holds the leaf's key; nil for
+	// none. It says nothing about trust: policies judge it.
+	Presented []*x509.Certificate
 
 	// Identity holds what is sent to upstreams about ClientCert. It is made once per connection, by
 	// clientcert.Prepare; nil if there is nothing to send.

@@ -28,6 +28,10 @@ type Chain struct {
 	// HostTLS holds narrower settings for hosts named by a TLSPolicy, most specific first.
 	HostTLS []HostTLS `json:"hostTLS,omitempty"`
 
+	// Access says which AccessPolicies hold where, the most specific first. Empty: everybody is let in
+	// whom TLS lets in.
+	Access []AccessRule `json:"access,omitempty"`
+
 	// VirtualHosts are ordered from the most to the least specific pattern.
 	VirtualHosts []*VirtualHost `json:"virtualHosts"`
 }
@@ -66,6 +70,7 @@ const (
 	ClientAuthRequest  ClientAuthMode = "request"
 	ClientAuthOptional ClientAuthMode = "optional"
 	ClientAuthRequire  ClientAuthMode = "require"
+	ClientAuthPolicy   ClientAuthMode = "policy" // a certificate is asked for; Policies judge, requests are decided by Chain.Access
 )
 
 // ClientAuth is how clients are authenticated. Trust is empty for ClientAuthNone. SANs, SPKI and
@@ -79,10 +84,27 @@ type ClientAuth struct {
 	Hashes []string       `json:"hashes,omitempty"` // lower-case hex of SHA-256 over the certificate
 	Origin Origin         `json:"origin"`
 
+	// Policies are the names of the AccessPolicies that cover the host, in order, for
+	// ClientAuthPolicy; Trust is empty then, and the CAs of all of them are named to clients. Reject
+	// says whom the handshake refuses: RejectBad those whose certificate satisfies none of Policies that
+	// reject, RejectAll also those without one.
+	Policies []string   `json:"policies,omitempty"`
+	Reject   RejectMode `json:"reject,omitempty"`
+
 	// Forward is how the client's certificate is told to upstreams in X-Forwarded-Client-Cert and
 	// Client-Cert; empty means ForwardSanitize without, ForwardSanitizeSet with client authentication.
 	Forward ForwardMode `json:"forward,omitempty"`
 }
+
+// RejectMode says whom a handshake refuses where policies decide.
+type RejectMode string
+
+// Modes.
+const (
+	RejectNone RejectMode = ""
+	RejectBad  RejectMode = "bad"
+	RejectAll  RejectMode = "all"
+)
 
 // ForwardMode is Envoy's forward_client_cert_details.
 type ForwardMode string

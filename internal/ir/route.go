@@ -22,6 +22,9 @@ type Route struct {
 	Origin Origin `json:"origin"`
 	Match  Match  `json:"match"`
 
+	// Section is the rule's own name, where its API has one; policies target it.
+	Section string `json:"section,omitempty"`
+
 	Filters  []Filter  `json:"filters,omitempty"` // applied in this order
 	Forward  []Backend `json:"forward,omitempty"`
 	Redirect *Redirect `json:"redirect,omitempty"`
@@ -122,11 +125,12 @@ type FieldMatch struct {
 // Backend is one weighted destination. A backend with a Fault keeps its share of the weight and
 // refuses it, so that valid siblings do not get more than theirs.
 type Backend struct {
-	Upstream string   `json:"upstream,omitempty"` // name of an Upstream
-	Weight   uint32   `json:"weight"`
-	Filters  []Filter `json:"filters,omitempty"`
-	Fault    *Fault   `json:"fault,omitempty"`
-	Origin   Origin   `json:"origin"`
+	Upstream string        `json:"upstream,omitempty"` // name of an Upstream
+	Pull     []PullVariant `json:"pull,omitempty"`     // instead of Upstream by the request's host, the most specific first
+	Weight   uint32        `json:"weight"`
+	Filters  []Filter      `json:"filters,omitempty"`
+	Fault    *Fault        `json:"fault,omitempty"`
+	Origin   Origin        `json:"origin"`
 }
 
 // Redirect answers with a Location. Empty parts are taken from the request.

@@ -44,6 +44,8 @@ type Config struct {
 	Revision  Revision    `json:"revision"`
 	Listeners []*Listener `json:"listeners"`
 	Upstreams []*Upstream `json:"upstreams"`
+
+	AccessPolicies []*AccessPolicy `json:"accessPolicies,omitempty"` // ordered by name
 }
 
 // Generation is an immutable compiled input: what nodes fetch, prepare and acknowledge, and what is

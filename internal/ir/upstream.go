@@ -19,6 +19,8 @@ type Upstream struct {
 	// GRPCWeb translates gRPC-Web requests to gRPC, as Envoy's grpc_web filter does.
 	GRPCWeb bool `json:"grpcWeb,omitempty"`
 
+	Origins *OriginPool `json:"origins,omitempty"` // nil: no OriginPool
+
 	Fault *Fault `json:"fault,omitempty"` // refuses everything, for example for broken TLS settings
 }
 
@@ -51,6 +53,11 @@ const (
 	RoundRobin   Balancing = "roundRobin"
 	LeastRequest Balancing = "leastRequest" // of two random choices
 	Random       Balancing = "random"
+
+	// Of OriginPools alone.
+	FirstHealthy Balancing = "off"
+	HashAddress  Balancing = "hash"
+	Geo          Balancing = "geo"
 )
 
 // Pool bounds connections to one upstream. Zero values mean Hakone's defaults.
@@ -81,6 +88,8 @@ type UpstreamTLS struct {
 	MaxVersion         uint16        `json:"maxVersion,omitempty"`
 	CipherSuites       []uint16      `json:"cipherSuites,omitempty"`
 	Groups             []tls.CurveID `json:"groups,omitempty"`
+	SPKI               []string      `json:"spki,omitempty"` // pins: base64 of SHA-256; one must match
+	Revocation         *Revocation   `json:"revocation,omitempty"`
 }
 
 // Endpoints are the addresses behind upstreams that are not resolved by DNS.
@@ -96,4 +105,6 @@ type Endpoint struct {
 	Port   uint16 `json:"port"`
 	Weight uint32 `json:"weight,omitempty"`
 	Origin Origin `json:"origin"`
+
+	Server *Server `json:"server,omitempty"` // of an OriginPool
 }

@@ -108,6 +108,14 @@ func (s *Set) file(r Resource) {
 		s.backendTLSPolicies = append(s.backendTLSPolicies, r)
 	case *TLSPolicy:
 		s.tlsPolicies = append(s.tlsPolicies, r)
+	case *ClientCertificatePolicy:
+		s.certificatePolicies = append(s.certificatePolicies, r)
+	case *EdgeHost:
+		s.edgeHosts = append(s.edgeHosts, r)
+	case *OriginPool:
+		s.originPools = append(s.originPools, r)
+	case *OriginPull:
+		s.originPulls = append(s.originPulls, r)
 	case *Service:
 		s.services = append(s.services, r)
 	case *Secret:

@@ -37,7 +37,12 @@ const (
 	KindService          = "Service"
 	KindServiceEntry     = "ServiceEntry"
 	KindTLSPolicy        = "TLSPolicy"
-	KindVirtualService   = "VirtualService"
+
+	KindClientCertificatePolicy = "ClientCertificatePolicy"
+	KindEdgeHost                = "EdgeHost"
+	KindOriginPool              = "OriginPool"
+	KindOriginPull              = "OriginPull"
+	KindVirtualService          = "VirtualService"
 )
 
 // Key identifies an object whatever its version. Namespace is empty for cluster-scoped kinds.

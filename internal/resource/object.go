@@ -48,8 +48,12 @@ type (
 	GRPCRoute      = Object[*gatewayv1.GRPCRouteSpec]
 	ReferenceGrant = Object[*gatewayv1.ReferenceGrantSpec]
 
-	TLSPolicy = Object[*v1alpha1.TLSPolicySpec]
-	Service   = Object[*corev1.ServiceSpec]
+	TLSPolicy               = Object[*v1alpha1.TLSPolicySpec]
+	ClientCertificatePolicy = Object[*v1alpha1.ClientCertificatePolicySpec]
+	EdgeHost                = Object[*v1alpha1.EdgeHostSpec]
+	OriginPool              = Object[*v1alpha1.OriginPoolSpec]
+	OriginPull              = Object[*v1alpha1.OriginPullSpec]
+	Service                 = Object[*corev1.ServiceSpec]
 )
 
 // Secret is a Secret with data and stringData merged.

@@ -19,24 +19,28 @@ type Set struct {
 	digest   string
 	assume   bool
 
-	istioGateways      []*IstioGateway
-	virtualServices    []*VirtualService
-	destinationRules   []*DestinationRule
-	serviceEntries     []*ServiceEntry
-	gatewayClasses     []*GatewayClass
-	gateways           []*Gateway
-	httpRoutes         []*HTTPRoute
-	grpcRoutes         []*GRPCRoute
-	referenceGrants    []*ReferenceGrant
-	tlsPolicies        []*TLSPolicy
-	secrets            []*Secret
-	configMaps         []*ConfigMap
-	services           []*Service
-	endpointSlices     []*EndpointSlice
-	slices             map[Key][]*EndpointSlice // by the key of their Service
-	namespaces         map[string]*Namespace
-	namespaceList      []*Namespace
-	backendTLSPolicies []*BackendTLSPolicy
+	istioGateways       []*IstioGateway
+	virtualServices     []*VirtualService
+	destinationRules    []*DestinationRule
+	serviceEntries      []*ServiceEntry
+	gatewayClasses      []*GatewayClass
+	gateways            []*Gateway
+	httpRoutes          []*HTTPRoute
+	grpcRoutes          []*GRPCRoute
+	referenceGrants     []*ReferenceGrant
+	tlsPolicies         []*TLSPolicy
+	certificatePolicies []*ClientCertificatePolicy
+	edgeHosts           []*EdgeHost
+	originPools         []*OriginPool
+	originPulls         []*OriginPull
+	secrets             []*Secret
+	configMaps          []*ConfigMap
+	services            []*Service
+	endpointSlices      []*EndpointSlice
+	slices              map[Key][]*EndpointSlice // by the key of their Service
+	namespaces          map[string]*Namespace
+	namespaceList       []*Namespace
+	backendTLSPolicies  []*BackendTLSPolicy
 }
 
 // All returns every object, in order. Namespaces that are only assumed are not among them.
@@ -74,6 +78,23 @@ func (s *Set) ReferenceGrants() []*ReferenceGrant { return s.referenceGrants }
 
 // TLSPolicies returns our TLSPolicies.
 func (s *Set) TLSPolicies() []*TLSPolicy { return s.tlsPolicies }
+
+// ClientCertificatePolicies returns our ClientCertificatePolicies.
+func (s *Set) ClientCertificatePolicies() []*ClientCertificatePolicy { return s.certificatePolicies }
+
+// EdgeHosts returns our EdgeHosts.
+func (s *Set) EdgeHosts() []*EdgeHost { return s.edgeHosts }
+
+// OriginPools returns our OriginPools.
+func (s *Set) OriginPools() []*OriginPool { return s.originPools }
+
+// OriginPulls returns our OriginPulls.
+func (s *Set) OriginPulls() []*OriginPull { return s.originPulls }
+
+// OriginPool returns an OriginPool, or nil.
+func (s *Set) OriginPool(namespace, name string) *OriginPool {
+	return get[*OriginPool](s, Key{GroupHakone, KindOriginPool, namespace, name})
+}
 
 // Secrets returns the Secrets.
 func (s *Set) Secrets() []*Secret { return s.secrets }

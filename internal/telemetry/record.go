@@ -102,6 +102,7 @@ type Access struct {
 	Flags         string        // Envoy's response flags: UF, URX, UH, NR, DC, UC, UT …
 	BytesReceived int64         // request body
 	BytesSent     int64         // response body
+	HeadSent      int64         // response heads and trailers, as they were sent
 	UpstreamTime  time.Duration // from request sent to response head
 
 	SNI         string
@@ -111,6 +112,19 @@ type Access struct {
 	Resumed     bool
 	PeerHash    string // verified client certificate
 	PeerSubject string
+
+	// What policies on client certificates decided. PolicyVerdict is "" where none holds, else "allow",
+	// "deny" or "audit" (let in, would have been denied); PolicyCode is the reason of the last two.
+	Policy        string // "namespace/name" of the policy that decided
+	PolicyVerdict string
+	PolicyCode    diag.Code
+	PeerOffered   string // SHA-256 of the certificate that was presented, good or not; "" for none
+
+	// What is known of the connection to the upstream.
+	UpstreamTLSVersion uint16 // 0: plain, or none was made
+	UpstreamTLSSuite   uint16
+	Pool               string // "namespace/name" of the OriginPool
+	Server             string // name of the origin in it
 
 	// Metrics is what Metrics.Route returned for the route, from its slot; nil where no route matched.
 	Metrics *RouteMetrics

@@ -34,6 +34,7 @@ type Family uint8
 const (
 	GatewayAPI Family = iota + 1
 	Istio
+	Native // EdgeHosts
 )
 
 // Fragment is one translator's share of a snapshot. Upstreams, endpoints, secrets and trust of equal
@@ -46,6 +47,8 @@ type Fragment struct {
 	Secrets     map[ir.SecretRef]*ir.Credential
 	Trust       map[ir.TrustRef]*ir.TrustBundle
 	Policies    []Policy // of native alone
+	Access      []Access // of native alone
+	Pulls       []Pull   // of native alone
 	Diagnostics []diag.Diagnostic
 }
 
@@ -92,4 +95,31 @@ type Policy struct {
 	MaxVersion   uint16
 	CipherSuites []uint16
 	Groups       []uint16
+}
+
+// Access is one ClientCertificatePolicy with its targets. Compile finds the chains and hosts that it
+// covers and makes ir.AccessRules of it.
+type Access struct {
+	Policy  *ir.AccessPolicy
+	Order   int            // age rank
+	Targets []AccessTarget // empty: every listener that serves one of Hosts
+	Hosts   []hostname.Pattern
+	Paths   []string // canonical; empty: every path
+	Except  []string
+}
+
+// AccessTarget is one targetRef. Family 0 is either API.
+type AccessTarget struct {
+	Field   string // "spec.targetRefs[0]"
+	Object  diag.Object
+	Family  Family
+	Section string
+}
+
+// Pull is one OriginPull. Certificate is empty where none is to be presented.
+type Pull struct {
+	Origin      ir.Origin
+	Order       int
+	Hosts       []hostname.Pattern
+	Certificate ir.SecretRef
 }

@@ -51,6 +51,10 @@ type Policy struct {
 	SPKI    [][sha256.Size]byte // pins: SHA-256 over SubjectPublicKeyInfo, or
 	Hashes  [][sha256.Size]byte // over the certificate; a match in either list suffices
 
+	// Revocation and Online are for certificates that no list of CRLs decides about. Online may be nil.
+	Revocation ir.Revocation
+	Online     Online
+
 	// InsecureSkip judges and records, but accepts any certificate: Verdict.Ignored holds the cause.
 	// It does not make up for a certificate that is required and missing.
 	InsecureSkip bool

@@ -29,8 +29,8 @@ func chapters() []chapter {
 		{3100, "TLS towards an upstream"}, {3200, "Upstream connection and answer"},
 		{4000, "Malformed or oversized requests"}, {4100, "Routing and policy"}, {4200, "Deadlines and bounds"}, {4300, "HTTP/2 connections"}, {4400, "Overload"},
 		{5000, "Files and syntax"}, {5100, "References"}, {5200, "Gateways and listeners"}, {5300, "Routes"}, {5400, "TLS settings"},
-		{5500, "Certificates"}, {5600, "Services and upstreams"}, {5700, "Accepted without effect"},
-		{6000, "Process"},
+		{5500, "Certificates"}, {5600, "Services and upstreams"}, {5700, "Accepted without effect"}, {5800, "Policies, origin pools, edge hosts"},
+		{6000, "Process"}, {7000, "Authority and certificates"},
 	}
 }
 
