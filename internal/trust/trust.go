@@ -176,6 +176,7 @@ func revision(p Policy) string {
 		put(p.Roots.Digest)
 	}
 	put()
+	put(fmt.Sprintf("%+v %t", p.Revocation, p.Online != nil))
 	for _, l := range p.CRLs {
 		put(l.Digest)
 	}
