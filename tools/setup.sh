@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Installs what tests and benchmarks use as peers, if it is missing: Debian packages (needs apt and root or
-# sudo; says so otherwise) and the published suites of tools/suites. Running it again does nothing.
+# sudo; says so otherwise), the published suites of tools/suites and the npm modules of tools/peers. Running
+# it again does nothing.
 set -eu
 cd "$(dirname "$0")/.."
 declare -A package=(
   [curl]=curl [openssl]=openssl [gnutls-cli]=gnutls-bin [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk [h2load]=nghttp2-client
   [sslscan]=sslscan [testssl]=testssl.sh [slowhttptest]=slowhttptest [ip]=iproute2 [unshare]=util-linux
-  [node]=nodejs [javac]=openjdk-17-jdk-headless [chromium]=chromium [certutil]=libnss3-tools [python3]=python3
+  [node]=nodejs [npm]=npm [javac]=openjdk-17-jdk-headless [chromium]=chromium [certutil]=libnss3-tools [python3]=python3
 )
 missing=()
 for program in "${!package[@]}"; do
@@ -59,4 +60,15 @@ if ! built; then
     mv "$cache/.$name.$$" "$cache/$name"
   done
   echo "$key" >"$cache/key"
+fi
+
+# The npm modules are unpacked beside them, without running their scripts.
+peers=${XDG_CACHE_HOME:-$HOME/.cache}/hakone/peers
+key=$(cat tools/peers/package.json tools/peers/package-lock.json | sha256sum | cut -c1-32)
+if [ "$(cat "$peers/key" 2>/dev/null)" != "$key" ]; then
+  echo "installing the npm modules of tools/peers" >&2
+  rm -rf "$peers" && mkdir -p "$peers"
+  cp tools/peers/package.json tools/peers/package-lock.json "$peers/"
+  (cd "$peers" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error)
+  echo "$key" >"$peers/key"
 fi

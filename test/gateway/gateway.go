@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ type Options struct {
 	Unready   bool              // do not wait until it is ready
 	Admin     string            // instead of a unix socket
 	User      uint32            // run as this user, if not 0; needs root
+	Prefix    []string          // of the command line, as testnet.Host.Prefix gives it; the ports are then as declared
 }
 
 // Gateway is a running process, seen by one test. Safe for concurrent use.
@@ -92,7 +94,12 @@ func Start(tb testing.TB, o Options) *Gateway {
 	if o.Ports == nil {
 		o.Ports = []int{443, 80}
 	}
-	args := []string{"run", "--config", g.Dir, "--address", "127.0.0.1", "--admin", g.Admin}
+	args := []string{"run", "--config", g.Dir, "--admin", g.Admin}
+	if o.Prefix == nil {
+		args = append(args, "--address", "127.0.0.1")
+	} else {
+		o.Ports = nil
+	}
 	for _, p := range o.Ports {
 		g.ports[p] = FreePort(tb)
 		args = append(args, "--port-map", fmt.Sprintf("%d=%d", p, g.ports[p]))
@@ -100,7 +107,8 @@ func Start(tb testing.TB, o Options) *Gateway {
 	for _, e := range o.Endpoints {
 		args = append(args, "--endpoint", e)
 	}
-	g.cmd = exec.Command(Binary(tb), append(args, o.Args...)...)
+	line := append(append(slices.Clone(o.Prefix), Binary(tb)), append(args, o.Args...)...)
+	g.cmd = exec.Command(line[0], line[1:]...)
 	g.cmd.Env = append(environment(), o.Env...)
 	g.cmd.Stdout, g.cmd.Stderr = &lines{add: g.addOut}, writer(g.addErr)
 	if o.User != 0 {

@@ -49,15 +49,30 @@ func Find(tb testing.TB, name string) string {
 // Suite returns the path of a program of tools/suites.
 func Suite(tb testing.TB, name string) string {
 	tb.Helper()
-	cache := os.Getenv("XDG_CACHE_HOME")
-	if cache == "" {
-		cache = filepath.Join(os.Getenv("HOME"), ".cache")
-	}
-	path := filepath.Join(cache, "hakone", "suites", name)
+	path := filepath.Join(cache(), "suites", name)
 	if _, err := os.Stat(path); err != nil {
 		tb.Fatalf("the suite's program %s is needed by this test: %v; tools/setup.sh builds it", name, err)
 	}
 	return path
+}
+
+// NodeModules returns the folder of the npm modules of tools/peers, for NODE_PATH.
+func NodeModules(tb testing.TB) string {
+	tb.Helper()
+	path := filepath.Join(cache(), "peers", "node_modules")
+	if _, err := os.Stat(path); err != nil {
+		tb.Fatalf("the npm modules of tools/peers are needed by this test: %v; tools/setup.sh installs them", err)
+	}
+	return path
+}
+
+// cache is where tools/setup.sh puts what it builds and installs.
+func cache() string {
+	dir := os.Getenv("XDG_CACHE_HOME")
+	if dir == "" {
+		dir = filepath.Join(os.Getenv("HOME"), ".cache")
+	}
+	return filepath.Join(dir, "hakone")
 }
 
 // Run runs a program to its end. All that it started is killed when the limit passes, and the test fails
