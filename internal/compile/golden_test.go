@@ -66,7 +66,7 @@ func compileSet(set *resource.Set, floor uint16, arrange func([]*translate.Fragm
 		EndpointFlags: map[string][]string{"web.default:80": {"127.0.0.1:8000"}},
 	}
 	gateway, _ := gatewayapi.Translate(set, ctx, nil)
-	fragments := []*translate.Fragment{istio.Translate(set, ctx, nil), gateway, native.Translate(set, ctx)}
+	fragments := []*translate.Fragment{istio.Translate(set, ctx, nil), gateway, native.Translate(set, ctx, nil)}
 	if arrange != nil {
 		arrange(fragments)
 	}

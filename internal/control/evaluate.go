@@ -40,7 +40,7 @@ func Evaluate(set *resource.Set, settings Settings, cache *credential.Cache) Res
 	ctx := settings.Context
 	mesh := istio.Translate(set, ctx, cache)
 	gateway, status := gatewayapi.Translate(set, ctx, cache)
-	own := native.Translate(set, ctx)
+	own := native.Translate(set, ctx, cache)
 	snapshot, ds := compile.Compile(compile.Input{
 		Fragments:  []*translate.Fragment{mesh, gateway, own},
 		MinVersion: settings.MinVersion,

@@ -25,6 +25,9 @@ type Context struct {
 	// Complete says that the Set is all there is, as in Kubernetes: a Service that is not in it does not
 	// exist, and one without EndpointSlices has no endpoints. A folder is not: DNS may know more.
 	Complete bool
+
+	// GeoDB says that --geoip-db names a database, without which geo steering knows no client's country.
+	GeoDB bool
 }
 
 // Family is the API that a listener comes from; conflict rules differ.

@@ -8,6 +8,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate/grant"
 )
 
 // backends translates backendRefs. An invalid one keeps its share of the weight and refuses it. If
@@ -78,20 +79,20 @@ func (b *ruleBuilder) backend(ref *gatewayv1.HTTPBackendRef, field string) ir.Ba
 
 // upstream resolves the object of a backendRef.
 func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Origin) (string, *ir.Fault) {
-	to := grantTo{string(deref(ref.Group)), resource.KindService, b.route.Namespace, string(ref.Name)}
+	to := grant.To{Group: string(deref(ref.Group)), Kind: resource.KindService, Namespace: b.route.Namespace, Name: string(ref.Name)}
 	if ref.Kind != nil && *ref.Kind != "" {
-		to.kind = string(*ref.Kind)
+		to.Kind = string(*ref.Kind)
 	}
 	if ref.Namespace != nil && *ref.Namespace != "" {
-		to.namespace = string(*ref.Namespace)
+		to.Namespace = string(*ref.Namespace)
 	}
-	from := grantFrom{gatewayv1.GroupName, b.route.Kind, b.route.Namespace}
+	from := grant.From{Group: gatewayv1.GroupName, Kind: b.route.Kind, Namespace: b.route.Namespace}
 	switch {
-	case to.group != "" || to.kind != resource.KindService:
+	case to.Group != "" || to.Kind != resource.KindService:
 		return "", b.badBackend(at.Field, diag.RefKindInvalid, gatewayv1.RouteReasonInvalidKind,
-			fmt.Sprintf("kind %s (group %q) cannot be a backend", to.kind, to.group), `Refer to a Service (group "").`)
-	case !b.grants.permits(from, to):
-		message, fix := b.refusal(from, to)
+			fmt.Sprintf("kind %s (group %q) cannot be a backend", to.Kind, to.Group), `Refer to a Service (group "").`)
+	case !b.grants.Permits(from, to):
+		message, fix := b.grants.Refusal(from, to)
 		return "", b.badBackend(at.Field, diag.RefNotPermitted, gatewayv1.RouteReasonRefNotPermitted, message, fix)
 	case ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535:
 		return "", b.badBackend(at.Field+".port", diag.ServicePortMissing, gatewayv1.RouteReasonBackendNotFound,
@@ -101,7 +102,7 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 	if b.route.isGRPC() {
 		resolve = b.resolver.GRPCService
 	}
-	result := resolve(to.namespace, to.name, uint16(*ref.Port), at)
+	result := resolve(to.Namespace, to.Name, uint16(*ref.Port), at)
 	if result.Fault != nil {
 		reason := gatewayv1.RouteReasonBackendNotFound
 		if result.Fault.Code == diag.ProtocolIneffective || result.Fault.Code == diag.PolicyNotEnforced {

@@ -11,6 +11,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/translate"
 	"github.com/hakone-gateway/hakone/internal/translate/credential"
+	"github.com/hakone-gateway/hakone/internal/translate/grant"
 )
 
 // frontendValidation returns the client validation of a port and its field; nil if clients are not
@@ -98,23 +99,23 @@ func (t *translator) portTrust(g *gateway, v *gatewayv1.FrontendTLSValidation, f
 // clientCA checks one caCertificateRef: a ConfigMap or Secret with ca.crt that may be referred to.
 // What is wrong comes as ResolvedRefs condition of the listeners.
 func (t *translator) clientCA(g *gateway, r *gatewayv1.ObjectReference, at ir.Origin) (credential.Source, *Condition) {
-	to := grantTo{string(r.Group), string(r.Kind), g.Namespace, string(r.Name)}
+	to := grant.To{Group: string(r.Group), Kind: string(r.Kind), Namespace: g.Namespace, Name: string(r.Name)}
 	if r.Namespace != nil && *r.Namespace != "" {
-		to.namespace = string(*r.Namespace)
+		to.Namespace = string(*r.Namespace)
 	}
 	from := fromGateway(g.Namespace)
-	src := credential.Source{Kind: to.kind, Namespace: to.namespace, Name: to.name, From: at}
+	src := credential.Source{Kind: to.Kind, Namespace: to.Namespace, Name: to.Name, From: at}
 	unusable := func(reason gatewayv1.ListenerConditionReason, code diag.Code, message string) (credential.Source, *Condition) {
 		c := bad(gatewayv1.ListenerConditionResolvedRefs, reason, code, message)
 		return src, &c
 	}
 	switch {
-	case to.group != "" || to.kind != resource.KindConfigMap && to.kind != resource.KindSecret:
-		message := fmt.Sprintf("a CA cannot be read from kind %s (group %q)", to.kind, to.group)
+	case to.Group != "" || to.Kind != resource.KindConfigMap && to.Kind != resource.KindSecret:
+		message := fmt.Sprintf("a CA cannot be read from kind %s (group %q)", to.Kind, to.Group)
 		t.report(&g.Meta, diag.RefKindInvalid, at.Field, message, "Refer to a ConfigMap or Secret (group \"\") with ca.crt.")
 		return unusable(gatewayv1.ListenerReasonInvalidCACertificateKind, diag.RefKindInvalid, message)
-	case !t.grants.permits(from, to):
-		message, fix := t.refusal(from, to)
+	case !t.grants.Permits(from, to):
+		message, fix := t.grants.Refusal(from, to)
 		t.report(&g.Meta, diag.RefNotPermitted, at.Field, message, fix)
 		return unusable(gatewayv1.ListenerReasonRefNotPermitted, diag.RefNotPermitted, message)
 	}
@@ -123,7 +124,7 @@ func (t *translator) clientCA(g *gateway, r *gatewayv1.ObjectReference, at ir.Or
 	if _, ok := credential.New(t.set, t.ctx, trial, t.cache).Trust([]credential.Source{src}); ok {
 		return src, nil
 	}
-	message, code := fmt.Sprintf("%s %s/%s cannot be used as CA", to.kind, to.namespace, to.name), diag.CAInvalid
+	message, code := fmt.Sprintf("%s %s/%s cannot be used as CA", to.Kind, to.Namespace, to.Name), diag.CAInvalid
 	for _, d := range trial.Diagnostics {
 		if d.Field == at.Field {
 			message, code = d.Message, d.Code

@@ -17,6 +17,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/translate"
 	"github.com/hakone-gateway/hakone/internal/translate/backend"
 	"github.com/hakone-gateway/hakone/internal/translate/credential"
+	"github.com/hakone-gateway/hakone/internal/translate/grant"
 )
 
 // Translate returns the fragment and status of every Gateway API object of ours in the set.
@@ -26,7 +27,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 	creds := credential.New(set, ctx, out, cache)
 	t := &translator{
 		set: set, ctx: ctx, cache: cache, credentials: creds, resolver: backend.New(set, ctx, out, creds),
-		fragment: out, status: &Status{}, grants: newGrants(set.ReferenceGrants()), gateways: map[objectName]*gateway{},
+		fragment: out, status: &Status{}, grants: grant.New(set), gateways: map[objectName]*gateway{},
 	}
 	for _, c := range set.GatewayClasses() {
 		t.class(c)
@@ -57,7 +58,7 @@ type translator struct {
 	cache       *credential.Cache
 	credentials *credential.Finder
 	resolver    *backend.Resolver
-	grants      grants
+	grants      grant.Grants
 
 	fragment *translate.Fragment
 	status   *Status
@@ -82,6 +83,6 @@ func (t *translator) withoutEffect(m *resource.Meta, field, message string) {
 }
 
 // fromGateway is a Gateway as the source of references.
-func fromGateway(namespace string) grantFrom {
-	return grantFrom{gatewayv1.GroupName, resource.KindGateway, namespace}
+func fromGateway(namespace string) grant.From {
+	return grant.From{Group: gatewayv1.GroupName, Kind: resource.KindGateway, Namespace: namespace}
 }

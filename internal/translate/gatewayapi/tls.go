@@ -10,6 +10,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/secret"
+	"github.com/hakone-gateway/hakone/internal/translate/grant"
 )
 
 // listenerTLS translates how an HTTPS listener terminates TLS.
@@ -94,32 +95,32 @@ func keyKind(p *secret.KeyPair) string {
 
 // certificate resolves one certificateRef. The reference returned is valid in every case.
 func (t *translator) certificate(l *listener, r *gatewayv1.SecretObjectReference, at ir.Origin) (ir.SecretRef, bool) {
-	to := grantTo{group: string(deref(r.Group)), kind: resource.KindSecret, namespace: l.gateway.Namespace, name: string(r.Name)}
+	to := grant.To{Group: string(deref(r.Group)), Kind: resource.KindSecret, Namespace: l.gateway.Namespace, Name: string(r.Name)}
 	if r.Kind != nil && *r.Kind != "" {
-		to.kind = string(*r.Kind)
+		to.Kind = string(*r.Kind)
 	}
 	if r.Namespace != nil && *r.Namespace != "" {
-		to.namespace = string(*r.Namespace)
+		to.Namespace = string(*r.Namespace)
 	}
 	from := fromGateway(l.gateway.Namespace)
 	switch {
-	case to.group != "" || to.kind != resource.KindSecret:
-		message := fmt.Sprintf("a certificate cannot be read from kind %s (group %q)", to.kind, to.group)
+	case to.Group != "" || to.Kind != resource.KindSecret:
+		message := fmt.Sprintf("a certificate cannot be read from kind %s (group %q)", to.Kind, to.Group)
 		t.report(&l.gateway.Meta, diag.RefKindInvalid, at.Field, message, "Refer to a Secret (group \"\").")
 		l.unresolved(gatewayv1.ListenerReasonInvalidCertificateRef, diag.RefKindInvalid, message)
-		return t.noCertificate(ir.SecretRef(fmt.Sprintf("kind:%s:%s/%s", to.kind, to.namespace, to.name)), at, message), false
-	case !t.grants.permits(from, to):
-		message, fix := t.refusal(from, to)
+		return t.noCertificate(ir.SecretRef(fmt.Sprintf("kind:%s:%s/%s", to.Kind, to.Namespace, to.Name)), at, message), false
+	case !t.grants.Permits(from, to):
+		message, fix := t.grants.Refusal(from, to)
 		t.report(&l.gateway.Meta, diag.RefNotPermitted, at.Field, message, fix)
 		l.unresolved(gatewayv1.ListenerReasonRefNotPermitted, diag.RefNotPermitted, message)
 		// A name of its own: the secret itself may well serve those who are permitted.
-		return t.noCertificate(ir.SecretRef(fmt.Sprintf("denied:%s:%s/%s", from.namespace, to.namespace, to.name)), at, message), false
+		return t.noCertificate(ir.SecretRef(fmt.Sprintf("denied:%s:%s/%s", from.Namespace, to.Namespace, to.Name)), at, message), false
 	}
-	ref, ok := t.credentials.Pair([]string{to.namespace}, to.name, at)
+	ref, ok := t.credentials.Pair([]string{to.Namespace}, to.Name, at)
 	if !ok {
 		c := t.fragment.Secrets[ref]
 		code := diag.SecretInvalid
-		if t.set.Secret(to.namespace, to.name) == nil {
+		if t.set.Secret(to.Namespace, to.Name) == nil {
 			code = diag.SecretNotFound
 		}
 		l.unresolved(gatewayv1.ListenerReasonInvalidCertificateRef, code, c.Detail)
@@ -158,9 +159,9 @@ func (t *translator) mutual(l *listener, mode ir.ClientAuthMode) {
 
 // readable reports whether a certificateRef names a Secret that may be read.
 func (t *translator) readable(l *listener, r *gatewayv1.SecretObjectReference) bool {
-	to := grantTo{"", resource.KindSecret, l.gateway.Namespace, string(r.Name)}
+	to := grant.To{Kind: resource.KindSecret, Namespace: l.gateway.Namespace, Name: string(r.Name)}
 	if r.Namespace != nil && *r.Namespace != "" {
-		to.namespace = string(*r.Namespace)
+		to.Namespace = string(*r.Namespace)
 	}
-	return deref(r.Group) == "" && (r.Kind == nil || *r.Kind == "" || *r.Kind == resource.KindSecret) && t.grants.permits(fromGateway(l.gateway.Namespace), to)
+	return deref(r.Group) == "" && (r.Kind == nil || *r.Kind == "" || *r.Kind == resource.KindSecret) && t.grants.Permits(fromGateway(l.gateway.Namespace), to)
 }

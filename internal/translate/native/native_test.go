@@ -16,7 +16,7 @@ func translated(spec v1alpha1.TLSPolicySpec) *translate.Fragment {
 	var b resource.Builder
 	b.Add(&resource.TLSPolicy{Meta: resource.Meta{Key: resource.Key{Group: resource.GroupHakone, Kind: resource.KindTLSPolicy, Namespace: "default", Name: "p"}}, Spec: &spec})
 	set, _ := b.Build()
-	return Translate(set, translate.Context{})
+	return Translate(set, translate.Context{}, nil)
 }
 
 func TestPolicies(t *testing.T) {
