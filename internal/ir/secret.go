@@ -13,7 +13,7 @@ import (
 type SecretRef string
 
 // TrustRef names a trust bundle: "namespace/name" of the Secret or "configmap:namespace/name" of the
-// ConfigMap that holds it (or the names of several, joined by "+"), or "file:PATH" ("file:PATH|CRL"
+// ConfigMap that holds it, with "#entry" where an entry is named (or the names of several, joined by "+"), or "file:PATH" ("file:PATH|CRL"
 // with a revocation list).
 type TrustRef string
 

@@ -91,12 +91,32 @@ func TestMissingCredentialNamesWhereItWasSought(t *testing.T) {
 func TestExactSources(t *testing.T) {
 	f := translate.NewFragment()
 	finder := New(secrets(t, "1"), translate.Context{}, f, nil)
-	good := Source{resource.KindSecret, "default", "s0", ir.Origin{Field: "a"}}
-	bad := Source{resource.KindConfigMap, "default", "s0", ir.Origin{Field: "b"}}
+	good := Source{Kind: resource.KindSecret, Namespace: "default", Name: "s0", From: ir.Origin{Field: "a"}}
+	bad := Source{Kind: resource.KindConfigMap, Namespace: "default", Name: "s0", From: ir.Origin{Field: "b"}}
 	if ref, ok := finder.Trust([]Source{bad, good}); !ok || ref != "default/s0" || f.Trust[ref].Bundle.Len() != 1 {
 		t.Errorf("one usable source suffices: %q, %v", ref, ok)
 	}
 	if ref, ok := finder.Trust([]Source{bad}); ok || ref != "configmap:default/s0" || f.Trust[ref].Bundle != nil {
 		t.Errorf("none usable refuses: %q, %v", ref, ok)
+	}
+}
+
+func TestSourceWithAnEntryOfItsOwn(t *testing.T) {
+	var b resource.Builder
+	b.Add(&resource.ConfigMap{Meta: resource.Meta{Key: resource.Key{Kind: resource.KindConfigMap, Namespace: "default", Name: "cas"}},
+		Data: map[string]string{"partner.pem": string(cert(t, "ca.crt")), "ca.crt": "no certificate"}})
+	set, _ := b.Build()
+	f := translate.NewFragment()
+	finder := New(set, translate.Context{}, f, nil)
+	named := func(entry string) (ir.TrustRef, bool) {
+		return finder.Trust([]Source{{Kind: resource.KindConfigMap, Namespace: "default", Name: "cas", Entry: entry}})
+	}
+	if ref, ok := named("partner.pem"); !ok || ref != "configmap:default/cas#partner.pem" || f.Trust[ref].Bundle.Len() != 1 {
+		t.Errorf("the entry named is read: %q, %v, %v", ref, ok, f.Diagnostics)
+	}
+	for _, entry := range []string{"", "other.pem"} {
+		if ref, ok := named(entry); ok || f.Trust[ref].Bundle != nil {
+			t.Errorf("entry %q: %q usable", entry, ref)
+		}
 	}
 }

@@ -51,14 +51,32 @@ func (f *Finder) configMapContent(m *resource.ConfigMap) *parsed {
 	return f.once(m.Key, func() *parsed {
 		data := map[string][]byte{}
 		for _, k := range trustEntries {
-			if v, ok := m.Data[k]; ok {
-				data[k] = []byte(v)
-			} else if v, ok := m.BinaryData[k]; ok {
+			if v := configMapEntry(m, k); v != nil {
 				data[k] = v
 			}
 		}
 		return f.cache.get(contentKey(&m.Meta, data), func() *parsed { return parseData(data) })
 	})
+}
+
+// entryContent reads the CAs of one entry of an object, with the object's revocation lists. entry returns
+// an entry, or nil.
+func (f *Finder) entryContent(name string, entry func(string) []byte) *parsed {
+	data := map[string][]byte{"ca.crt": entry(name)}
+	for _, k := range []string{"ca.crl", "crl"} {
+		if v := entry(k); v != nil && k != name {
+			data[k] = v
+		}
+	}
+	return f.parseFiles(data)
+}
+
+// configMapEntry returns an entry of a ConfigMap, or nil.
+func configMapEntry(m *resource.ConfigMap, name string) []byte {
+	if v, ok := m.Data[name]; ok {
+		return []byte(v)
+	}
+	return m.BinaryData[name]
 }
 
 func (f *Finder) once(key resource.Key, parse func() *parsed) *parsed {

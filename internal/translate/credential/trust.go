@@ -15,6 +15,7 @@ type Source struct {
 	Kind      string // resource.KindSecret or resource.KindConfigMap
 	Namespace string
 	Name      string
+	Entry     string    // that holds the CAs; empty: ca.crt or cacert
 	From      ir.Origin // the field that refers to it
 }
 
@@ -82,7 +83,7 @@ func (f *Finder) Trust(sources []Source) (ir.TrustRef, bool) {
 	if len(held) == 0 {
 		var refs []string
 		for _, src := range sources {
-			refs = append(refs, string(trustRef(src.Kind, src.Namespace, src.Name)))
+			refs = append(refs, string(src.ref()))
 		}
 		ref := ir.TrustRef(strings.Join(refs, "+"))
 		f.out.Trust[ref] = &ir.TrustBundle{Origin: sources[0].From, Code: diag.TrustMissing, Detail: "none of the CA references is usable"}
@@ -150,6 +151,7 @@ type holder struct {
 	ref      ir.TrustRef
 	p        *parsed
 	crlsOnly bool // only its revocation lists count
+	entry    string
 }
 
 func (f *Finder) secretHolder(s *resource.Secret) holder {
@@ -164,14 +166,29 @@ func (f *Finder) exact(src Source) (holder, bool) {
 	switch src.Kind {
 	case resource.KindSecret:
 		if s := f.set.Secret(src.Namespace, src.Name); s != nil {
+			if src.Entry != "" {
+				return holder{key: s.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) []byte { return s.Data[k] })}, true
+			}
 			return f.secretHolder(s), true
 		}
 	case resource.KindConfigMap:
 		if m := f.set.ConfigMap(src.Namespace, src.Name); m != nil {
+			if src.Entry != "" {
+				return holder{key: m.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) []byte { return configMapEntry(m, k) })}, true
+			}
 			return f.configMapHolder(m), true
 		}
 	}
 	return holder{}, false
+}
+
+// ref returns the reference of a source that is used alone.
+func (s Source) ref() ir.TrustRef {
+	ref := trustRef(s.Kind, s.Namespace, s.Name)
+	if s.Entry != "" {
+		ref += ir.TrustRef("#" + s.Entry)
+	}
+	return ref
 }
 
 // fault says why the holder gives no trust; empty if it does.
@@ -183,6 +200,8 @@ func (h holder) fault() (message string, code diag.Code, fix string) {
 			code = diag.CAInvalid
 		}
 		return fmt.Sprintf("%s gives no usable trust: %s", h.key.Object(), h.p.trustErr), code, h.p.trustErr.Fix
+	case h.p.bundle == nil && h.entry != "":
+		return fmt.Sprintf("%s has no entry %q with a CA", h.key.Object(), h.entry), diag.CANotFound, "Put PEM certificates there, or correct the key."
 	case h.p.bundle == nil && !h.crlsOnly:
 		return fmt.Sprintf("%s holds no CA (neither ca.crt nor cacert)", h.key.Object()), diag.CANotFound,
 			"Add ca.crt (or cacert) with the CA that issued the client certificates."
