@@ -108,6 +108,10 @@ type Exchange struct {
 	Response *message.Response // on the way back; nil before
 	Route    *ir.Route
 	ID       []byte // request ID
+
+	// Client is the address on whose behalf the request came, as the forwarded step found it; invalid
+	// before that.
+	Client netip.Addr
 }
 
 // Filter is one step. Request runs in configured order before the upstream is chosen, Response in

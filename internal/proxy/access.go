@@ -15,7 +15,18 @@ func (x *exchange) record() {
 	x.noteEnd()
 	a.ID = x.id(requestid.Append)
 	x.client.describe(a, x.Request, x.started)
+	if x.Client.IsValid() {
+		a.Client = x.Client
+	}
 	x.client.p.sink.Access(a)
+}
+
+// noteType notes the media type of the answer, whose head may be gone when the record is made.
+func (x *exchange) noteType() {
+	x.access.ContentType = nil
+	if t, ok := x.resp.Fields.Get(message.ContentType); ok {
+		x.access.ContentType = append(x.typeSpace[:0], t[:min(len(t), len(x.typeSpace))]...)
+	}
 }
 
 // describe fills in what connection and head of a request tell; it began at started, since base.
@@ -28,6 +39,7 @@ func (c *client) describe(a *telemetry.Access, req *message.Request, started tim
 		a.Chain = c.d.Chain
 	}
 	a.Remote, a.Local = c.d.Peer.Remote, c.d.Peer.Local
+	a.Client = a.Remote.Addr().Unmap()
 	a.Proto = "-"
 	if req.Proto != 0 {
 		a.Proto = req.Proto.String()
@@ -45,7 +57,10 @@ func (c *client) describe(a *telemetry.Access, req *message.Request, started tim
 	a.SNI = c.d.Peer.SNI
 	if h := c.d.Handshake; h != nil {
 		a.TLSVersion, a.TLSSuite, a.TLSGroup, a.Resumed = h.Version, h.Suite, h.Group, h.Resumed
-		a.PeerHash, a.PeerSubject = h.PeerHash, h.PeerSubject
+		a.PeerHash, a.PeerSubject, a.JA4 = h.PeerHash, h.PeerSubject, h.Hello.JA4
+		if a.PeerOffered == "" {
+			a.PeerOffered = h.PeerOffered
+		}
 	}
 }
 

@@ -77,6 +77,7 @@ func (x *exchange) respond(r *filter.Response) {
 	}
 	x.responseFilters()
 	x.access.Status = resp.Status
+	x.noteType()
 	x.access.BytesSent = int64(len(body))
 	x.down.head(resp, framing)
 	if err := x.down.finish(body, nil); err != nil {

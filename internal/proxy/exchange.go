@@ -52,6 +52,8 @@ type exchange struct {
 	access  telemetry.Access
 	idSpace [36]byte
 
+	typeSpace [96]byte
+
 	wsKey    []byte      // the client's Sec-WebSocket-Key
 	lasting  bool        // either side may be silent as long as its connection lives
 	invited  bool        // the upstream has said 100: it reads the body

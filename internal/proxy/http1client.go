@@ -32,6 +32,7 @@ type http1Client struct {
 	chunked bool
 	endless bool // the body lasts until the connection closes
 	keep    bool // the connection goes on
+	headLen int  // bytes of the head in out
 }
 
 func newHTTP1Client() *http1Client {
@@ -60,6 +61,7 @@ func (h *http1Client) begin(c *conn) {
 	h.c = c
 	h.exchange.begin(&c.client, &c.task, &h.req)
 	h.out, h.chunked, h.endless, h.keep = h.out[:0], false, false, false
+	h.headLen = 0
 }
 
 // rewind moves what was received beyond the request to the front.
@@ -179,6 +181,7 @@ func (h *http1Client) interim(resp *message.Response) error {
 	}
 	h.out = http1.AppendResponseHead(h.out[:0], resp, message.Body{}, true, false)
 	err := h.c.write(h.out, h.until)
+	h.access.HeadSent += int64(len(h.out))
 	h.out = h.out[:0]
 	if err != nil {
 		return &clientError{err}
@@ -210,6 +213,7 @@ func (h *http1Client) head(resp *message.Response, framing message.Body) {
 		h.keep = false
 	}
 	h.out = http1.AppendResponseHead(h.out[:0], resp, framing, h.keep, http10)
+	h.headLen = len(h.out)
 }
 
 // write implements downstream. What is too long to be gathered goes straight to the client, which saves
@@ -237,7 +241,9 @@ func (h *http1Client) finish(p []byte, trailers *message.Fields) error {
 		return err
 	}
 	if h.chunked {
+		before := len(h.out)
 		h.out = http1.AppendLastChunk(h.out, trailers)
+		h.access.HeadSent += int64(len(h.out) - before - len(bareLastChunk))
 	}
 	err := h.flush()
 	if !h.keep && err == nil {
@@ -246,12 +252,18 @@ func (h *http1Client) finish(p []byte, trailers *message.Fields) error {
 	return err
 }
 
+// bareLastChunk is a last chunk without trailers.
+const bareLastChunk = "0\r\n\r\n"
+
 // flush sends what is composed. Until the first flush the answer can still be replaced.
 func (h *http1Client) flush() error {
 	if len(h.out) == 0 {
 		return nil
 	}
-	h.headed = true
+	if !h.headed {
+		h.headed = true
+		h.access.HeadSent += int64(h.headLen)
+	}
 	err := h.c.write(h.out, h.until)
 	h.out = h.out[:0]
 	if err != nil {
@@ -290,6 +302,7 @@ func (h *http1Client) tunnel(resp *message.Response) (*pipe, error) {
 		addWebSocketAccept(resp, h.wsKey)
 	}
 	h.out = http1.AppendResponseHead(h.out[:0], resp, message.Body{}, true, false)
+	h.headLen = len(h.out)
 	if err := h.flush(); err != nil {
 		return nil, err
 	}

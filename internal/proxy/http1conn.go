@@ -129,6 +129,7 @@ func (c *conn) turn(h *http1Client) bool {
 		return false
 	}
 	h.used = n
+	x.access.HeadReceived = int64(n)
 	c.number.Add(1)
 	x.state = c.latest()
 	h.body.Reset(h.req.Body, c.client.p.limits.Request)

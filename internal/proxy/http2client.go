@@ -39,6 +39,7 @@ func (h *http2Client) serve(c *http2Conn, w *worker, s *mux.Stream) {
 	w.number.Add(1)
 	h.state = c.latest()
 	h.handle()
+	h.access.HeadReceived, h.access.HeadSent = s.HeadBytes()
 	h.record()
 }
 

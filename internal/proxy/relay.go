@@ -22,8 +22,10 @@ func (x *exchange) relay() {
 	if x.call.web {
 		x.call.state.Head(resp)
 	}
+	x.access.UpstreamStatus = resp.Status
 	x.responseFilters()
 	x.access.Status = resp.Status
+	x.noteType()
 	x.down.head(resp, resp.Body)
 	if err := x.relayBody(reusable); err != nil {
 		x.upstreamFailed(err)

@@ -79,6 +79,7 @@ type Access struct {
 	Endpoint string
 	Remote   netip.AddrPort
 	Local    netip.AddrPort
+	Client   netip.Addr // on whose behalf it came, as proxies say that are believed; else Remote's
 
 	Proto     string
 	Scheme    string
@@ -100,12 +101,15 @@ type Access struct {
 	Code          diag.Code     // reason when Hakone refused or the exchange failed
 	Detail        string        // for people; for 404 the nearest route and what failed to match
 	Flags         string        // Envoy's response flags: UF, URX, UH, NR, DC, UC, UT …
+	ContentType   []byte        // of the answer, its first 96 bytes
 	BytesReceived int64         // request body
+	HeadReceived  int64         // request head, as it was received
 	BytesSent     int64         // response body
 	HeadSent      int64         // response heads and trailers, as they were sent
 	UpstreamTime  time.Duration // from request sent to response head
 
 	SNI         string
+	JA4         string
 	TLSVersion  uint16
 	TLSSuite    uint16
 	TLSGroup    uint16
@@ -123,6 +127,7 @@ type Access struct {
 	// What is known of the connection to the upstream.
 	UpstreamTLSVersion uint16 // 0: plain, or none was made
 	UpstreamTLSSuite   uint16
+	UpstreamStatus     int    // of the upstream's final answer; 0: there was none
 	Pool               string // "namespace/name" of the OriginPool
 	Server             string // name of the origin in it
 

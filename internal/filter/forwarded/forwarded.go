@@ -36,10 +36,8 @@ func (s *step) Request(x *filter.Exchange) filter.Result {
 		f.DelSet(identity)
 	}
 	dropClaims(f, believed)
-	client := peer
-	if s.RealIP {
-		client = s.Trust.Client(peer, f)
-	}
+	client := s.Trust.Client(peer, f)
+	x.Client = client
 	var buf [64]byte
 	appendFor(f, peer.AppendTo(buf[:0]))
 	setMissing(f, message.XForwardedProto, append(buf[:0], x.Request.Scheme...))

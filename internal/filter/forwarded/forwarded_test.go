@@ -138,3 +138,25 @@ func TestPortIsWhatTheClientUsed(t *testing.T) {
 		}
 	}
 }
+
+// TestClient leaves the client's address for those who come later, logs among them.
+func TestClient(t *testing.T) {
+	for _, c := range []struct {
+		name, peer, xff, want string
+		trust                 filter.Trust
+	}{
+		{"a stranger's word", "[::ffff:192.0.2.1]:9", "198.51.100.7", "192.0.2.1", filter.Trust{}},
+		{"a believed hop", "192.0.2.1:9", "203.0.113.1, 198.51.100.7", "198.51.100.7", filter.Trust{Hops: 1}},
+		{"a believed network", "192.0.2.1:9", "203.0.113.1, 192.0.2.9", "203.0.113.1", filter.Trust{Nets: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}},
+		{"a believed hop that says nothing", "192.0.2.1:9", "", "192.0.2.1", filter.Trust{Hops: 1}},
+	} {
+		x := &filter.Exchange{Peer: &filter.Peer{Remote: netip.MustParseAddrPort(c.peer)}, Request: &message.Request{}}
+		if c.xff != "" {
+			x.Request.Fields.AddString("x-forwarded-for", c.xff)
+		}
+		New(Settings{Trust: c.trust}).Request(x)
+		if x.Client.String() != c.want {
+			t.Errorf("%s: %s, want %s", c.name, x.Client, c.want)
+		}
+	}
+}

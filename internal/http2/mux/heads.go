@@ -126,6 +126,7 @@ func (c *Conn) onRequest(b http2.Block, fault error) error {
 	defer c.mu.Unlock()
 	s.sendWindow = int64(c.peer.InitialWindow)
 	s.recvEnded = b.End
+	s.headIn = int64(len(b.Data)) + http2.FrameHeaderSize
 	if s.req.Body.Kind == message.Sized {
 		s.recvLeft = s.req.Body.Length
 	}

@@ -130,10 +130,12 @@ func (c *Conn) sendHead(s *Stream) {
 		mark := beginHead(o)
 		o.b = c.encoder.AppendResponse(o.b, s.resp, s.resp.Body)
 		c.finishHead(o, mark, s.id, s.opEnd)
+		s.headOut += int64(len(o.b) - mark)
 	case opTrailers:
 		mark := beginHead(o)
 		o.b = c.encoder.AppendTrailers(o.b, s.fields)
 		c.finishHead(o, mark, s.id, true)
+		s.headOut += int64(len(o.b) - mark)
 	default:
 		o.b = http2.AppendData(o.b, s.id, 0, true)
 	}

@@ -54,6 +54,8 @@ type life struct {
 	sendWindow    int64 // bytes that the peer takes; may be negative
 	sendEnded     bool
 	writeExpired  bool
+	headIn        int64 // bytes of the head's frames that came; server role
+	headOut       int64 // bytes of the frames of heads and trailers that went out; server role
 	op            sendOp
 	opErr         error
 	opEnd         bool
@@ -101,6 +103,10 @@ func putStream(s *Stream) {
 
 // ID returns the stream's identifier.
 func (s *Stream) ID() uint32 { return s.id }
+
+// HeadBytes returns how many bytes the frames of the request's head had, and those of heads and trailers
+// that were sent. It is for the one who sends, when nothing is being sent. Server role.
+func (s *Stream) HeadBytes() (in, out int64) { return s.headIn, s.headOut }
 
 // Conn returns the stream's connection.
 func (s *Stream) Conn() *Conn { return s.c }
