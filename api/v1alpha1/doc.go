@@ -39,7 +39,8 @@ func GroupVersion() schema.GroupVersion {
 // AddToScheme makes the kinds of this package known to s. It never fails; the error is there for
 // the shape that clients expect.
 func AddToScheme(s *runtime.Scheme) error {
-	s.AddKnownTypes(GroupVersion(), &TLSPolicy{}, &TLSPolicyList{})
+	s.AddKnownTypes(GroupVersion(), &TLSPolicy{}, &TLSPolicyList{}, &ClientCertificatePolicy{}, &ClientCertificatePolicyList{},
+		&EdgeHost{}, &EdgeHostList{}, &OriginPool{}, &OriginPoolList{}, &OriginPull{}, &OriginPullList{})
 	metav1.AddToGroupVersion(s, GroupVersion())
 	return nil
 }

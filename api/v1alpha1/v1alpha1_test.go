@@ -67,25 +67,112 @@ func TestScope(t *testing.T) {
 
 func TestCRDsAndScheme(t *testing.T) {
 	docs, err := CRDs()
-	if err != nil || len(docs) != 1 {
+	kinds := []string{KindClientCertificatePolicy, KindEdgeHost, KindOriginPool, KindOriginPull, KindTLSPolicy}
+	if err != nil || len(docs) != len(kinds) {
 		t.Fatal(len(docs), err)
 	}
-	var crd struct {
-		Kind     string
-		Metadata struct{ Name string }
-		Spec     struct {
-			Group string
-			Names struct{ Kind, Plural string }
-		}
-	}
-	if err := yaml.Unmarshal(docs[0], &crd); err != nil {
+	s := runtime.NewScheme()
+	if err := AddToScheme(s); err != nil {
 		t.Fatal(err)
 	}
-	if crd.Kind != "CustomResourceDefinition" || crd.Metadata.Name != crd.Spec.Names.Plural+"."+Group || crd.Spec.Group != Group || crd.Spec.Names.Kind != KindTLSPolicy {
-		t.Errorf("%+v", crd)
+	for i, kind := range kinds {
+		var crd struct {
+			Kind     string
+			Metadata struct{ Name string }
+			Spec     struct {
+				Group string
+				Names struct{ Kind, ListKind, Plural string }
+			}
+		}
+		if err := yaml.Unmarshal(docs[i], &crd); err != nil {
+			t.Fatal(err)
+		}
+		if crd.Kind != "CustomResourceDefinition" || crd.Metadata.Name != crd.Spec.Names.Plural+"."+Group || crd.Spec.Group != Group || crd.Spec.Names.Kind != kind {
+			t.Errorf("%+v", crd)
+		}
+		if !s.Recognizes(GroupVersion().WithKind(kind)) || !s.Recognizes(GroupVersion().WithKind(crd.Spec.Names.ListKind)) {
+			t.Error("the scheme does not know", kind)
+		}
 	}
-	s := runtime.NewScheme()
-	if err := AddToScheme(s); err != nil || !s.Recognizes(GroupVersion().WithKind(KindTLSPolicy)) {
-		t.Error("the scheme does not know TLSPolicy", err)
+}
+
+// fill sets every field that v holds, so that a field added without its copy shows up.
+func fill(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.String:
+		v.SetString("x")
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int32, reflect.Int64:
+		v.SetInt(1)
+	case reflect.Float64:
+		v.SetFloat(1)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		fill(v.Elem())
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		fill(v.Index(0))
+	case reflect.Struct:
+		if v.Type() == reflect.TypeFor[metav1.Time]() || v.Type() == reflect.TypeFor[metav1.ObjectMeta]() {
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i))
+		}
+	}
+}
+
+// shared names what two values of one type both point to.
+func shared(at string, a, b reflect.Value) string {
+	switch a.Kind() {
+	case reflect.Pointer:
+		if a.IsNil() {
+			return ""
+		}
+		if a.Pointer() == b.Pointer() {
+			return at
+		}
+		return shared(at, a.Elem(), b.Elem())
+	case reflect.Slice:
+		if a.Len() > 0 && a.Pointer() == b.Pointer() {
+			return at
+		}
+		for i := range a.Len() {
+			if s := shared(at+"[]", a.Index(i), b.Index(i)); s != "" {
+				return s
+			}
+		}
+	case reflect.Struct:
+		if a.Type() == reflect.TypeFor[metav1.Time]() || a.Type() == reflect.TypeFor[metav1.ObjectMeta]() {
+			return ""
+		}
+		for i := range a.NumField() {
+			if s := shared(at+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i)); s != "" {
+				return s
+			}
+		}
+	}
+	return ""
+}
+
+func TestDeepCopiesOfTheEdgeShareNothing(t *testing.T) {
+	for _, l := range []runtime.Object{&ClientCertificatePolicyList{}, &EdgeHostList{}, &OriginPoolList{}, &OriginPullList{}} {
+		v := reflect.ValueOf(l)
+		fill(v.Elem())
+		c := l.DeepCopyObject()
+		if !reflect.DeepEqual(l, c) {
+			t.Errorf("%T: a copy differs: %+v", l, c)
+		}
+		if at := shared("", v, reflect.ValueOf(c)); at != "" {
+			t.Errorf("%T: the copy shares %s", l, at)
+		}
+		item := v.Elem().FieldByName("Items").Index(0).Addr().Interface().(runtime.Object)
+		if c := item.DeepCopyObject(); !reflect.DeepEqual(item, c) || shared("", reflect.ValueOf(item), reflect.ValueOf(c)) != "" {
+			t.Errorf("%T: a copy differs or shares", item)
+		}
+		if none := reflect.Zero(v.Type()).Interface().(runtime.Object).DeepCopyObject(); none != nil {
+			t.Errorf("%T: a copy of nothing is %v", l, none)
+		}
 	}
 }

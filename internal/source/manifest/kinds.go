@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -43,6 +44,8 @@ type groupKind struct{ group, kind string }
 // knownKinds makes the table of the kinds that are read.
 func knownKinds() map[groupKind]*kindSpec {
 	b := &shapes{memo: map[reflect.Type]*shape{}, rules: typeRules(), exact: fieldRules()}
+	maps.Copy(b.rules, edgeTypeRules())
+	maps.Copy(b.exact, edgeFieldRules())
 	metadata := b.of(reflect.TypeFor[metav1.ObjectMeta]())
 	pb := protoShapes{}
 	istioRoot := func(m proto.Message) *shape {
@@ -74,6 +77,10 @@ func knownKinds() map[groupKind]*kindSpec {
 		{resource.GroupGateway, resource.KindReferenceGrant, gatewayVersions, false, b.of(reflect.TypeFor[gatewayv1.ReferenceGrant]()), buildSpec(noDefaults[gatewayv1.ReferenceGrantSpec])},
 
 		{resource.GroupHakone, resource.KindTLSPolicy, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.TLSPolicy]()), buildSpec(noDefaults[v1alpha1.TLSPolicySpec])},
+		{resource.GroupHakone, resource.KindClientCertificatePolicy, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.ClientCertificatePolicy]()), buildSpec(noDefaults[v1alpha1.ClientCertificatePolicySpec])},
+		{resource.GroupHakone, resource.KindEdgeHost, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.EdgeHost]()), buildSpec(noDefaults[v1alpha1.EdgeHostSpec])},
+		{resource.GroupHakone, resource.KindOriginPool, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.OriginPool]()), buildSpec(noDefaults[v1alpha1.OriginPoolSpec])},
+		{resource.GroupHakone, resource.KindOriginPull, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.OriginPull]()), buildSpec(noDefaults[v1alpha1.OriginPullSpec])},
 
 		{resource.GroupCore, resource.KindSecret, core, false, secretShape(b), buildSecret},
 		{resource.GroupCore, resource.KindConfigMap, core, false, b.of(reflect.TypeFor[corev1.ConfigMap]()), buildConfigMap},

@@ -39,9 +39,11 @@ type fieldID struct {
 	name  string
 }
 
+// fieldRule is what is said about one field: elem about the items of its list; nonzero that it is
+// required and may not be "" or empty either.
 type fieldRule struct {
-	required bool
-	rule     rule
+	required, nonzero bool
+	rule, elem        rule
 }
 
 // typeRules are the rules of named types, wherever they occur. They repeat what the CRDs of the

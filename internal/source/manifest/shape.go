@@ -167,13 +167,18 @@ func (b *shapes) structFields(s *shape, t reflect.Type) {
 			name = sf.Name
 		}
 		f := &field{name: name, shape: b.of(sf.Type), required: declaresRequired(t, sf, options)}
-		if name == "status" && t.PkgPath() != reflect.TypeFor[metav1.Condition]().PkgPath() {
+		if name == "status" && s.byName["metadata"] != nil {
 			f.shape, f.required = &shape{}, false // written by controllers, never read
 		}
 		if r, ok := b.exact[fieldID{t, name}]; ok {
-			f.required = f.required || r.required
+			f.required, f.nonzero = f.required || r.required || r.nonzero, r.nonzero
 			own := *f.shape
 			r.rule.apply(&own)
+			if own.elem != nil {
+				elem := *own.elem
+				r.elem.apply(&elem)
+				own.elem = &elem
+			}
 			f.shape = &own
 		}
 		s.add(f)

@@ -65,6 +65,10 @@ func verify(r resource.Resource) []fault {
 		return verifyHTTPRoute(r.Spec)
 	case *resource.GRPCRoute:
 		return verifyGRPCRoute(r.Spec)
+	case *resource.ClientCertificatePolicy:
+		return verifyCertificatePolicy(r.Spec)
+	case *resource.OriginPool:
+		return verifyOriginPool(r.Spec)
 	}
 	return nil
 }
