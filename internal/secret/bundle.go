@@ -18,6 +18,11 @@ type Bundle struct {
 	Digest       string              // of the set, whatever the order it was written in
 
 	pool *x509.CertPool
+
+	// Which of Certificates end chains; see Anchors.
+	anchors, paths []*x509.Certificate
+	anchorPool     *x509.CertPool
+	partial        bool
 }
 
 // NewBundle makes a bundle of parsed certificates, in any order and with repeats.
@@ -36,6 +41,7 @@ func NewBundle(certs ...*x509.Certificate) *Bundle {
 		b.Certificates = append(b.Certificates, byPrint[p])
 		b.pool.AddCert(byPrint[p])
 	}
+	b.split()
 	return b
 }
 
@@ -132,7 +138,8 @@ func parseBundle(data []byte, name string) (*Bundle, []Finding, error) {
 		}
 		return nil, nil, fail(diag.CAInvalid, name, name+" "+what, fix)
 	}
-	return NewBundle(certs...), found, nil
+	b := NewBundle(certs...)
+	return b, append(found, judgeAnchors(b, name)...), nil
 }
 
 func warn(code diag.Code, key, message, fix string) Finding {
