@@ -23,9 +23,28 @@ type CRL struct {
 	ThisUpdate time.Time //
 	NextUpdate time.Time // zero where the list names none: then it is never stale
 	Digest     string    // of the DER
+	Scope      *Scope    // which certificates the list is limited to; nil: none. Never set by ParseCRLs.
 
 	list    *x509.RevocationList // without its entries
-	revoked map[string]Revocation
+	revoked map[string]revokedEntry
+}
+
+// revokedEntry is a Revocation in little space: lists have up to millions.
+type revokedEntry struct {
+	at     int64 // Unix time
+	reason int8
+}
+
+// serialKey is a serial number as bytes.
+func serialKey(n *big.Int) string {
+	if n.Sign() < 0 {
+		return "-" + string(n.Bytes())
+	}
+	var buf [32]byte
+	if n.BitLen() <= len(buf)*8 {
+		return string(n.FillBytes(buf[:(n.BitLen()+7)/8]))
+	}
+	return string(n.Bytes())
 }
 
 // Revocation is one entry of a CRL.
@@ -49,8 +68,11 @@ func (c *CRL) Len() int { return len(c.revoked) }
 
 // Lookup returns the entry of a serial number. It speaks only for certificates of the CRL's issuer.
 func (c *CRL) Lookup(serial *big.Int) (Revocation, bool) {
-	r, ok := c.revoked[serial.Text(16)]
-	return r, ok
+	e, ok := c.revoked[serialKey(serial)]
+	if !ok {
+		return Revocation{}, false
+	}
+	return Revocation{At: time.Unix(e.at, 0).UTC(), Reason: int(e.reason)}, true
 }
 
 // SignedBy returns nil if ca issued the list: same name, good signature, and a key usage that allows
@@ -81,7 +103,7 @@ func parseCRLs(data []byte, name string) ([]*CRL, error) {
 			return nil, fail(diag.CRLInvalid, name,
 				fmt.Sprintf("%s line %d: the PEM block %q is broken (base64 or END line)", name, b.line, b.label), "Paste the whole PEM block again.")
 		}
-		c, err := parseCRL(b.der)
+		c, err := parseCRL(b.der, false)
 		if err != nil {
 			return nil, failWith(err, diag.CRLInvalid, name,
 				fmt.Sprintf("%s line %d: the revocation list cannot be used", name, b.line), "Publish a complete list: openssl ca -gencrl -out crl.pem.")
@@ -99,7 +121,8 @@ func parseCRLs(data []byte, name string) ([]*CRL, error) {
 	return slices.CompactFunc(lists, func(a, b *CRL) bool { return a.Digest == b.Digest }), nil
 }
 
-func parseCRL(der []byte) (*CRL, error) {
+// parseCRL parses one list; one that is limited to some certificates only if scoped.
+func parseCRL(der []byte, scoped bool) (*CRL, error) {
 	list, err := x509.ParseRevocationList(der)
 	if err != nil {
 		return nil, err
@@ -108,16 +131,17 @@ func parseCRL(der []byte) (*CRL, error) {
 	case x509.UnknownSignatureAlgorithm, x509.MD2WithRSA, x509.MD5WithRSA, x509.SHA1WithRSA, x509.DSAWithSHA1, x509.DSAWithSHA256, x509.ECDSAWithSHA1:
 		return nil, fmt.Errorf("its signature algorithm (%s) is not accepted", list.SignatureAlgorithm)
 	}
-	if err := completeCRL(list.Extensions); err != nil {
+	scope, err := limits(list.Extensions, scoped)
+	if err != nil {
 		return nil, err
 	}
 	c := &CRL{RawIssuer: list.RawIssuer, Issuer: name(list.RawIssuer), ThisUpdate: list.ThisUpdate, NextUpdate: list.NextUpdate,
-		Digest: digest(der), revoked: make(map[string]Revocation, len(list.RevokedCertificateEntries))}
+		Digest: digest(der), Scope: scope, revoked: make(map[string]revokedEntry, len(list.RevokedCertificateEntries))}
 	for _, e := range list.RevokedCertificateEntries {
 		if err := plainEntry(e); err != nil {
 			return nil, err
 		}
-		c.revoked[e.SerialNumber.Text(16)] = Revocation{At: e.RevocationTime, Reason: e.ReasonCode}
+		c.revoked[serialKey(e.SerialNumber)] = revokedEntry{e.RevocationTime.Unix(), int8(min(max(e.ReasonCode, -1), 127))}
 	}
 	// The signature is over the raw bytes; the parsed entries would only hold memory.
 	c.list = &x509.RevocationList{RawTBSRevocationList: list.RawTBSRevocationList, RawIssuer: list.RawIssuer,
@@ -125,21 +149,27 @@ func parseCRL(der []byte) (*CRL, error) {
 	return c, nil
 }
 
-// completeCRL refuses lists that speak for a part of an issuer's certificates, or for several
+// limits refuses lists that speak for a part of an issuer's certificates, unless scoped, or for several
 // issuers: taking them for complete would call revoked certificates good.
-func completeCRL(exts []pkix.Extension) error {
+func limits(exts []pkix.Extension, scoped bool) (*Scope, error) {
+	var scope *Scope
 	for _, e := range exts {
 		switch oid := e.Id.String(); {
 		case oid == "2.5.29.27":
-			return errors.New("it is a delta list, which is only part of one")
+			return nil, errors.New("it is a delta list, which is only part of one")
+		case oid == "2.5.29.28" && !scoped:
+			return nil, errors.New("it is limited to a distribution point (partial or indirect)")
 		case oid == "2.5.29.28":
-			return errors.New("it is limited to a distribution point (partial or indirect)")
+			var err error
+			if scope, err = parseScope(e); err != nil {
+				return nil, err
+			}
 		case oid == "2.5.29.20", oid == "2.5.29.35": // number, authority key identifier
 		case e.Critical:
-			return fmt.Errorf("its critical extension %s is not known", oid)
+			return nil, fmt.Errorf("its critical extension %s is not known", oid)
 		}
 	}
-	return nil
+	return scope, nil
 }
 
 func plainEntry(e x509.RevocationListEntry) error {
