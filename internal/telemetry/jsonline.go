@@ -81,8 +81,24 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 		}
 		b = appendField(b, "client_cert", a.PeerHash)
 		b = appendField(b, "client_subject", a.PeerSubject)
+		if a.PeerHash == "" {
+			b = appendField(b, "offered_cert", a.PeerOffered)
+		}
+	}
+	if a.Policy != "" {
+		b = e.policy(b, a)
 	}
 	return append(b, '}')
+}
+
+// policy appends what the policies on client certificates decided.
+func (e *encoder) policy(b []byte, a *Access) []byte {
+	b = appendField(b, "policy", a.Policy)
+	b = appendField(b, "policy_verdict", a.PolicyVerdict)
+	if a.PolicyCode != 0 {
+		b = appendField(b, "policy_code", e.codes.text[a.PolicyCode])
+	}
+	return b
 }
 
 // isPathOf reports whether the normalised path is that of the target as it came.

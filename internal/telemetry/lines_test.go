@@ -40,7 +40,13 @@ func TestRequestLines(t *testing.T) {
 	failed.Status, failed.Code, failed.Detail = 503, diag.UpstreamConnectRefused, "connection refused by 127.0.0.1:8000"
 	rpc := sampleAccess()
 	rpc.Proto, rpc.Stream, rpc.UpstreamProto, rpc.Attempts, rpc.GRPC, rpc.GRPCStatus = "HTTP/2", 5, "HTTP/2", 2, true, 14
+	denied := sampleAccess()
+	denied.Status, denied.Code, denied.PeerOffered = 403, diag.ClientCertUnknownCA, "abcd"
+	denied.Policy, denied.PolicyVerdict, denied.PolicyCode = "shop/partners", "deny", diag.ClientCertUnknownCA
 	e := newEncoder()
+	if got := string(e.requestJSON(nil, denied)); !strings.HasSuffix(got, `,"offered_cert":"abcd","policy":"shop/partners","policy_verdict":"deny","policy_code":"HK2102"}`) {
+		t.Error(got)
+	}
 	for _, c := range []struct {
 		name, got, want string
 	}{

@@ -68,6 +68,7 @@ type Metrics struct {
 	refused    *prometheus.CounterVec
 	applies    *prometheus.CounterVec
 	retries    *prometheus.CounterVec
+	policies   *prometheus.CounterVec
 	dropped    atomic.Pointer[func() uint64]
 }
 
@@ -86,6 +87,7 @@ func NewMetrics(s Sources) *Metrics {
 		refused:  counter("hakone_http_responses_refused_total", "Requests refused or failed, by reason (hakone explain CODE).", "listener", "code"),
 		applies:  counter("hakone_config_applies_total", "Generations applied, by whether every listener took it.", "result"),
 		retries:  counter("hakone_upstream_retries_total", "Requests sent again after a failed attempt.", "upstream"),
+		policies: counter("hakone_policy_decisions_total", "Requests decided by policies on client certificates: allow, deny, or audit (let in, would have been denied), with the reason.", "policy", "verdict", "code"),
 	}
 	info := prometheus.NewGauge(prometheus.GaugeOpts{Name: "hakone_build_info", Help: "The running release.", ConstLabels: prometheus.Labels{"version": s.Version}})
 	info.Set(1)
@@ -96,7 +98,7 @@ func NewMetrics(s Sources) *Metrics {
 		}
 		return 0
 	})
-	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, m.retries, info, dropped, newStateCollector(m, s), newOverloadCollector(s),
+	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, m.retries, m.policies, info, dropped, newStateCollector(m, s), newOverloadCollector(s),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -137,6 +139,7 @@ func (m *Metrics) Applied(g *ir.Generation, results []ir.ListenerResult) {
 	if old == nil {
 		return
 	}
+	m.forgetPolicies(old.Snapshot.Config, g.Snapshot.Config)
 	gone := map[string]bool{}
 	for _, u := range old.Snapshot.Config.Upstreams {
 		gone[u.Name] = true
@@ -146,6 +149,19 @@ func (m *Metrics) Applied(g *ir.Generation, results []ir.ListenerResult) {
 	}
 	for name := range gone {
 		m.retries.DeleteLabelValues(name)
+	}
+}
+
+// forgetPolicies drops the counters of policies that the next configuration has not.
+func (m *Metrics) forgetPolicies(old, next *ir.Config) {
+	live := map[string]bool{}
+	for _, p := range next.AccessPolicies {
+		live[p.Name] = true
+	}
+	for _, p := range old.AccessPolicies {
+		if !live[p.Name] {
+			m.policies.DeletePartialMatch(prometheus.Labels{"policy": p.Name})
+		}
 	}
 }
 
@@ -168,6 +184,9 @@ func (m *Metrics) access(a *Access) {
 	}
 	if a.Attempts > 1 && a.Upstream != "" {
 		m.retries.WithLabelValues(a.Upstream).Add(float64(a.Attempts - 1))
+	}
+	if a.Policy != "" {
+		m.policies.WithLabelValues(a.Policy, a.PolicyVerdict, a.PolicyCode.String()).Inc()
 	}
 	if a.Code != 0 {
 		m.refused.WithLabelValues(a.Listener, a.Code.String()).Inc()
