@@ -73,7 +73,7 @@ func (c *Cache) put(key [sha256.Size]byte, v Verdict, from, until time.Time) {
 	c.entries[key] = entry{v, from, until}
 }
 
-func cacheKey(role, revision, name string, presented []*x509.Certificate) [sha256.Size]byte {
+func cacheKey(role, revision, name string, presented []*x509.Certificate, staple []byte) [sha256.Size]byte {
 	h := sha256.New()
 	put := func(b []byte) {
 		var n [8]byte
@@ -86,6 +86,9 @@ func cacheKey(role, revision, name string, presented []*x509.Certificate) [sha25
 	put([]byte(name))
 	for _, c := range presented {
 		put(c.Raw)
+	}
+	if len(staple) > 0 {
+		put(staple)
 	}
 	return [sha256.Size]byte(h.Sum(nil))
 }

@@ -15,6 +15,15 @@ type causes struct {
 
 	unknownCA, expired, notYetValid, wrongUsage, revoked, crlStale, crlMissing diag.Code
 	name, noName, pin, malformed, tooLong, constraint, weak, invalid           diag.Code
+
+	// What policies and Online say about revocation.
+	local, ocspRevoked, unknown, ocspInvalid, crlInvalid, noStaple diag.Code
+}
+
+// revocation reports whether a code says that something is revoked, which is the cause that matters
+// whatever else is amiss.
+func (c causes) revocation(code diag.Code) bool {
+	return code == c.revoked || code == c.local || code == c.ocspRevoked
 }
 
 func clientCauses() causes {
@@ -25,6 +34,8 @@ func clientCauses() causes {
 		name: diag.ClientCertSANMismatch, noName: diag.ClientCertSANMismatch, pin: diag.ClientCertPinMismatch,
 		malformed: diag.ClientCertMalformed, tooLong: diag.ClientCertChainTooLong, constraint: diag.ClientCertNameConstraint,
 		weak: diag.ClientCertWeakKey, invalid: diag.ClientCertInvalid,
+		local: diag.ClientCertRevokedLocally, ocspRevoked: diag.ClientCertRevokedOCSP, unknown: diag.ClientRevocationUnknown,
+		ocspInvalid: diag.ClientOCSPInvalid, crlInvalid: diag.ClientCRLInvalid, noStaple: diag.ClientRevocationUnknown,
 	}
 }
 
@@ -36,5 +47,7 @@ func serverCauses() causes {
 		name: diag.UpstreamNameMismatch, noName: diag.UpstreamCertNoSAN, pin: diag.UpstreamPinMismatch,
 		malformed: diag.UpstreamCertInvalid, tooLong: diag.UpstreamCertInvalid, constraint: diag.UpstreamCertInvalid,
 		weak: diag.UpstreamCertInvalid, invalid: diag.UpstreamCertInvalid,
+		local: diag.UpstreamRevokedLocally, ocspRevoked: diag.UpstreamRevokedOCSP, unknown: diag.UpstreamRevocationUnknown,
+		ocspInvalid: diag.UpstreamOCSPInvalid, crlInvalid: diag.UpstreamCRLInvalid, noStaple: diag.UpstreamStapleMissing,
 	}
 }

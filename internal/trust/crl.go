@@ -68,43 +68,6 @@ func (x *crlIndex) newest(issuer *x509.Certificate) *secret.CRL {
 	return best
 }
 
-// revoked looks every certificate of the chain up in its issuer's list; the anchor too, if its own
-// issuer is among the anchors. First all are asked whether they are revoked, because that outweighs a
-// list that is missing.
-func (v *Verifier) revoked(chain []*x509.Certificate, c causes, now time.Time) ([]Warning, refusal) {
-	if len(v.policy.CRLs) == 0 {
-		return nil, refusal{}
-	}
-	var unjudged refusal
-	var warnings []Warning
-	for i, cert := range chain {
-		issuer := v.issuerOf(chain, i)
-		if issuer == nil {
-			continue
-		}
-		list := v.crls.newest(issuer)
-		who := roleOf(i, cert, c)
-		if list != nil {
-			if entry, ok := list.Lookup(cert.SerialNumber); ok {
-				return nil, refusal{c.revoked, fmt.Sprintf("the %s was revoked at %s (%s), by the list of %q of %s",
-					who, stamp(entry.At), entry.ReasonText(), list.Issuer, stamp(list.ThisUpdate))}
-			}
-		}
-		r := usable(list, issuer, who, c, now)
-		if r.code == 0 {
-			continue
-		}
-		if unjudged.code == 0 && (r.code != c.crlStale || v.policy.CRLMode != crlAged) {
-			unjudged = r
-		}
-		warnings = append(warnings, Warning{r.code, r.detail})
-	}
-	if v.policy.CRLMode == CRLSoft || unjudged.code == 0 {
-		return warnings, refusal{}
-	}
-	return nil, unjudged
-}
-
 func (v *Verifier) issuerOf(chain []*x509.Certificate, i int) *x509.Certificate {
 	if i+1 < len(chain) {
 		return chain[i+1]
@@ -113,8 +76,7 @@ func (v *Verifier) issuerOf(chain []*x509.Certificate, i int) *x509.Certificate 
 	if selfIssued(anchor) {
 		return nil
 	}
-	for j := range v.policy.Roots.Len() {
-		r := v.policy.Roots.Certificates[j]
+	for _, r := range v.policy.Roots.Anchors() {
 		if bytes.Equal(r.RawSubject, anchor.RawIssuer) && anchor.CheckSignatureFrom(r) == nil {
 			return r
 		}

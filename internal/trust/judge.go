@@ -32,7 +32,8 @@ type refusal struct {
 }
 
 // judge decides without the cache. presented is not empty.
-func (v *Verifier) judge(presented []*x509.Certificate, c causes, name string, now time.Time) Verdict {
+func (v *Verifier) judge(presented []*x509.Certificate, c causes, name string, q *inquiry) Verdict {
+	now := q.now
 	leaf := presented[0]
 	facts, factsErr := NewFacts(leaf)
 	d := Verdict{Leaf: facts}
@@ -56,7 +57,7 @@ func (v *Verifier) judge(presented []*x509.Certificate, c causes, name string, n
 	if r := bareCA(leaf, facts, c); r.code != 0 {
 		return refuse(r)
 	}
-	chain, warnings, r := v.choose(chains, c, now)
+	chain, warnings, r := v.choose(chains, c, q)
 	if r.code != 0 {
 		return refuse(r)
 	}
@@ -99,6 +100,9 @@ func (v *Verifier) chains(presented []*x509.Certificate, c causes, now time.Time
 	for _, p := range presented[1:] {
 		opts.Intermediates.AddCert(p)
 	}
+	for _, p := range v.policy.Roots.Paths() {
+		opts.Intermediates.AddCert(p)
+	}
 	var chains [][]*x509.Certificate
 	var first error
 	for _, pool := range v.pools() {
@@ -129,7 +133,7 @@ func bareCA(leaf *x509.Certificate, facts *Facts, c causes) refusal {
 func (v *Verifier) pools() []*x509.CertPool {
 	var out []*x509.CertPool
 	if v.policy.Roots.Len() > 0 {
-		out = append(out, v.policy.Roots.Pool())
+		out = append(out, v.policy.Roots.AnchorPool())
 	}
 	if v.policy.System != nil {
 		out = append(out, v.policy.System)
@@ -143,7 +147,7 @@ func isUnknown(err error) bool {
 }
 
 // choose returns the first chain that holds strong keys, a proper anchor and no revoked certificate.
-func (v *Verifier) choose(chains [][]*x509.Certificate, c causes, now time.Time) ([]*x509.Certificate, []Warning, refusal) {
+func (v *Verifier) choose(chains [][]*x509.Certificate, c causes, q *inquiry) ([]*x509.Certificate, []Warning, refusal) {
 	var first refusal
 	for _, chain := range chains {
 		r := anchorFit(chain, c)
@@ -152,13 +156,13 @@ func (v *Verifier) choose(chains [][]*x509.Certificate, c causes, now time.Time)
 		}
 		var warnings []Warning
 		if r.code == 0 {
-			warnings, r = v.revoked(chain, c, now)
+			warnings, r = v.revoked(chain, c, q)
 		}
 		if r.code == 0 {
 			return chain, warnings, refusal{}
 		}
 		// A revocation is the cause that matters, whatever other chains lack.
-		if first.code == 0 || r.code == c.revoked {
+		if first.code == 0 || c.revocation(r.code) {
 			first = r
 		}
 	}

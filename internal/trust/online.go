@@ -21,6 +21,7 @@ const (
 type Finding struct {
 	Standing Standing
 	OCSP     bool      // found out by OCSP, else by a revocation list
+	Invalid  bool      // Unknown although there was an answer: it is stale, or proves nothing
 	At       time.Time // of the revocation
 	Reason   string    // of the revocation, in words
 	Detail   string    // one sentence for logs

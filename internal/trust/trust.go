@@ -52,8 +52,10 @@ type Policy struct {
 	Hashes  [][sha256.Size]byte // over the certificate; a match in either list suffices
 
 	// Revocation and Online are for certificates that no list of CRLs decides about. Online may be nil.
+	// Staples: answers that a server staples count too, and are demanded where its certificate does.
 	Revocation ir.Revocation
 	Online     Online
+	Staples    bool
 
 	// InsecureSkip judges and records, but accepts any certificate: Verdict.Ignored holds the cause.
 	// It does not make up for a certificate that is required and missing.
@@ -76,14 +78,25 @@ func ClientPolicy(a ir.ClientAuth, b *ir.TrustBundle) (Policy, error) {
 }
 
 // ServerPolicy makes the policy towards an upstream. With t.Trust empty the system's roots are
-// trusted; else b alone, and b is nil where the bundle is missing.
-func ServerPolicy(t *ir.UpstreamTLS, b *ir.TrustBundle, system *x509.CertPool) Policy {
-	p := Policy{SANs: ParseSANs(t.SANs), InsecureSkip: t.InsecureSkipVerify}
+// trusted; else b alone, and b is nil where the bundle is missing. online may be nil: then nothing is
+// fetched. The error names a malformed pin or revoked serial number; nothing may be sent then.
+func ServerPolicy(t *ir.UpstreamTLS, b *ir.TrustBundle, system *x509.CertPool, online Online) (Policy, error) {
+	p := Policy{SANs: ParseSANs(t.SANs), InsecureSkip: t.InsecureSkipVerify, Online: online}
 	p.take(b)
 	if t.Trust == "" {
 		p.System = system
 	}
-	return p
+	var err error
+	if p.SPKI, err = parsePins(t.SPKI, base64.StdEncoding.DecodeString); err != nil {
+		return Policy{}, fmt.Errorf("SPKI pin: %w", err)
+	}
+	if t.Revocation != nil {
+		p.Staples = true
+		if err := p.revocation(*t.Revocation); err != nil {
+			return Policy{}, err
+		}
+	}
+	return p, nil
 }
 
 func (p *Policy) take(b *ir.TrustBundle) {
@@ -135,12 +148,13 @@ type Verifier struct {
 	crls     *crlIndex
 	cache    *Cache
 	aged     *Verifier // the same with crlAged in place of CRLHard
+	bad      revokedLocally
 }
 
 // New returns a verifier that remembers its verdicts in c; nil remembers nothing. Verifiers of all
 // policies may share one cache.
 func New(p Policy, c *Cache) *Verifier {
-	v := &Verifier{policy: p, revision: revision(p), crls: newCRLIndex(p.CRLs), cache: c}
+	v := &Verifier{policy: p, revision: revision(p), crls: newCRLIndex(p.CRLs), cache: c, bad: newRevokedLocally(p.Revocation)}
 	for i := range p.Roots.Len() {
 		v.edges = append(v.edges, certEdges(p.Roots.Certificates[i])...)
 	}
@@ -176,7 +190,7 @@ func revision(p Policy) string {
 		put(p.Roots.Digest)
 	}
 	put()
-	put(fmt.Sprintf("%+v %t", p.Revocation, p.Online != nil))
+	put(fmt.Sprintf("%+v %t %t", p.Revocation, p.Online != nil, p.Staples))
 	for _, l := range p.CRLs {
 		put(l.Digest)
 	}
@@ -215,30 +229,45 @@ func (v *Verifier) VerifyClient(presented []*x509.Certificate, now time.Time) Ve
 		}
 		return Verdict{Code: diag.ClientCertMissing, Detail: "no certificate was sent; accepted issuers: " + v.policy.acceptedWords()}
 	}
-	return v.cached(presented, clientCauses(), "", now)
+	return v.cached(presented, clientCauses(), "", &inquiry{now: now})
 }
 
 // VerifyServer judges what an upstream presented. The certificate must carry one of the policy's
 // SANs or, if it has none, name (a DNS name or IP address). Neither of both refuses.
 func (v *Verifier) VerifyServer(presented []*x509.Certificate, name string, now time.Time) Verdict {
+	return v.VerifyStapled(presented, nil, name, now)
+}
+
+// VerifyStapled is VerifyServer for an upstream that stapled an OCSP answer (tls.ConnectionState's
+// OCSPResponse; empty without one). It counts where the policy says so.
+func (v *Verifier) VerifyStapled(presented []*x509.Certificate, staple []byte, name string, now time.Time) Verdict {
 	if len(presented) == 0 {
 		return Verdict{Code: diag.UpstreamTLSFailed, Detail: "the upstream sent no certificate"}
 	}
-	return v.cached(presented, serverCauses(), name, now)
+	if !v.policy.Staples {
+		staple = nil
+	}
+	return v.cached(presented, serverCauses(), name, &inquiry{now: now, staple: staple})
 }
 
-func (v *Verifier) cached(presented []*x509.Certificate, c causes, name string, now time.Time) Verdict {
+func (v *Verifier) cached(presented []*x509.Certificate, c causes, name string, q *inquiry) Verdict {
 	if v.cache == nil || len(presented[0].Raw) > maxCachedCert {
-		return v.judge(presented, c, name, now)
+		return v.judge(presented, c, name, q)
 	}
-	key := cacheKey(c.role, v.revision, name, presented)
-	if hit, ok := v.cache.get(key, now); ok {
+	key := cacheKey(c.role, v.revision, name, presented, q.staple)
+	if hit, ok := v.cache.get(key, q.now); ok {
 		return hit
 	}
-	verdict := v.judge(presented, c, name, now)
-	from, until := v.window(presented, now)
+	verdict := v.judge(presented, c, name, q)
+	if q.brief {
+		return verdict
+	}
+	from, until := v.window(presented, q.now)
+	if !q.until.IsZero() {
+		until = earliest(until, q.until)
+	}
 	if verdict.Code != 0 || verdict.Ignored != 0 {
-		until = earliest(until, now.Add(refusalLife))
+		until = earliest(until, q.now.Add(refusalLife))
 	}
 	v.cache.put(key, verdict, from, until)
 	return verdict
@@ -254,7 +283,7 @@ func (v *Verifier) soften(d Verdict) Verdict {
 
 // acceptedWords names the accepted issuers for people.
 func (p *Policy) acceptedWords() string {
-	names := p.Roots.Subjects()
+	names := secret.NewBundle(p.Roots.Anchors()...).Subjects()
 	const most = 3
 	more := len(names) - most
 	names = names[:min(len(names), most)]

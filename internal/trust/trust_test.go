@@ -262,7 +262,10 @@ func TestServerNames(t *testing.T) {
 		{"no prefix match", leaf, "", []string{"spiffe://mesh/*"}, diag.UpstreamNameMismatch},
 	}
 	for _, tc := range tests {
-		p := trust.ServerPolicy(&ir.UpstreamTLS{SANs: tc.sans, Trust: "x/y"}, &ir.TrustBundle{Bundle: bundle(root)}, nil)
+		p, err := trust.ServerPolicy(&ir.UpstreamTLS{SANs: tc.sans, Trust: "x/y"}, &ir.TrustBundle{Bundle: bundle(root)}, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
 		if got := trust.New(p, nil).VerifyServer(tc.leaf.Chain(), tc.host, time.Now()); got.Code != tc.code {
 			t.Errorf("%s: %v %q", tc.name, got.Code, got.Detail)
 		}
@@ -313,7 +316,10 @@ func TestServerCauses(t *testing.T) {
 	if got := trust.New(trust.Policy{Roots: bundle(root)}, nil).VerifyServer(nil, "a.test", now); got.Code == 0 {
 		t.Error("no certificate must not pass")
 	}
-	p := trust.ServerPolicy(&ir.UpstreamTLS{Trust: "a/b"}, nil, system)
+	p, err := trust.ServerPolicy(&ir.UpstreamTLS{Trust: "a/b"}, nil, system, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if got := trust.New(p, nil).VerifyServer(leaf.Chain(), "a.test", now); got.Code != diag.UpstreamCredentialMissing {
 		t.Errorf("a missing bundle must not fall back to the system's roots: %v", got.Code)
 	}

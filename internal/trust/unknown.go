@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hakone-gateway/hakone/internal/secret"
 )
@@ -28,6 +29,9 @@ func (v *Verifier) explainUnknown(presented []*x509.Certificate, c causes) refus
 		at = parent
 	}
 	leaf := presented[0]
+	if v.policy.Roots.Contains(at) && !selfIssued(at) {
+		return refusal{c.unknownCA, fmt.Sprintf("the chain of %q ends at %q of the trust bundle, which only builds paths: it is not self-signed, and its issuer %q is not in the bundle", secret.Subject(leaf), secret.Subject(at), secret.Issuer(at))}
+	}
 	accepted := "; accepted are " + v.policy.acceptedWords()
 	switch {
 	case selfIssued(leaf) && at == leaf:
@@ -67,12 +71,12 @@ func (v *Verifier) climb(at *x509.Certificate, presented []*x509.Certificate, c 
 		}
 		return false, refusal{}
 	}
-	for i := range v.policy.Roots.Len() {
-		if _, r := consider(v.policy.Roots.Certificates[i], true); r.code != 0 {
+	for _, anchor := range v.policy.Roots.Anchors() {
+		if _, r := consider(anchor, true); r.code != 0 {
 			return nil, r
 		}
 	}
-	for _, cand := range presented {
+	for _, cand := range slices.Concat(presented, v.policy.Roots.Paths()) {
 		ok, r := consider(cand, false)
 		if ok || r.code != 0 {
 			return cand, r
