@@ -152,7 +152,7 @@ func getCertificate(chi *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	if !ok {
 		return nil, fmt.Errorf("no chain was chosen for this connection")
 	}
-	return s.pick(chi).TLS(), nil
+	return s.t.state.certificate(s.pick(chi)), nil
 }
 
 // servedPair is the credential that a host serves: at most two pairs, the elliptic one first.

@@ -48,7 +48,10 @@ func Originate(name string, up *ir.UpstreamTLS, secrets *ir.Secrets, bundles *ir
 			o.broken = &refusal{diag.UpstreamCredentialMissing, fmt.Sprintf("the trust bundle %s is missing or empty", up.Trust)}
 		}
 	}
-	policy := trust.ServerPolicy(up, bundle, nil)
+	policy, err := trust.ServerPolicy(up, bundle, nil, state.online)
+	if err != nil {
+		o.broken = &refusal{diag.UpstreamCredentialMissing, err.Error()}
+	}
 	if up.Trust == "" {
 		policy.System = state.system()
 	}
@@ -157,7 +160,7 @@ func (o *Originator) config(serverName, verify string, protocols offer) *tls.Con
 		InsecureSkipVerify:   true,
 		GetClientCertificate: o.certificate,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			verdict := o.judge.VerifyServer(cs.PeerCertificates, verify, o.state.now())
+			verdict := o.judge.VerifyStapled(cs.PeerCertificates, cs.OCSPResponse, verify, o.state.now())
 			if verdict.Code != 0 {
 				return &refusal{verdict.Code, verdict.Detail}
 			}

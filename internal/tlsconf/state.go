@@ -1,10 +1,12 @@
 package tlsconf
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"sync"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/trust"
 )
 
@@ -19,8 +21,18 @@ type State struct {
 	tickets ticketKeys
 	index   Index
 
+	online  trust.Online // nil: nothing is fetched
+	staples Stapler      // nil: only what secrets hold is stapled
+
 	verdicts *trust.Cache
 	system   func() *x509.CertPool // the system's roots, read once; nil if there are none
+}
+
+// Stapler keeps OCSP answers about the certificates that are served.
+type Stapler interface {
+	// Staple returns the pair as crypto/tls takes it, with the answer that is at hand, if any. It does
+	// not wait; what it returns must not be changed.
+	Staple(pair *secret.KeyPair) *tls.Certificate
 }
 
 // NewState returns an empty State with fresh ticket keys. now may be nil and is time.Now then.
@@ -38,6 +50,23 @@ func systemRoots() *x509.CertPool {
 		return nil
 	}
 	return pool
+}
+
+// Use says what finds out about the revocation of peers and what staples; either may be nil. Call it
+// before anything is built with the State.
+func (s *State) Use(online trust.Online, staples Stapler) {
+	s.online, s.staples = online, staples
+}
+
+// Online finds out about the revocation of peers; nil if nothing is fetched.
+func (s *State) Online() trust.Online { return s.online }
+
+// certificate returns what is served of a pair.
+func (s *State) certificate(pair *secret.KeyPair) *tls.Certificate {
+	if s.staples == nil {
+		return pair.TLS()
+	}
+	return s.staples.Staple(pair)
 }
 
 // Index returns the index of open connections.
