@@ -21,6 +21,12 @@ func (x *exchange) record() {
 	x.client.p.sink.Access(a)
 }
 
+// noteHead notes when the head of the final answer came.
+func (x *exchange) noteHead() {
+	now := time.Since(x.client.p.base)
+	x.access.UpstreamTime, x.access.HeadTime = now-x.asked, now-x.started
+}
+
 // noteType notes the media type of the answer, whose head may be gone when the record is made.
 func (x *exchange) noteType() {
 	x.access.ContentType = nil

@@ -220,10 +220,10 @@ func (x *exchange) awaitAnswer() error {
 		}
 		switch {
 		case x.resp.Status == 101:
-			x.access.UpstreamTime = time.Since(x.client.p.base) - x.asked
+			x.noteHead()
 			return x.tunnel()
 		case x.resp.Status >= 200:
-			x.access.UpstreamTime = time.Since(x.client.p.base) - x.asked
+			x.noteHead()
 			if x.opens(x.resp.Status) {
 				return &http1.Error{Code: diag.UpstreamNoWebSocket, Detail: fmt.Sprintf("%s answered the WebSocket's upgrade with %d and without switching protocols",
 					x.up.lent().Endpoint.Text, x.resp.Status)}

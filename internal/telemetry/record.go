@@ -107,6 +107,7 @@ type Access struct {
 	BytesSent     int64         // response body
 	HeadSent      int64         // response heads and trailers, as they were sent
 	UpstreamTime  time.Duration // from request sent to response head
+	HeadTime      time.Duration // from Start to the upstream's response head; 0: there was none
 
 	SNI         string
 	JA4         string
