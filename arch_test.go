@@ -28,9 +28,10 @@ var rooms = map[string][]string{
 	// control side
 	"internal/resource":  {"api/v1alpha1", "internal/diag", "internal/secret"},
 	"internal/source":    {"api/v1alpha1", "internal/diag", "internal/resource", "internal/secret"},
-	"internal/translate": {"api/v1alpha1", "internal/diag", "internal/hostname", "internal/ir", "internal/resource", "internal/secret", "internal/tlsname"},
+	"internal/translate": {"api/v1alpha1", "internal/diag", "internal/hostname", "internal/ir", "internal/resource", "internal/secret", "internal/semantics", "internal/tlsname"}, // semantics: one meaning of a path
 	"internal/compile":   {"internal/diag", "internal/hostname", "internal/ir", "internal/translate", "internal/tlsname"},
 	"internal/certlint":  {"internal/diag", "internal/hostname", "internal/ir", "internal/secret"},
+	"internal/calendar":  {"internal/diag", "internal/ir", "internal/secret"},
 	"internal/status":    {"internal/diag", "internal/ir", "internal/translate", "internal/resource"},
 	"internal/control":   {"internal/compile", "internal/diag", "internal/ir", "internal/resource", "internal/translate", "internal/status", "internal/certlint", "internal/hostname"},
 	// data side
@@ -52,8 +53,9 @@ var rooms = map[string][]string{
 		"internal/tlsname", "internal/trust"},
 	"internal/logstore": {"internal/diag", "internal/ir", "internal/message", "internal/telemetry", "internal/tlsname"},
 	// authority: knows neither side
-	"internal/ca":     {"internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
-	"internal/enroll": {"internal/ca", "internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
+	"internal/ca":      {"internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
+	"internal/inspect": {"internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"}, // anybody's bytes; knows no side
+	"internal/enroll":  {"internal/ca", "internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
 	"internal/proxy": {"internal/authz", "internal/diag", "internal/filter", "internal/grpcweb", "internal/http1", "internal/http2", "internal/hostname", "internal/ir", "internal/listen", "internal/message", "internal/overload", "internal/route",
 		"internal/telemetry", "internal/tlsconf", "internal/upstream"},
 	"internal/dataplane": {"internal/authz", "internal/revocation", "internal/diag", "internal/filter", "internal/http2", "internal/ir", "internal/listen", "internal/overload", "internal/proxy", "internal/route", "internal/telemetry", "internal/tlsconf",

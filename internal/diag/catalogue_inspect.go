@@ -12,7 +12,6 @@ const (
 	PKCS12Unusable      Code = 7057
 	OCSPResponseInvalid Code = 7058
 	CertRevoked         Code = 7059
-	RequestInvalid      Code = 7060
 	TrailingBytes       Code = 7061
 	EndpointUnreachable Code = 7062
 	UntrustedHere       Code = 7063
@@ -22,7 +21,7 @@ const (
 	PullBodyInvalid     Code = 7067
 	PullNotFound        Code = 7068
 	EnrolmentInvalid    Code = 7069
-	RequestHasNoCert    Code = 7070
+	ServerWantsCert     Code = 7070
 	OCSPResponseStale   Code = 7071
 )
 
@@ -38,7 +37,6 @@ func inspectCodes() []Entry {
 		{PKCS12Unusable, "pkcs12_unusable", Error, "PKCS #12 container cannot be read", "It uses an encoding (BER) or an algorithm that is not read here.", "Write it again: openssl pkcs12 -in FILE -nodes -out FILE.pem (with -legacy for old ones).", 0},
 		{OCSPResponseInvalid, "ocsp_response_invalid", Error, "OCSP response cannot be used", "It does not parse, is an error of the responder, or is not signed by the issuer of the certificate or somebody whom the issuer appointed.", "Ask the responder again; if it stays so, the responder is wrong.", 0},
 		{CertRevoked, "certificate_revoked", Error, "certificate is revoked", "A revocation list or an OCSP response beside it names this certificate, or the responder does not know it.", "Issue a new certificate.", 0},
-		{RequestInvalid, "request_invalid", Error, "certificate request cannot be used", "It does not parse, or its signature does not verify, so the sender need not have the key.", "Make it again: openssl req -new -key KEY -out REQUEST.", 0},
 		{TrailingBytes, "trailing_bytes", Warning, "bytes follow after the end", "Something stands behind the end of the DER structure; strict readers refuse it.", "Remove what follows: hakone cert inspect --repair FILE prints what was read.", 0},
 		{EndpointUnreachable, "endpoint_unreachable", Error, "server cannot be inspected", "No TLS handshake came far enough to show a certificate.", "Check host, port and that it speaks TLS from the first byte.", 0},
 		{UntrustedHere, "untrusted_here", Warning, "chain does not lead to a trusted CA", "Neither the machine's CAs nor those given with --ca vouch for it; clients that know no more refuse it.", "Give the private CA with --ca FILE, or serve a chain that leads to a public one.", 0},
@@ -48,7 +46,7 @@ func inspectCodes() []Entry {
 		{PullBodyInvalid, "pull_body_invalid", Error, "body of the upload cannot be used", "It must be a JSON object with the strings certificate and private_key, whose line ends are \\n, as Cloudflare's and IBM CIS's API take it.", "Make it as in the example of hakone origin pull upload --help.", 0},
 		{PullNotFound, "pull_not_found", Error, "no origin pull certificate of that zone or host", "Only what was uploaded or written as OriginPull can be switched.", "hakone origin pull ls lists what there is; upload one first.", 0},
 		{EnrolmentInvalid, "enrolment_invalid", Error, "origin cannot be enrolled so", "A name, host or folder that was given cannot be used.", "See hakone origin enroll --help.", 0},
-		{RequestHasNoCert, "server_wants_certificate", Info, "server asks for a client certificate", "The handshake was finished without one, or ended by the server because there was none; its own certificate is shown all the same.", "Nothing to do.", 0},
+		{ServerWantsCert, "server_wants_certificate", Info, "server asks for a client certificate", "The handshake was finished without one, or ended by the server because there was none; its own certificate is shown all the same.", "Nothing to do.", 0},
 		{OCSPResponseStale, "ocsp_response_stale", Error, "OCSP response is not current", "Its thisUpdate lies in the future or its nextUpdate in the past; clients that check it refuse.", "Fetch a fresh one; a responder should sign anew well before nextUpdate.", 0},
 	}
 }
