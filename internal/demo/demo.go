@@ -7,9 +7,11 @@ package demo
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,12 +27,26 @@ import (
 
 // Options are what the command line can tell the demo.
 type Options struct {
-	Port     int // bound for the manifests' port 443; if it is taken, the next free one
+	Scene    Scene // Ingress if nil
+	Port     int   // bound for the manifests' port 443; if it is taken, the next free one
 	Script   bool
 	Out, Err io.Writer
 	Color    bool          // colours on Out
 	Base     server.Config // limits, settings and formats as hakone run's defaults
 	Program  string        // how the user calls this program, for the lines to try
+
+	// Command runs one of hakone's own commands against the running demo and returns its exit code. If
+	// nil, the script leaves such lines out.
+	Command func(ctx context.Context, args []string, out, errOut io.Writer) int
+}
+
+// Scene is what a demo shows.
+type Scene interface {
+	// prepare makes what is needed, manifests in folder(s.dir) among it, and starts backends, which end
+	// with the context.
+	prepare(ctx context.Context, s *stage) error
+	made(s *stage) []string // lines "WHAT  details" of what was made
+	steps(s *stage) []step
 }
 
 // ErrFailed says that a line of the script did not do what it should.
@@ -38,14 +54,12 @@ var ErrFailed = errors.New("not every line did what it should")
 
 // stage is a running demo.
 type stage struct {
-	opts    Options
-	began   time.Time
-	dir     string
-	port    int
-	ca      string // paths
-	alice   [2]string
-	mallory [2]string
-	tap     *tap
+	opts  Options
+	began time.Time
+	dir   string
+	port  int
+	ca    string // path of the CA that clients trust
+	tap   *tap
 }
 
 // Run runs the demo until ctx ends or nobody reads its output any more, or the script to its end. It
@@ -66,14 +80,13 @@ func Run(ctx context.Context, opts Options) error {
 	}
 	defer os.RemoveAll(dir)
 	s.dir = dir
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("listen for the backend: %w", err)
+	if s.opts.Scene == nil {
+		s.opts.Scene = Ingress()
 	}
-	srv := &http.Server{Handler: backend(), ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = srv.Serve(ln) }()
-	defer srv.Close()
-	if err := s.prepare(ln.Addr().(*net.TCPAddr).Port); err != nil {
+	if err := os.Mkdir(folder(s.dir), 0o700); err != nil {
+		return fmt.Errorf("make manifest folder: %w", err)
+	}
+	if err := s.opts.Scene.prepare(ctx, s); err != nil {
 		return err
 	}
 	if s.port, err = freePort(opts.Port); err != nil {
@@ -82,33 +95,7 @@ func Run(ctx context.Context, opts Options) error {
 	return s.serve(ctx, cancel)
 }
 
-// prepare makes the CA, the certificates and the manifests.
-func (s *stage) prepare(backendPort int) error {
-	ca, err := newAuthority("Hakone Demo CA")
-	if err != nil {
-		return err
-	}
-	if err := os.Mkdir(folder(s.dir), 0o700); err != nil {
-		return fmt.Errorf("make manifest folder: %w", err)
-	}
-	if err := writeManifests(folder(s.dir), ca, backendPort); err != nil {
-		return err
-	}
-	if s.ca, err = write(s.dir, "demo-ca.pem", ca.pem); err != nil {
-		return err
-	}
-	if s.alice, err = s.client(ca, "alice"); err != nil {
-		return err
-	}
-	// The same name from another CA of the same name: only signatures tell them apart.
-	other, err := newAuthority("Hakone Demo CA")
-	if err != nil {
-		return err
-	}
-	s.mallory, err = s.client(other, "mallory")
-	return err
-}
-
+// client makes the files of a client that ca vouches for.
 func (s *stage) client(ca *authority, name string) (paths [2]string, err error) {
 	cert, key, err := ca.issue(name, true)
 	if err != nil {
@@ -119,6 +106,24 @@ func (s *stage) client(ca *authority, name string) (paths [2]string, err error) 
 	}
 	paths[1], err = write(s.dir, name+".key", key)
 	return paths, err
+}
+
+// start serves a backend until ctx ends, and returns its port.
+func start(ctx context.Context, handler http.Handler, config *tls.Config) (int, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, fmt.Errorf("listen for the backend: %w", err)
+	}
+	srv := &http.Server{Handler: handler, TLSConfig: config, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	go func() {
+		if config != nil {
+			_ = srv.ServeTLS(ln, "", "")
+		} else {
+			_ = srv.Serve(ln)
+		}
+	}()
+	context.AfterFunc(ctx, func() { _ = srv.Close() })
+	return ln.Addr().(*net.TCPAddr).Port, nil
 }
 
 // freePort returns want, or the next port above it that is free.
@@ -143,12 +148,12 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
 	cfg := s.opts.Base
 	cfg.Folders, cfg.Address = []string{folder(s.dir)}, "127.0.0.1"
 	cfg.PortMap = map[uint16]uint16{443: uint16(s.port)}
-	cfg.Admin, cfg.AdminFallback = "unix:"+filepath.Join(s.dir, "admin.sock"), false
+	cfg.Admin, cfg.AdminFallback = s.admin(), false
 	cfg.AccessLog.Format = "off"
 	cfg.DrainTimeout = time.Second
 	cfg.SecretGrace = cmp.Or(cfg.SecretGrace, secretGrace)
-	log := newLogHandler(s.opts.Out, s.opts.Err, s.opts.Color, fmt.Sprintf("https://*.%s:%d", domain, s.port))
-	cfg.Logger = slog.New(log)
+	handler := newLogHandler(s.opts.Out, s.opts.Err, s.opts.Color, fmt.Sprintf("https://*.%s:%d", domain, s.port))
+	cfg.Logger = slog.New(handler)
 	cfg.Tap = s.tap
 	cfg.Ready = func(st admin.Status) { ready <- st }
 	ended := make(chan error, 1)
@@ -161,7 +166,7 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
 	case <-ready:
 	}
 	s.banner()
-	log.shared.all.Store(!s.opts.Script)
+	handler.shared.all.Store(!s.opts.Script)
 	if !s.opts.Script {
 		return <-ended
 	}
@@ -176,13 +181,17 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
 	return nil
 }
 
+// admin is the gateway's admin address.
+func (s *stage) admin() string { return "unix:" + filepath.Join(s.dir, "admin.sock") }
+
 // banner says what runs and what to try.
 func (s *stage) banner() {
 	w := s.opts.Out
 	fmt.Fprintf(w, "hakone %s demo (everything is in %s and goes when this ends; nothing is installed)\n\n", server.Version, s.dir)
 	fmt.Fprintf(w, "  ✓ CA            Hakone Demo CA, P-256, 7 days, name-constrained to .%s: %s\n", domain, s.ca)
-	fmt.Fprintf(w, "  ✓ certificates  %s, %s, %s; clients alice, and mallory from another CA of the same name\n", httpbin, helloworld, partners)
-	fmt.Fprintf(w, "  ✓ manifests     %s (Istio and Gateway API; edit them, they are read at once)\n", folder(s.dir))
+	for _, line := range s.opts.Scene.made(s) {
+		fmt.Fprintf(w, "  ✓ %s\n", line)
+	}
 	fmt.Fprintf(w, "  ✓ gateway       https://*.%s:%d, TLS 1.2 and 1.3\n", domain, s.port)
 	fmt.Fprintf(w, "  ready in %s\n", time.Since(s.began).Round(time.Millisecond))
 	if s.opts.Script {
@@ -190,10 +199,10 @@ func (s *stage) banner() {
 		return
 	}
 	fmt.Fprintf(w, "\nTry, in a second terminal:\n\n")
-	for _, step := range s.steps() {
+	for _, step := range s.opts.Scene.steps(s) {
 		fmt.Fprintf(w, "  %s\n      → %s\n", step.line(s), step.says)
 	}
-	fmt.Fprintf(w, "  export HAKONE_ADMIN=unix:%s\n      → from then on hakone's commands are about this demo\n", filepath.Join(s.dir, "admin.sock"))
+	fmt.Fprintf(w, "  export HAKONE_ADMIN=%s\n      → from then on hakone's commands are about this demo\n", s.admin())
 	fmt.Fprintf(w, "  %s status\n  %s tls-version set 1.3\n", s.opts.Program, s.opts.Program)
 	fmt.Fprintf(w, "\nEach request, each refused handshake and each change of the manifests shows here. Ctrl-C ends the demo.\n\n")
 }

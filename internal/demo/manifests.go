@@ -1,9 +1,12 @@
 package demo
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"path/filepath"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
 // hosts of the demo.
@@ -12,6 +15,63 @@ const (
 	helloworld = "helloworld." + domain
 	partners   = "partners." + domain
 )
+
+// ingress is the scene of two APIs on one port.
+type ingress struct {
+	alice, mallory [2]string
+}
+
+// Ingress is the scene of hosts in Istio's and the Gateway API on one port, one with mutual TLS.
+func Ingress() Scene { return &ingress{} }
+
+func (i *ingress) prepare(ctx context.Context, s *stage) error {
+	port, err := start(ctx, backend(), nil)
+	if err != nil {
+		return err
+	}
+	ca, err := newAuthority("Hakone Demo CA")
+	if err != nil {
+		return err
+	}
+	if err := writeManifests(folder(s.dir), ca, port); err != nil {
+		return err
+	}
+	if s.ca, err = write(s.dir, "demo-ca.pem", ca.pem); err != nil {
+		return err
+	}
+	if i.alice, err = s.client(ca, "alice"); err != nil {
+		return err
+	}
+	// The same name from another CA of the same name: only signatures tell them apart.
+	other, err := newAuthority("Hakone Demo CA")
+	if err != nil {
+		return err
+	}
+	i.mallory, err = s.client(other, "mallory")
+	return err
+}
+
+func (*ingress) made(s *stage) []string {
+	return []string{
+		fmt.Sprintf("certificates  %s, %s, %s; clients alice, and mallory from another CA of the same name", httpbin, helloworld, partners),
+		fmt.Sprintf("manifests     %s (Istio and Gateway API; edit them, they are read at once)", folder(s.dir)),
+	}
+}
+
+func (i *ingress) steps(*stage) []step {
+	return []step{
+		{host: httpbin, path: "/status/418", status: 418, says: "418, a teapot"},
+		{host: helloworld, path: "/hello", status: 200, says: "200, another host and certificate on the same port"},
+		{host: httpbin, path: "/nowhere", status: 404, code: diag.NoRoute, says: "404; the line here names the nearest route"},
+		{host: partners, path: "/status/418", code: diag.ClientCertMissing, says: "refused: a client certificate is required (alert 116)"},
+		{host: partners, path: "/headers", client: i.alice, status: 200, says: "200; the backend is told who alice is"},
+		{host: partners, path: "/headers", client: i.mallory, code: diag.ClientCertUnknownCA, says: "refused: another CA of the same name"},
+		{host: httpbin, path: "/get", tlsMax: "1.1", code: diag.TLSVersionTooLow, says: "refused: TLS 1.1 is below the floor (alert 70)"},
+		{host: "unknown." + domain, path: "/", code: diag.SNIUnknown, says: "closed: no listener has this name"},
+		{host: httpbin, path: "/get", http: true, status: 400, code: diag.PlaintextOnTLSPort, says: "400: plain HTTP on a TLS port"},
+		{host: httpbin, path: "/get", noCA: true, code: diag.PeerUnknownCA, says: "the client does not trust the CA; this side knows why"},
+	}
+}
 
 // writeManifests fills dir with what a user would keep in git: two hosts in Istio's API, one of them
 // with mutual TLS, and one in the Gateway API, all on port 443, and the backend's address.

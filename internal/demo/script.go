@@ -2,6 +2,7 @@ package demo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -11,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,24 +27,12 @@ type step struct {
 	tlsMax     string    // "1.1" or ""
 	http       bool      // plain HTTP to the TLS port
 	noCA       bool      // do not trust the demo's CA
+	direct     int       // the port of a backend, asked without the gateway: nothing is recorded
+	command    []string  // one of hakone's own commands instead, whose output holds wants
+	wants      []string
 	status     int       // 0: the handshake is refused
 	code       diag.Code // the reason that must be recorded, 0 for none
 	says       string
-}
-
-func (s *stage) steps() []step {
-	return []step{
-		{host: httpbin, path: "/status/418", status: 418, says: "418, a teapot"},
-		{host: helloworld, path: "/hello", status: 200, says: "200, another host and certificate on the same port"},
-		{host: httpbin, path: "/nowhere", status: 404, code: diag.NoRoute, says: "404; the line here names the nearest route"},
-		{host: partners, path: "/status/418", code: diag.ClientCertMissing, says: "refused: a client certificate is required (alert 116)"},
-		{host: partners, path: "/headers", client: s.alice, status: 200, says: "200; the backend is told who alice is"},
-		{host: partners, path: "/headers", client: s.mallory, code: diag.ClientCertUnknownCA, says: "refused: another CA of the same name"},
-		{host: httpbin, path: "/get", tlsMax: "1.1", code: diag.TLSVersionTooLow, says: "refused: TLS 1.1 is below the floor (alert 70)"},
-		{host: "unknown." + domain, path: "/", code: diag.SNIUnknown, says: "closed: no listener has this name"},
-		{host: httpbin, path: "/get", http: true, status: 400, code: diag.PlaintextOnTLSPort, says: "400: plain HTTP on a TLS port"},
-		{host: httpbin, path: "/get", noCA: true, code: diag.PeerUnknownCA, says: "the client does not trust the CA; this side knows why"},
-	}
 }
 
 // args are curl's arguments for a step.
@@ -61,11 +51,17 @@ func (p *step) args(s *stage) []string {
 	if p.tlsMax != "" {
 		a = append(a, "--tlsv1.0", "--tls-max", p.tlsMax, "--ciphers", "ALL:@SECLEVEL=0")
 	}
-	return append(a, fmt.Sprintf("%s://%s:%d%s", scheme, p.host, s.port, p.path))
+	if strings.Contains(p.path, "/../") {
+		a = append(a, "--path-as-is")
+	}
+	return append(a, fmt.Sprintf("%s://%s:%d%s", scheme, p.host, cmp.Or(p.direct, s.port), p.path))
 }
 
 // line is the step as a person types it.
 func (p *step) line(s *stage) string {
+	if p.command != nil {
+		return s.opts.Program + " " + strings.Join(p.command, " ")
+	}
 	words := []string{"curl", "-i"}
 	for _, a := range p.args(s) {
 		if strings.ContainsAny(a, " @") {
@@ -84,9 +80,15 @@ func (s *stage) script(ctx context.Context) bool {
 		fmt.Fprintln(s.opts.Out, "  curl is not installed: a built-in client sends the same requests")
 	}
 	failed := 0
-	steps := s.steps()
+	steps := s.opts.Scene.steps(s)
 	for i := range steps {
 		p := &steps[i]
+		if p.command != nil {
+			if s.opts.Command != nil && !s.runCommand(ctx, p) {
+				failed++
+			}
+			continue
+		}
 		s.tap.reset()
 		var status int
 		var trouble error
@@ -95,7 +97,10 @@ func (s *stage) script(ctx context.Context) bool {
 		} else {
 			status, trouble = p.runBuiltin(ctx, s)
 		}
-		code := s.tap.wait(p.code, 3*time.Second)
+		code := p.code
+		if p.direct == 0 {
+			code = s.tap.wait(p.code, 3*time.Second)
+		}
 		ok := status == p.status && (p.status != 0 || trouble != nil) && code == p.code
 		mark := "✓"
 		if !ok {
@@ -117,12 +122,41 @@ func (s *stage) script(ctx context.Context) bool {
 	return failed == 0
 }
 
+// runCommand runs one of hakone's own commands and reports whether it said what it should.
+func (s *stage) runCommand(ctx context.Context, p *step) bool {
+	args := append(slices.Clone(p.command), "--admin", s.admin())
+	var out, errOut bytes.Buffer
+	ok := false
+	// What the gateway records is there a moment after the answer.
+	for end := time.Now().Add(5 * time.Second); !ok && time.Now().Before(end) && ctx.Err() == nil; time.Sleep(50 * time.Millisecond) {
+		out.Reset()
+		errOut.Reset()
+		ok = s.opts.Command(ctx, args, &out, &errOut) == 0 && holds(out.String(), p.wants)
+		if ok {
+			break
+		}
+	}
+	mark := "✓"
+	if !ok {
+		mark = "✗"
+	}
+	fmt.Fprintf(s.opts.Out, "  %s %s\n", mark, p.line(s))
+	for line := range strings.Lines(out.String() + errOut.String()) {
+		fmt.Fprintf(s.opts.Out, "      %s", line)
+	}
+	return ok
+}
+
+func holds(text string, wants []string) bool {
+	return !slices.ContainsFunc(wants, func(w string) bool { return !strings.Contains(text, w) })
+}
+
 // runCurl returns the HTTP status, 0 without one, and what curl complained about.
 func (p *step) runCurl(ctx context.Context, s *stage, curl string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	args := append([]string{"-sS", "-o", os.DevNull, "-w", "%{http_code}", "--noproxy", "*",
-		"--resolve", fmt.Sprintf("%s:%d:127.0.0.1", p.host, s.port)}, p.args(s)...)
+		"--resolve", fmt.Sprintf("%s:%d:127.0.0.1", p.host, cmp.Or(p.direct, s.port))}, p.args(s)...)
 	cmd := exec.CommandContext(ctx, curl, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -157,7 +191,7 @@ func (p *step) runBuiltin(ctx context.Context, s *stage) (int, error) {
 	}
 	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)))
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(cmp.Or(p.direct, s.port))))
 		}}
 	args := p.args(s)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, args[len(args)-1], nil)
