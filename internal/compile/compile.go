@@ -42,6 +42,7 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 	for _, f := range in.Fragments {
 		c.listeners = append(c.listeners, f.Listeners...)
 		c.policies = append(c.policies, f.Policies...)
+		c.pulls = append(c.pulls, f.Pulls...)
 		c.diagnostics = append(c.diagnostics, f.Diagnostics...)
 		for name, u := range f.Upstreams {
 			if before := upstreams[name]; before != nil && before.GRPCWeb {
@@ -61,7 +62,10 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 	})
 	maps.Copy(s.Secrets.ByRef, c.refusing)
 	c.applyPolicies(s.Config.Listeners)
+	c.applyPulls(s, upstreams)
+	all := maps.Clone(upstreams)
 	keepReferenced(s, upstreams)
+	c.reportIdlePools(all, s.Config.Upstreams)
 	s.Seal()
 	return s, diag.Compact(c.diagnostics)
 }
@@ -71,6 +75,7 @@ type compiler struct {
 	minVersion  uint16
 	listeners   []*translate.Listener
 	policies    []translate.Policy
+	pulls       []translate.Pull
 	diagnostics []diag.Diagnostic
 	refusing    map[ir.SecretRef]*ir.Credential // of guards: they never hold a key
 	lost        map[ir.Origin]bool              // listeners that lost all their hosts
@@ -144,6 +149,14 @@ func socketName(bind string, port uint16) string {
 // lost a conflict, and orders upstreams by name.
 func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
 	used, secrets, trusts := map[string]bool{}, map[ir.SecretRef]bool{}, map[ir.TrustRef]bool{}
+	use := func(name string) { // and what it falls back to
+		for u := upstreams[name]; u != nil && !used[u.Name]; u = upstreams[u.Origins.Fallback] {
+			used[u.Name] = true
+			if u.Origins == nil {
+				return
+			}
+		}
+	}
 	for _, l := range s.Config.Listeners {
 		for _, chain := range l.Chains {
 			if chain.TLS != nil {
@@ -155,7 +168,10 @@ func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
 			for _, vh := range chain.VirtualHosts {
 				for _, r := range vh.Routes {
 					for i := range r.Forward {
-						used[r.Forward[i].Upstream] = true
+						use(r.Forward[i].Upstream)
+						for _, v := range r.Forward[i].Pull {
+							use(v.Upstream)
+						}
 					}
 				}
 			}

@@ -113,6 +113,11 @@ func brief(s *ir.Snapshot) string {
 			for _, vh := range c.VirtualHosts {
 				for _, r := range vh.Routes {
 					fmt.Fprintf(&b, "    route %v %s\n", vh.Hosts, r.Name)
+					for _, to := range r.Forward {
+						for _, v := range to.Pull {
+							fmt.Fprintf(&b, "      %s for %s\n", v.Upstream, v.Host)
+						}
+					}
 				}
 			}
 		}
@@ -121,6 +126,12 @@ func brief(s *ir.Snapshot) string {
 		fmt.Fprintf(&b, "upstream %s %s", u.Name, u.Protocol)
 		if u.GRPCWeb {
 			b.WriteString(" gRPC-Web")
+		}
+		if u.Origins != nil && u.Origins.Fallback != "" {
+			b.WriteString(", else " + u.Origins.Fallback)
+		}
+		if u.Origins != nil && u.TLS != nil {
+			fmt.Fprintf(&b, ", presents %q to %d", u.TLS.Certificate, len(s.Endpoints.ByUpstream[u.Name]))
 		}
 		b.WriteByte('\n')
 	}

@@ -323,7 +323,7 @@ func targets(p *translate.Policy, l *translate.Listener) bool {
 		return true
 	}
 	g := *p.Gateway
-	if g.Namespace != l.Gateway.Namespace || g.Name != l.Gateway.Name || p.Family != 0 && p.Family != l.Family {
+	if g.Kind != l.Gateway.Kind || g.Namespace != l.Gateway.Namespace || g.Name != l.Gateway.Name || p.Family != 0 && p.Family != l.Family {
 		return false
 	}
 	return p.Section == "" || p.Section == l.Section || l.Chain.Name == g.Namespace+"/"+g.Name+"/"+p.Section

@@ -14,7 +14,7 @@ const (
 
 // Origin pools, edge hosts and origin pull: reasons (3219 to 3239) and findings (5820 to 5839).
 func originCodes() []Entry {
-	return []Entry{
+	return append(originFindings(), []Entry{
 		{PoolUnavailable, "pool_unavailable", Error, "no origin of the pool can be used",
 			"The pool and its fallbacks are disabled, or every origin is disabled, has weight 0 or has no address. Unhealthy origins alone are no reason: the last pool of a chain serves with what it has.", "Enable an origin, or name a fallback pool: hakone origin ls shows why each is out.", 503},
 		{AffinityOriginGone, "affinity_origin_gone", Error, "the origin of the client's session is not healthy",
@@ -31,5 +31,5 @@ func originCodes() []Entry {
 			"What would go to the pool goes to its fallback, or without one to the origins that are left.", "hakone origin ls shows why each origin is out.", 0},
 		{GeoWithoutDatabase, "geo_without_database", Warning, "geo steering without a database",
 			"The pool steers by the client's country, and no database was given or it cannot be read: nobody's country is known, so everyone goes to the origins without regions, or to all.", "Start with --geoip-db FILE.mmdb.", 0},
-	}
+	}...)
 }

@@ -25,6 +25,8 @@ type Chain struct {
 	Hosts  []hostname.Pattern `json:"hosts"`
 	TLS    *TLS               `json:"tls,omitempty"` // nil exactly when the listener is plain
 
+	Display string `json:"display,omitempty"` // an EdgeHost's name for people
+
 	// HostTLS holds narrower settings for hosts named by a TLSPolicy, most specific first.
 	HostTLS []HostTLS `json:"hostTLS,omitempty"`
 

@@ -3,7 +3,7 @@
 // with what DestinationRules say about it.
 //
 // Addresses come from, in this order: --endpoint, EndpointSlices, the Service's externalName, a
-// ServiceEntry, DNS. The package checks no ReferenceGrant and knows no route. Begin reading at
+// ServiceEntry, DNS. A destination may also be an OriginPool, whose upstream package native makes. The package checks no ReferenceGrant and knows no route. Begin reading at
 // Resolver.
 //
 // A subset selects endpoints by labels. ServiceEntry endpoints carry their own; endpoints of an
@@ -72,6 +72,9 @@ type Destination struct {
 // Destination resolves an Istio destination. namespace is that of the rule, which completes short
 // names. Diagnostics about host, port and subset are reported at those fields below from.
 func (r *Resolver) Destination(d Destination, namespace string, from ir.Origin) Result {
+	if result, is := r.pool(d, namespace, from); is {
+		return result
+	}
 	t, err := r.locate(d.Host, namespace)
 	if err != nil {
 		return r.fault(diag.DestinationInvalid, below(from, "host"), err.Error(), "Name a service (name, or name.namespace.svc."+r.ctx.ClusterDomain+") or a host of a ServiceEntry.")

@@ -8,6 +8,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate/backend"
 	"github.com/hakone-gateway/hakone/internal/translate/grant"
 )
 
@@ -87,13 +88,19 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 		to.Namespace = string(*ref.Namespace)
 	}
 	from := grant.From{Group: gatewayv1.GroupName, Kind: b.route.Kind, Namespace: b.route.Namespace}
+	isPool := to.Group == resource.GroupHakone && to.Kind == resource.KindOriginPool
 	switch {
-	case to.Group != "" || to.Kind != resource.KindService:
-		return "", b.badBackend(at.Field, diag.RefKindInvalid, gatewayv1.RouteReasonInvalidKind,
-			fmt.Sprintf("kind %s (group %q) cannot be a backend", to.Kind, to.Group), `Refer to a Service (group "").`)
+	case !isPool && (to.Group != "" || to.Kind != resource.KindService):
+		message, fix := fmt.Sprintf("kind %s (group %q) cannot be a backend", to.Kind, to.Group), `Refer to a Service (group "") or an OriginPool (group "hakone.dev").`
+		if to.Kind == resource.KindOriginPool {
+			fix = `Write group: hakone.dev.`
+		}
+		return "", b.badBackend(at.Field, diag.RefKindInvalid, gatewayv1.RouteReasonInvalidKind, message, fix)
 	case !b.grants.Permits(from, to):
 		message, fix := b.grants.Refusal(from, to)
 		return "", b.badBackend(at.Field, diag.RefNotPermitted, gatewayv1.RouteReasonRefNotPermitted, message, fix)
+	case isPool:
+		return b.pool(to, ref, at)
 	case ref.Port == nil || *ref.Port < 1 || *ref.Port > 65535:
 		return "", b.badBackend(at.Field+".port", diag.ServicePortMissing, gatewayv1.RouteReasonBackendNotFound,
 			fmt.Sprintf("a backendRef to a Service needs a port between 1 and 65535, and this one has %d", deref(ref.Port)), "Add the Service's port.")
@@ -102,7 +109,19 @@ func (b *ruleBuilder) upstream(ref *gatewayv1.BackendObjectReference, at ir.Orig
 	if b.route.isGRPC() {
 		resolve = b.resolver.GRPCService
 	}
-	result := resolve(to.Namespace, to.Name, uint16(*ref.Port), at)
+	return b.resolved(resolve(to.Namespace, to.Name, uint16(*ref.Port), at))
+}
+
+// pool resolves a backendRef to an OriginPool.
+func (b *ruleBuilder) pool(to grant.To, ref *gatewayv1.BackendObjectReference, at ir.Origin) (string, *ir.Fault) {
+	if ref.Port != nil {
+		b.withoutEffect(b.route.Meta, at.Field+".port", "the ports of an OriginPool are its origins' own; port does nothing")
+	}
+	return b.resolved(b.resolver.Pool(to.Namespace, to.Name, b.route.isGRPC(), at))
+}
+
+// resolved notes what is wrong with a reference in the route's status.
+func (b *ruleBuilder) resolved(result backend.Result) (string, *ir.Fault) {
 	if result.Fault != nil {
 		reason := gatewayv1.RouteReasonBackendNotFound
 		if result.Fault.Code == diag.ProtocolIneffective || result.Fault.Code == diag.PolicyNotEnforced {

@@ -129,7 +129,7 @@ func parseHost(s string) (hostname.Pattern, string) {
 	case p.IsAny():
 		return hostname.Pattern{}, `host name "*": the API has no such name`
 	case p.HasUnderscore():
-		return hostname.Pattern{}, fmt.Sprintf("host name %q: underscores are not allowed", s)
+		return hostname.Pattern{}, fmt.Sprintf("host name %q: the Gateway API allows no underscores; an EdgeHost (hakone.dev/v1alpha1) serves such names", s)
 	}
 	if _, err := netip.ParseAddr(s); err == nil {
 		return hostname.Pattern{}, fmt.Sprintf("host name %q: addresses are not allowed", s)

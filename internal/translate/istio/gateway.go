@@ -204,6 +204,7 @@ func (t *translator) serverHosts(g *gateway, spec *istio.Server, from ir.Origin)
 			t.report(diag.ListenerHostInvalid, below(from, "hosts[%d]", i), err.Error()+"; this host is left out", "Write a DNS name, \"*.\" and a DNS name, or \"*\".")
 			continue
 		}
+		t.underscore(p, below(from, "hosts[%d]", i))
 		switch ns {
 		case "*":
 			ns = ""

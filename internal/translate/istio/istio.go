@@ -10,6 +10,7 @@ import (
 	"fmt"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/translate"
@@ -66,6 +67,13 @@ func (t *translator) info(code diag.Code, from ir.Origin, message, fix string) {
 	d := diag.New(code, from.Object, from.Field, message, fix)
 	d.Severity = diag.Info
 	t.out.Diagnostics = append(t.out.Diagnostics, d)
+}
+
+// underscore reports a host that works here and that Istio's own validation refuses.
+func (t *translator) underscore(p hostname.Pattern, from ir.Origin) {
+	if p.HasUnderscore() {
+		t.report(diag.UnderscoreHost, from, fmt.Sprintf("host name %q has an underscore, which Istio refuses in a cluster", p), "Serve the name with an EdgeHost (hakone.dev/v1alpha1).")
+	}
 }
 
 // at returns a field of an object.

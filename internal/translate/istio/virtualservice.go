@@ -60,6 +60,7 @@ func (t *translator) routeHosts(v *resource.VirtualService) []hostname.Pattern {
 			t.report(diag.RouteHostInvalid, at(&v.Meta, "spec.hosts[%d]", i), err.Error()+"; this host is left out", "Write a DNS name, \"*.\" and a DNS name, or \"*\".")
 			continue
 		}
+		t.underscore(p, at(&v.Meta, "spec.hosts[%d]", i))
 		if !slices.Contains(hosts, p) {
 			hosts = append(hosts, p)
 		}

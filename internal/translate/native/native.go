@@ -38,4 +38,12 @@ type translator struct {
 }
 
 // origins translates EdgeHosts, OriginPools and OriginPulls.
-func (t *translator) origins() {}
+func (t *translator) origins() {
+	t.pools()
+	for _, e := range t.set.EdgeHosts() {
+		t.edgeHost(e)
+	}
+	for _, p := range t.set.OriginPulls() {
+		t.pull(p)
+	}
+}
