@@ -45,7 +45,7 @@ const (
 )
 
 // Input is one thing to look at. Entry names a part of it that the caller has taken out, such as an
-// entry of a Secret; usually it is empty.
+// entry of a Secret, where only those of well-known names must hold something; usually it is empty.
 type Input struct {
 	Name  string // file, URL, namespace/name; "-" for standard input
 	Entry string
@@ -167,9 +167,10 @@ func Read(inputs []Input, opts Options) *Report {
 	r := &reader{opts: opts, report: &Report{Items: []*Item{}, Findings: []diag.Diagnostic{}}}
 	for _, in := range inputs {
 		before, said := len(r.report.Items), len(r.report.Findings)
-		r.bytes(spot{file: in.Name, entry: in.Entry, line: 1}, in.Data, 0)
+		s := spot{file: in.Name, entry: in.Entry, line: 1, quiet: in.Entry != "" && !wellKnown(in.Entry)}
+		r.bytes(s, in.Data, 0)
 		if before == len(r.report.Items) && said == len(r.report.Findings) {
-			r.unrecognised(spot{file: in.Name, entry: in.Entry, line: 1}, in.Data)
+			r.unrecognised(s, in.Data)
 		}
 	}
 	judge(r.report, opts)

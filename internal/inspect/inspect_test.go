@@ -118,7 +118,7 @@ func TestRead(t *testing.T) {
 		{"four dashes", strings.ReplaceAll(cert, "-----", "----"), cr + "input_repaired"},
 		{"no END", cert[:strings.Index(cert, "-----END")], cr + "input_repaired"},
 		{"other END", strings.Replace(cert, "END CERTIFICATE", "END PRIVATE KEY", 1), cr + "input_repaired"},
-		{"URL alphabet", strings.NewReplacer("+", "-", "/", "_").Replace(cert[27:len(cert)-26]), cr + "input_repaired"},
+		{"URL alphabet", strings.NewReplacer("+", "-", "/", "_").Replace(cert[27 : len(cert)-26]), cr + "input_repaired"},
 		{"base64 of DER", fold(b64(der), 64), cr + "input_repaired"},
 		{"base64 of PEM", b64([]byte(cert)), cr + "input_repaired"},
 		{"base64 of base64", b64([]byte(b64([]byte(cert)))), cr + "input_repaired input_repaired"},
