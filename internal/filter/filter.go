@@ -43,6 +43,8 @@ type Response struct {
 	Detail   string // for logs only, never sent
 	Location string
 	Body     []byte
+	Type     string         // of Body; "": text/plain
+	Fields   []ir.NameValue // besides
 }
 
 // Token stands for work in progress. Done is called by the driver once, before it waits, with the
@@ -80,9 +82,11 @@ type Peer struct {
 }
 
 // Identity is a verified client certificate as field values: an element of X-Forwarded-Client-Cert,
-// and Client-Cert and Client-Cert-Chain (RFC 9440). Empty ones are not sent.
+// Client-Cert and Client-Cert-Chain (RFC 9440), and Cf-Client-Cert-Der-Base64 and Cf-Client-Cert-Sha256.
+// Empty ones are not sent.
 type Identity struct {
 	XFCC, Cert, Chain []byte
+	CfDER, CfHash     []byte
 }
 
 // ClientCert is a client certificate whose key the client has proved to hold. Verified is false when
@@ -112,6 +116,11 @@ type Exchange struct {
 	// Client is the address on whose behalf the request came, as the forwarded step found it; invalid
 	// before that.
 	Client netip.Addr
+
+	// ByPolicy says that policies on client certificates have let the request in. Certified is what origins
+	// are told of the certificate then, instead of Peer.Identity; nil for nothing.
+	ByPolicy  bool
+	Certified *Identity
 }
 
 // Filter is one step. Request runs in configured order before the upstream is chosen, Response in

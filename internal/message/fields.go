@@ -54,6 +54,8 @@ const (
 	SecWebSocketAccept
 	SecWebSocketVersion
 	AltSvc
+	CfClientCertDER
+	CfClientCertHash
 	numNames
 )
 

@@ -52,6 +52,8 @@ var canonical = [numNames][]byte{
 	SecWebSocketAccept:      []byte("Sec-WebSocket-Accept"),
 	SecWebSocketVersion:     []byte("Sec-WebSocket-Version"),
 	AltSvc:                  []byte("Alt-Svc"),
+	CfClientCertDER:         []byte("Cf-Client-Cert-Der-Base64"),
+	CfClientCertHash:        []byte("Cf-Client-Cert-Sha256"),
 }
 
 // maxName is the room for a known name in folded, and so the longest that Identify looks at.

@@ -13,6 +13,7 @@ type Details struct {
 	By                                   []string
 	Hash, Cert, Chain, Subject, URI, DNS bool
 	ClientCert, ClientCertChain          bool // RFC 9440
+	Cloudflare                           bool // Cf-Client-Cert-Der-Base64 and Cf-Client-Cert-Sha256
 }
 
 // Default is what Istio's gateways send in X-Forwarded-Client-Cert, and Client-Cert.
@@ -37,6 +38,9 @@ func Prepare(c *filter.ClientCert, d Details) *filter.Identity {
 			}
 			id.Chain = byteSequence(id.Chain, der)
 		}
+	}
+	if d.Cloudflare {
+		id.CfDER, id.CfHash = base64.StdEncoding.AppendEncode(nil, c.DER[0]), []byte(c.Hash)
 	}
 	return id
 }
