@@ -40,6 +40,7 @@ func (x *exchange) handle() {
 		x.refuse(diag.Draining, "the listener is gone")
 		return
 	}
+	host := req.Host // as the client asked; filters may rewrite it
 	r := x.match()
 	if r == nil || !x.limitCall() {
 		return
@@ -49,13 +50,16 @@ func (x *exchange) handle() {
 		return
 	}
 	b := r.Pick(rand.Uint32())
-	switch {
-	case b == nil:
+	if b == nil {
 		x.refuse(diag.RouteInvalid, "the route has no backend")
-	case b.Fault != nil:
-		x.refuse(b.Fault.Code, b.Fault.Detail)
+		return
+	}
+	u, fault := b.For(host)
+	switch {
+	case fault != nil:
+		x.refuse(fault.Code, fault.Detail)
 	case x.runFilters(b.Filters):
-		x.forward(b.Upstream.(*upstream.Upstream))
+		x.forward(u.(*upstream.Upstream))
 	}
 }
 

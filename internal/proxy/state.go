@@ -48,18 +48,34 @@ func (p *Proxy) Compile(l *ir.Listener, w Wiring) *State {
 	return s
 }
 
-// link gives a backend its upstream, or the fault that takes its place.
+// link gives a backend its upstream and the variants of it, or the faults that take their place.
 func link(b *route.Backend, upstreams map[string]*upstream.Upstream) {
 	if b.Fault != nil {
 		return
 	}
-	u := upstreams[b.IR.Upstream]
+	if u, fault := find(b.IR.Upstream, upstreams); fault == nil {
+		b.Upstream = u
+	} else {
+		b.Fault = fault
+	}
+	for _, p := range b.IR.Pull {
+		v := route.Variant{Host: p.Host}
+		if u, fault := find(p.Upstream, upstreams); fault == nil {
+			v.Upstream = u
+		} else {
+			v.Fault = fault
+		}
+		b.Variants = append(b.Variants, v)
+	}
+}
+
+func find(name string, upstreams map[string]*upstream.Upstream) (*upstream.Upstream, *ir.Fault) {
+	u := upstreams[name]
 	switch {
 	case u == nil:
-		b.Fault = &ir.Fault{Code: diag.RouteInvalid, Detail: "the snapshot has no upstream " + b.IR.Upstream}
+		return nil, &ir.Fault{Code: diag.RouteInvalid, Detail: "the snapshot has no upstream " + name}
 	case u.Settings.Fault != nil:
-		b.Fault = u.Settings.Fault
-	default:
-		b.Upstream = u
+		return nil, u.Settings.Fault
 	}
+	return u, nil
 }

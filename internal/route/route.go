@@ -11,6 +11,7 @@ package route
 import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -46,9 +47,31 @@ type Backend struct {
 	Filters []filter.Filter
 	Fault   *ir.Fault // this share of the weight is refused
 
-	Upstream any // slot for the caller: the upstream's runtime
+	Upstream any       // slot for the caller: the upstream's runtime
+	Variants []Variant // slot for the caller: what takes its place, for IR.Pull
 
 	upTo uint64 // sum of weights up to and including this backend
+}
+
+// Variant is an upstream for the requests of some hosts, or why they are refused.
+type Variant struct {
+	Host     hostname.Pattern
+	Upstream any
+	Fault    *ir.Fault
+}
+
+// For returns the upstream for requests of a host, or why they are refused. The host is the one that the
+// client asked for (lower case, without port), whatever filters made of it.
+func (b *Backend) For(host []byte) (any, *ir.Fault) {
+	if len(b.Variants) > 0 {
+		name := string(host)
+		for i := range b.Variants {
+			if v := &b.Variants[i]; v.Host.Match(name) {
+				return v.Upstream, v.Fault
+			}
+		}
+	}
+	return b.Upstream, b.Fault
 }
 
 // Pick returns the backend for a uniformly distributed number, or nil if there is none (then Fault is

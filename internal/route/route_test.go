@@ -292,3 +292,23 @@ func BenchmarkMatch(b *testing.B) {
 		tb.Match(req)
 	}
 }
+
+func TestVariantsByHost(t *testing.T) {
+	b := Backend{Upstream: "base"}
+	for _, p := range patterns(t, "a.x.test", "*.x.test") {
+		b.Variants = append(b.Variants, Variant{Host: p, Upstream: p.String()})
+	}
+	b.Variants = append(b.Variants, Variant{Host: patterns(t, "*.y.test")[0], Fault: &ir.Fault{Code: diag.RouteInvalid}})
+	for host, want := range map[string]string{"a.x.test": "a.x.test", "b.x.test": "*.x.test", "x.test": "base", "": "base"} {
+		if got, fault := b.For([]byte(host)); got != want || fault != nil {
+			t.Errorf("%q: %v, %v", host, got, fault)
+		}
+	}
+	if _, fault := b.For([]byte("z.y.test")); fault == nil {
+		t.Error("a variant that cannot be used must refuse, not fall to another")
+	}
+	plain := Backend{Upstream: "base"}
+	if n := testing.AllocsPerRun(100, func() { _, _ = plain.For([]byte("a.x.test")) }); n != 0 {
+		t.Errorf("%v allocations without variants", n)
+	}
+}
