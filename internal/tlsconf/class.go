@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/trust"
@@ -27,14 +28,15 @@ type class struct {
 	modest *tls.Config // the same without h2, for clients that must not have it; nil: there are none
 	auth   *ir.ClientAuth
 	bundle *ir.TrustBundle // nil if there is none or nobody is asked for a certificate
-	judge  *trust.Verifier // nil if nobody is asked for a certificate
+	judge  *trust.Verifier // nil if nobody is asked for a certificate, or policies judge
+	access []*authz.Policy // for ir.ClientAuthPolicy, as auth.Policies; nil for one that is missing
 	broken error           // the settings cannot be carried out; everybody is refused
 	state  *State
 }
 
 // classKey names the content of settings and trust. It does not rely on ir.TLS.Class alone, so that
 // no mistake in computing that can lend one host another one's policy, or its session tickets.
-func classKey(t *ir.TLS, bundle *ir.TrustBundle) string {
+func classKey(t *ir.TLS, bundle *ir.TrustBundle, access []*authz.Policy) string {
 	h := sha256.New()
 	fmt.Fprintf(h, "%q %x %x %x %v %q %s %q %q %q %q", t.Class, t.MinVersion, t.MaxVersion, t.CipherSuites, t.Groups, t.ALPN,
 		t.ClientAuth.Mode, t.ClientAuth.Trust, t.ClientAuth.SANs, t.ClientAuth.SPKI, t.ClientAuth.Hashes)
@@ -47,6 +49,15 @@ func classKey(t *ir.TLS, bundle *ir.TrustBundle) string {
 			fmt.Fprintf(h, " %q", crl.Digest)
 		}
 	}
+	if t.ClientAuth.Mode == ir.ClientAuthPolicy {
+		fmt.Fprintf(h, " %s", t.ClientAuth.Reject)
+		for i, name := range t.ClientAuth.Policies {
+			fmt.Fprintf(h, " %q", name)
+			if p := access[i]; p != nil {
+				fmt.Fprintf(h, " %s", p.Key())
+			}
+		}
+	}
 	return hex.EncodeToString(h.Sum(nil))
 }
 
@@ -54,8 +65,8 @@ func classKey(t *ir.TLS, bundle *ir.TrustBundle) string {
 func asksClient(m ir.ClientAuthMode) bool { return m != ir.ClientAuthNone && m != "" }
 
 // newClass builds the configuration.
-func (s *State) newClass(t *ir.TLS, bundle *ir.TrustBundle, key string) *class {
-	c := &class{key: key, auth: &t.ClientAuth, state: s}
+func (s *State) newClass(t *ir.TLS, bundle *ir.TrustBundle, access []*authz.Policy, key string) *class {
+	c := &class{key: key, auth: &t.ClientAuth, access: access, state: s}
 	config := &tls.Config{
 		MinVersion:       t.MinVersion,
 		MaxVersion:       t.MaxVersion,
@@ -70,7 +81,11 @@ func (s *State) newClass(t *ir.TLS, bundle *ir.TrustBundle, key string) *class {
 		// tenth of the CPU time of bulk transfers.
 		DynamicRecordSizingDisabled: true,
 	}
-	if asksClient(t.ClientAuth.Mode) {
+	switch {
+	case t.ClientAuth.Mode == ir.ClientAuthPolicy:
+		config.ClientAuth, config.ClientCAs = tls.RequestClientCert, acceptable(access)
+		config.VerifyConnection = c.verifyPolicies
+	case asksClient(t.ClientAuth.Mode):
 		c.bundle = bundle
 		wanted, err := trust.ClientPolicy(t.ClientAuth, bundle)
 		c.broken, c.judge = err, trust.New(wanted, s.verdicts)
@@ -100,7 +115,7 @@ func anchors(b *ir.TrustBundle) *secret.Bundle {
 // missingTrust reports whether clients are to be judged by a bundle or pins that are not there.
 func (c *class) missingTrust() bool {
 	mode := c.auth.Mode
-	return c.broken != nil || asksClient(mode) && mode != ir.ClientAuthRequest && anchors(c.bundle).Len() == 0
+	return c.broken != nil || asksClient(mode) && mode != ir.ClientAuthRequest && mode != ir.ClientAuthPolicy && anchors(c.bundle).Len() == 0
 }
 
 // oldSuites are the suites of TLS 1.0 and 1.1 that Go leaves out of its defaults: without them many

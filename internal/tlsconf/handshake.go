@@ -261,7 +261,11 @@ func (s *shake) complete() *Result {
 	}
 	res := &Result{Record: rec, Conn: s.tls, Raw: s.conn, Chain: s.chain, TLS: s.policy.tls,
 		chosen: s.served.chosen, term: s.t, class: s.policy.class, peers: cs.PeerCertificates}
-	if len(cs.PeerCertificates) > 0 {
+	switch {
+	case len(cs.PeerCertificates) == 0:
+	case s.policy.class.judge == nil:
+		rec.PeerOffered = bounded(describeCert(cs.PeerCertificates[0]), maxKeptText)
+	default:
 		res.ClientCert = s.policy.class.clientCert(cs)
 		if res.ClientCert.Verified {
 			rec.PeerSubject, rec.PeerHash = res.ClientCert.Subject, res.ClientCert.Hash

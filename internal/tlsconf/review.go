@@ -28,7 +28,7 @@ func (x *Index) Review(ctx context.Context) map[string]int {
 			continue
 		}
 		code, verified := t.judgeSession(s)
-		if code == diag.ClientCertWithdrawn && s.told.CompareAndSwap(false, true) {
+		if (code == diag.ClientCertWithdrawn || code == diag.AccessWithdrawn) && s.told.CompareAndSwap(false, true) {
 			found[t.listener.Name]++
 		}
 		if verified {

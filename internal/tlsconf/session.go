@@ -3,11 +3,13 @@ package tlsconf
 import (
 	"crypto/x509"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
 // Session is what a handshake left for judging its connection again when the listener's settings, its
@@ -75,6 +77,7 @@ func (s *Session) Withdrawn() (diag.Code, string) {
 //
 //   - ClientCertWithdrawn: the client would not be let in any more. Nothing new is to be served, and
 //     what is in progress ends within the grace.
+//   - AccessWithdrawn: a policy with CloseNow let the client in and does not any more. Nothing goes on.
 //   - Draining: its chain is gone, or asks other things of clients without refusing this one. What is
 //     in progress may be finished; the client comes again.
 func (t *Terminator) Admits(s *Session) (diag.Code, bool) {
@@ -129,6 +132,10 @@ func (t *Terminator) consider(s *Session) (code diag.Code, detail string, is *cl
 	if was.sameClients(is) {
 		return 0, "", is, false
 	}
+	if was.auth.Mode == ir.ClientAuthPolicy && is.auth.Mode == ir.ClientAuthPolicy {
+		code, detail := t.considerAccess(s, was, is)
+		return code, detail, is, true
+	}
 	if is.judge != nil {
 		if is.missingTrust() {
 			return diag.ClientCertWithdrawn, fmt.Sprintf("the CA that judges clients of this host is gone (%s)", diag.TrustMissing), nil, false
@@ -153,6 +160,8 @@ func (c *class) sameClients(other *class) bool {
 	switch {
 	case c == other:
 		return true
+	case c.auth.Mode == ir.ClientAuthPolicy || other.auth.Mode == ir.ClientAuthPolicy:
+		return c.auth.Mode == other.auth.Mode && c.auth.Reject == other.auth.Reject && slices.Equal(c.access, other.access)
 	case c.judge == nil || other.judge == nil:
 		return c.judge == other.judge
 	}

@@ -13,6 +13,7 @@ import (
 	"crypto/x509"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
@@ -29,6 +30,9 @@ type Options struct {
 	// after the handshake that carry nothing.
 	Bounds      *overload.Bounds
 	IdleRecords listen.IdleRecords
+
+	// Access holds the snapshot's policies on client certificates; nil: there are none.
+	Access *authz.Set
 }
 
 func (o Options) timeout() time.Duration {
@@ -60,7 +64,7 @@ type Result struct {
 	Raw        *listen.Conn // under Conn
 	Chain      *ir.Chain
 	TLS        *ir.TLS            // Chain.TLS or what a policy narrowed it to
-	ClientCert *filter.ClientCert // nil if the client presented none
+	ClientCert *filter.ClientCert // nil if the client presented none, or policies judge it
 
 	chosen *secret.KeyPair // what was served; nil on resumption
 	term   *Terminator     // that the handshake was made by, for Session
@@ -79,7 +83,7 @@ func Build(listener *ir.Listener, secrets *ir.Secrets, trust *ir.Trust, state *S
 	}
 	if prev != nil && prev.listener == listener {
 		t.names = prev.names
-		if prev.trust == trust {
+		if prev.trust == trust && prev.opts.Access == opts.Access {
 			t.policies = prev.policies
 			return t
 		}
@@ -106,9 +110,10 @@ func (t *Terminator) buildPolicies(prev *Terminator) {
 				continue
 			}
 			bundle := t.trust.ByRef[settings.ClientAuth.Trust]
-			key := classKey(settings, bundle)
+			access := t.accessOf(&settings.ClientAuth)
+			key := classKey(settings, bundle, access)
 			if known[key] == nil {
-				known[key] = t.state.newClass(settings, bundle, key)
+				known[key] = t.state.newClass(settings, bundle, access, key)
 			}
 			t.policies[settings] = &policy{tls: settings, class: known[key]}
 		}
@@ -152,5 +157,5 @@ func (r *Result) Peer() *filter.Peer {
 		forward = ir.ForwardSanitize
 	}
 	return &filter.Peer{Remote: r.Record.Remote, Local: r.Record.Local, TLS: true, SNI: r.Record.Hello.SNI,
-		ListenPort: r.Raw.Spec().Port, ClientCert: r.ClientCert, Forward: forward}
+		ListenPort: r.Raw.Spec().Port, ClientCert: r.ClientCert, Forward: forward, Presented: r.peers}
 }
