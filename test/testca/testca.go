@@ -22,6 +22,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -65,6 +66,10 @@ type Spec struct {
 	NoEKU        bool
 	KeyUsage     x509.KeyUsage // 0: what the certificate needs
 	Extra        []pkix.Extension
+
+	CRLs       []string // CRL distribution points
+	Responders []string // OCSP responders
+	MustStaple bool     // TLS feature status_request (RFC 7633)
 }
 
 // Pair is a certificate with its key, and the pair that issued it (nil for roots).
@@ -140,10 +145,13 @@ func template(tb testing.TB, s Spec) *x509.Certificate {
 	tb.Helper()
 	t := &x509.Certificate{
 		SerialNumber: s.Serial, NotBefore: s.NotBefore, NotAfter: s.NotAfter, DNSNames: s.DNS, EmailAddresses: s.Emails,
-		KeyUsage: s.KeyUsage, ExtKeyUsage: s.EKU, ExtraExtensions: s.Extra,
+		KeyUsage: s.KeyUsage, ExtKeyUsage: s.EKU, ExtraExtensions: s.Extra, CRLDistributionPoints: s.CRLs, OCSPServer: s.Responders,
 		PermittedDNSDomains: s.PermittedDNS, ExcludedDNSDomains: s.ExcludedDNS,
 		PermittedDNSDomainsCritical: len(s.PermittedDNS)+len(s.ExcludedDNS) > 0,
 		Subject:                     pkix.Name{CommonName: s.CommonName},
+	}
+	if s.MustStaple {
+		t.ExtraExtensions = append(slices.Clone(s.Extra), pkix.Extension{Id: []int{1, 3, 6, 1, 5, 5, 7, 1, 24}, Value: []byte{0x30, 3, 2, 1, 5}})
 	}
 	if s.Organization != "" {
 		t.Subject.Organization = []string{s.Organization}
