@@ -17,6 +17,7 @@ const maxTurns = 4096
 type set struct {
 	endpoints []*Endpoint
 	turns     []uint16
+	lineup    *lineup // of an OriginPool, instead of turns
 }
 
 // newSet builds the schedule by smooth weighted round robin. endpoints are at most 65,535.

@@ -22,6 +22,8 @@ type Conn struct {
 	Endpoint *Endpoint
 	TLS      *tls.Conn // nil: plain
 	H2       *mux.Conn // nil: HTTP/1.1
+	Version  uint16    // of TLS; 0: plain
+	Suite    uint16
 	up       *Upstream
 	trunk    *trunk // that the slot is of
 	http2    bool   // HTTP/2 is spoken; of a connection that was just made
@@ -132,8 +134,7 @@ func (c *Conn) usable(t *originator) bool {
 func (c *Conn) lend(shard uint32, reused bool) *Conn {
 	c.shard, c.Reused, c.lent = shard, reused, true
 	c.requests++
-	c.Endpoint.active.Add(1)
-	c.Endpoint.requests.Add(1)
+	c.Endpoint.begun()
 	return c
 }
 
@@ -183,7 +184,7 @@ func (c *Conn) unused() {
 // giveBack ends the loan.
 func (c *Conn) giveBack() {
 	c.lent = false
-	c.Endpoint.active.Add(-1)
+	c.Endpoint.ended()
 	if c.counted {
 		c.counted = false
 		c.up.active.Add(-1)

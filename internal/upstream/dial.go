@@ -16,7 +16,7 @@ import (
 // equal ones are the same material.
 type TLS interface {
 	// Handshake runs the client side over conn until ctx ends. host is the request's host where the
-	// settings follow it, else "". speak says what ALPN offers: h2 for UpstreamHTTP2, then there is no
+	// settings follow it, or the name of an origin that has one; else "". speak says what ALPN offers: h2 for UpstreamHTTP2, then there is no
 	// connection without it; h2 and http/1.1 for UpstreamAuto; else http/1.1. The record is never nil;
 	// its Code is zero exactly if there is a connection. It does not close conn.
 	Handshake(ctx context.Context, conn net.Conn, host string, speak ir.UpstreamProtocol) (*tls.Conn, *telemetry.Handshake)
@@ -44,7 +44,11 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 	}
 	c := &Conn{Conn: w, Endpoint: e, up: u, wire: w, host: host, material: t.num, http2: speak == ir.UpstreamHTTP2}
 	if t.tls != nil {
-		secured, rec := t.tls.Handshake(ctx, w, host, speak)
+		name := host
+		if e.server != nil && e.server.VerifyName != "" {
+			name = e.server.VerifyName
+		}
+		secured, rec := t.tls.Handshake(ctx, w, name, speak)
 		if u.registry.opt.Sink != nil {
 			u.registry.opt.Sink.Handshake(rec)
 		}
@@ -57,6 +61,7 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 			return nil, failure
 		}
 		c.Conn, c.TLS, c.explain, c.shake, c.http2 = secured, secured, t.tls, rec, rec.ALPN == "h2"
+		c.Version, c.Suite = rec.Version, rec.Suite
 	}
 	e.open.Add(1)
 	return c, nil

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
 // Cool-down after a failed connect: the first lasts coolMin, each further one twice as long.
@@ -20,6 +22,10 @@ const (
 type Endpoint struct {
 	Address netip.AddrPort
 	Text    string // Address as text, for records
+	key     string // what tells it from the upstream's others
+
+	server *ir.Server // of an OriginPool; else nil
+	origin *origin    // of an OriginPool; else nil
 
 	gone      atomic.Bool // no longer named: connections are not kept
 	active    atomic.Int32
@@ -56,6 +62,47 @@ type shard struct {
 func newEndpoint(addr netip.AddrPort) *Endpoint {
 	n := 1 << bits.Len(uint(min(runtime.GOMAXPROCS(0), 16)-1))
 	return &Endpoint{Address: addr, Text: addr.String(), shards: make([]shard, n)}
+}
+
+// Pool and Server are the names of the OriginPool and the origin that the endpoint belongs to, else "".
+func (e *Endpoint) Pool() string {
+	if e.origin == nil {
+		return ""
+	}
+	return e.origin.pool.name
+}
+
+// Server is the name of the origin: see Pool.
+func (e *Endpoint) Server() string {
+	if e.server == nil {
+		return ""
+	}
+	return e.server.Name
+}
+
+// HostHeader is the Host that the origin receives instead of the request's, "" for that.
+func (e *Endpoint) HostHeader() string {
+	if e.server == nil {
+		return ""
+	}
+	return e.server.HostHeader
+}
+
+// begun and ended count a request in progress.
+func (e *Endpoint) begun() {
+	e.active.Add(1)
+	e.requests.Add(1)
+	if o := e.origin; o != nil {
+		o.active.Add(1)
+		o.requests.Add(1)
+	}
+}
+
+func (e *Endpoint) ended() {
+	e.active.Add(-1)
+	if o := e.origin; o != nil {
+		o.active.Add(-1)
+	}
 }
 
 // Stats are the counters of one endpoint of one upstream.

@@ -26,8 +26,9 @@ type limiter struct {
 // waiter is a request in the queue and what it can use beside a permit and a connection on which nothing
 // is outstanding.
 type waiter struct {
-	shared bool   // a slot of an HTTP/2 connection
-	host   string // made for this TLS server name; "" where that does not matter
+	shared bool      // a slot of an HTTP/2 connection
+	host   string    // made for this TLS server name; "" where that does not matter
+	only   *Endpoint // to this endpoint; nil where that does not matter
 	out    chan handed
 }
 
@@ -147,7 +148,9 @@ func (l *limiter) hand(c *Conn) bool {
 func (l *limiter) handSlot(t *trunk) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	i := slices.IndexFunc(l.waiting, func(w *waiter) bool { return w.shared && w.host == t.conn.host })
+	i := slices.IndexFunc(l.waiting, func(w *waiter) bool {
+		return w.shared && w.host == t.conn.host && (w.only == nil || w.only == t.conn.Endpoint)
+	})
 	if i < 0 {
 		return false
 	}

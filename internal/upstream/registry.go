@@ -41,8 +41,19 @@ type Options struct {
 	// defaults of mux.
 	HTTP2 mux.Limits
 
+	// Locate finds the place of an address, for pools that steer by it; nil: no place is known.
+	Locate func(netip.Addr) Place
+
 	// Dial makes the TCP connection; nil: net.Dialer with TCP_NODELAY and keep-alive probes.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// locate returns the place of an address.
+func (o *Options) locate(a netip.Addr) Place {
+	if o.Locate == nil || !a.IsValid() {
+		return Place{}
+	}
+	return o.Locate(a)
 }
 
 // defaults of Pool: connections and waiting requests per upstream, and times.
@@ -69,9 +80,14 @@ type Registry struct {
 
 	faults atomic.Int64
 
+	sealer         *sealer       // of affinity
+	checks         chan struct{} // one for each check in progress
+	passed, missed atomic.Int64  // checks
+
 	mu     sync.Mutex
 	closed bool
 	byKey  map[string]*Upstream
+	pools  map[string]*pool    // by name
 	trunks map[*trunk]struct{} // whose Serve runs, also of upstreams that were released
 }
 
@@ -88,7 +104,8 @@ func NewRegistry(opt Options) *Registry {
 		d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 15 * time.Second, Count: 4}}
 		opt.Dial = d.DialContext
 	}
-	r := &Registry{opt: opt, cores: runtime.GOMAXPROCS(0), began: time.Now(), byKey: make(map[string]*Upstream), trunks: make(map[*trunk]struct{})}
+	r := &Registry{opt: opt, cores: runtime.GOMAXPROCS(0), began: time.Now(), byKey: make(map[string]*Upstream), pools: make(map[string]*pool),
+		sealer: newSealer(), checks: make(chan struct{}, maxChecks), trunks: make(map[*trunk]struct{})}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.now.Store(r.began.UnixNano())
 	return r
@@ -166,6 +183,7 @@ func (r *Registry) sweep(now int64) {
 			r.guarded(func() { e.sweep(now - int64(u.pool.IdleTimeout)) })
 		}
 	}
+	r.guarded(r.tellPools)
 }
 
 // Close stops all lookups and HTTP/2 connections, waits for them and closes every idle connection.
@@ -197,6 +215,9 @@ func (r *Registry) Acquire(settings *ir.Upstream) *Upstream {
 	fresh := u == nil
 	if fresh {
 		u = newUpstream(r, key, settings)
+		if settings.Origins != nil {
+			u.origins = r.join(settings.Origins)
+		}
 		r.byKey[key] = u
 	}
 	u.users++
@@ -216,9 +237,16 @@ func (r *Registry) Release(u *Upstream) {
 	if last && r.byKey[u.key] == u {
 		delete(r.byKey, u.key)
 	}
+	var ended *pool
+	if last {
+		ended = r.leave(u.origins)
+	}
 	r.mu.Unlock()
 	if last {
 		u.shut()
+	}
+	if ended != nil {
+		ended.settle(nil)
 	}
 }
 
@@ -250,10 +278,13 @@ func (r *Registry) Stats() []Stats {
 	return out
 }
 
-// fingerprint covers everything but origins.
+// fingerprint covers everything but origins and what Settle sets in place.
 func fingerprint(settings *ir.Upstream) string {
 	s := *settings
 	s.Origin = ir.Origin{}
+	if s.Origins != nil {
+		s.Origins = &ir.OriginPool{Name: s.Origins.Name}
+	}
 	if s.TLS != nil {
 		t := *s.TLS
 		t.Origin = ir.Origin{}

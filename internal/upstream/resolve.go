@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -170,6 +171,9 @@ func (r *Registry) resolve(ctx context.Context, host string) ([]netip.Addr, erro
 
 // rebuild publishes the endpoints of targets and answers and returns those that went; mu is held.
 func (u *Upstream) rebuild() (gone []*Endpoint) {
+	if u.origins != nil {
+		return u.rebuildPool()
+	}
 	var endpoints []*Endpoint
 	var weights []uint32
 	at := make(map[netip.AddrPort]int)
@@ -214,13 +218,89 @@ func (u *Upstream) rebuild() (gone []*Endpoint) {
 		}
 	}
 	if !pending {
-		select {
-		case <-u.resolved:
-		default:
-			close(u.resolved)
-		}
+		u.settled()
 	}
 	return gone
+}
+
+// settled says that DNS has answered for every target; mu is held.
+func (u *Upstream) settled() {
+	select {
+	case <-u.resolved:
+	default:
+		close(u.resolved)
+	}
+}
+
+// rebuildPool is rebuild for an OriginPool: an endpoint belongs to an origin, and what connections to it depend
+// on is in its key. Targets that are no origins are passed over; mu is held.
+func (u *Upstream) rebuildPool() (gone []*Endpoint) {
+	next := &set{lineup: &lineup{}}
+	old := u.set.Load().lineup
+	named := make(map[string]bool)
+	pending := false
+	for i := range u.targets {
+		t := &u.targets[i]
+		if t.Server == nil {
+			continue
+		}
+		m := member{server: t.Server, origin: u.origins.origin(t), next: new(atomic.Uint32)}
+		if o := old.find(m.origin); o != nil {
+			m.next = o.next
+		}
+		var addrs []netip.Addr
+		if ip, err := netip.ParseAddr(t.Host); err == nil {
+			addrs = []netip.Addr{ip.Unmap()}
+		} else if l := u.lookups[t.Host]; l != nil {
+			addrs, m.pending = l.addrs, !l.done
+			pending = pending || m.pending
+		}
+		for _, ip := range addrs {
+			e := u.originEndpoint(netip.AddrPortFrom(ip, t.Port), &m)
+			if named[e.key] || len(next.endpoints) == maxEndpoints {
+				continue
+			}
+			named[e.key] = true
+			next.endpoints, m.endpoints = append(next.endpoints, e), append(m.endpoints, e)
+		}
+		next.lineup.members = append(next.lineup.members, m)
+	}
+	u.set.Store(next)
+	for key, e := range u.byAddr {
+		if !named[key] {
+			delete(u.byAddr, key)
+			gone = append(gone, e)
+		}
+	}
+	if !pending {
+		u.settled()
+	}
+	return gone
+}
+
+// originEndpoint returns the endpoint of an origin at an address, making it; mu is held.
+func (u *Upstream) originEndpoint(addr netip.AddrPort, m *member) *Endpoint {
+	key := strings.Join([]string{addr.String(), m.origin.key.address, m.server.Name, m.server.VerifyName, m.server.HostHeader}, "\x00")
+	e := u.byAddr[key]
+	if e == nil {
+		e = newEndpoint(addr)
+		e.key, e.server, e.origin = key, m.server, m.origin
+		u.byAddr[key] = e
+	}
+	return e
+}
+
+// find returns the member of an origin, or nil.
+func (l *lineup) find(o *origin) *member {
+	if l == nil {
+		return nil
+	}
+	for i := range l.members {
+		if l.members[i].origin == o {
+			return &l.members[i]
+		}
+	}
+	return nil
 }
 
 // awaitEndpoints waits until there is an endpoint, at most for the first answer of DNS.
@@ -250,6 +330,9 @@ func (u *Upstream) awaitEndpoints(ctx context.Context) error {
 			}
 			return &Error{Code: diag.UpstreamDNS, Detail: fmt.Sprintf("the name %q of upstream %s does not resolve", host, u.Name), Err: err}
 		}
+	}
+	if u.origins != nil {
+		return nil // choosing says why
 	}
 	return &Error{Code: diag.UpstreamNoEndpoints, Detail: "upstream " + u.Name + " has no endpoint"}
 }

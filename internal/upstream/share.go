@@ -57,6 +57,9 @@ func (u *Upstream) slot(e *Endpoint, t *originator, q *Query) *Conn {
 func (u *Upstream) anySlot(t *originator, q *Query) (tr *trunk, used bool) {
 	for _, anyhow := range [...]bool{false, true} {
 		for _, e := range u.set.Load().endpoints {
+			if q.only != nil && q.only != e {
+				continue
+			}
 			if tr, before := e.group(q.Host).reserve(t.num, q, anyhow); tr != nil {
 				return tr, before >= slotOnce
 			}
@@ -224,6 +227,7 @@ func (u *Upstream) open(ctx context.Context, e *Endpoint, t *originator, host st
 		u.limit.release()
 		if ended := ctx.Err(); ended == nil || ended != context.Canceled && err.Code != diag.UpstreamConnectTimeout {
 			e.failed()
+			e.Failed(err)
 		}
 		return nil, nil, err
 	}

@@ -259,9 +259,8 @@ func (t *trunk) lease(q *Query, used bool) *Conn {
 		c = new(Conn)
 	}
 	e := t.conn.Endpoint
-	*c = Conn{Conn: t.lend, Endpoint: e, TLS: t.conn.TLS, H2: t.mux, up: t.conn.up, trunk: t, explain: t.conn.explain, Reused: used, lent: true}
-	e.active.Add(1)
-	e.requests.Add(1)
+	*c = Conn{Conn: t.lend, Endpoint: e, TLS: t.conn.TLS, Version: t.conn.Version, Suite: t.conn.Suite, H2: t.mux, up: t.conn.up, trunk: t, explain: t.conn.explain, Reused: used, lent: true}
+	e.begun()
 	return c
 }
 

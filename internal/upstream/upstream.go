@@ -2,6 +2,7 @@ package upstream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"sync"
@@ -28,6 +29,9 @@ type Upstream struct {
 
 	retryOverflows atomic.Int64 // retries refused at that bound
 
+	origins  *pool // of an OriginPool; else nil
+	fallback atomic.Pointer[Upstream]
+
 	untrailed atomic.Bool // trailers of requests have ended a connection: none are sent any more
 
 	users int // guarded by registry.mu
@@ -35,6 +39,8 @@ type Upstream struct {
 	next atomic.Uint32 // turn of round robin
 	set  atomic.Pointer[set]
 	tls  atomic.Pointer[originator]
+
+	monitorTLS atomic.Pointer[TLS] // of checks, where it is not tls
 
 	// resolved is closed when DNS has answered, well or badly, for the first time since the targets
 	// were last changed.
@@ -124,6 +130,13 @@ type Query struct {
 	Until time.Time // unless zero, ends all waiting
 	For   Caller    // is told how to end all waiting; may be nil
 	Into  *Conn     // where to put the lease of an HTTP/2 connection; nil: in a new one
+
+	Choice *Choice // of an upstream that is Steered; may be nil
+
+	// Of steered upstreams.
+	asked   string    // Host as given
+	only    *Endpoint // the one that was chosen: no connection to another will do
+	refused *Error    // why there is none
 }
 
 // Caller is who waits in Get.
@@ -135,7 +148,24 @@ type Caller interface {
 }
 
 // NeedsHost says whether connections depend on the host of the request.
-func (u *Upstream) NeedsHost() bool { return u.Settings.TLS != nil && u.Settings.TLS.HostSNI }
+func (u *Upstream) NeedsHost() bool {
+	t := u.Settings.TLS
+	return t != nil && (t.HostSNI || u.origins != nil && follows(t))
+}
+
+// follows reports whether the server name follows the request where an origin of a pool has none of its own.
+func follows(t *ir.UpstreamTLS) bool { return t.HostSNI || t.SNI == "" && t.VerifyName == "" }
+
+// aim narrows a query to the endpoint that was chosen for it. At origins that have a name of their own,
+// connections do not depend on the request's host.
+func (u *Upstream) aim(q *Query, e *Endpoint) {
+	if e == nil || e.server == nil {
+		return
+	}
+	if q.only, q.Host = e, q.asked; e.server.VerifyName != "" {
+		q.Host = ""
+	}
+}
 
 // Get lends a connection. In HTTP/1.1 nothing is outstanding on it: a kept one that is still open, else
 // a new one. In HTTP/2, where Conn.H2 is not nil, there is a slot for one stream, which the caller opens;
@@ -177,8 +207,11 @@ func (u *Upstream) get(q *Query) (*Conn, error) {
 	if !u.NeedsHost() {
 		q.Host = ""
 	}
+	if u.origins != nil {
+		return u.getSteered(t, q)
+	}
 	speak := u.speak(q)
-	e := u.choose(q.NotEndpoint)
+	e := u.choose(q, q.NotEndpoint)
 	if e != nil {
 		if c := u.kept(e, t, q, speak); c != nil {
 			return c, nil
@@ -187,13 +220,43 @@ func (u *Upstream) get(q *Query) (*Conn, error) {
 	return u.getSlowly(e, t, q, speak)
 }
 
-// choose returns an endpoint, other than not if there is one, or nil.
-func (u *Upstream) choose(not *Endpoint) *Endpoint {
-	s := u.set.Load()
-	e := s.pick(u.Settings.Balancing, &u.next, not)
-	if e == nil && not != nil {
-		e = s.pick(u.Settings.Balancing, &u.next, nil)
+// getSteered is get for origin pools.
+func (u *Upstream) getSteered(t *originator, q *Query) (*Conn, error) {
+	q.asked = q.Host
+	speak := u.speak(q)
+	e := u.choose(q, q.NotEndpoint)
+	if e != nil {
+		if c := u.kept(e, t, q, speak); c != nil {
+			return c, nil
+		}
+	} else if q.refused != nil {
+		return nil, q.refused
 	}
+	c, err := u.getSlowly(e, t, q, speak)
+	var failure *Error
+	if errors.As(err, &failure) {
+		return nil, u.despite(failure)
+	}
+	return c, err
+}
+
+// choose returns an endpoint, other than not if there is one, or nil.
+func (u *Upstream) choose(q *Query, not *Endpoint) *Endpoint {
+	e := u.pick(q, not)
+	if e == nil && not != nil && q.refused == nil {
+		e = u.pick(q, nil)
+	}
+	return e
+}
+
+// pick returns an endpoint other than not, or nil.
+func (u *Upstream) pick(q *Query, not *Endpoint) *Endpoint {
+	s := u.set.Load()
+	if s.lineup == nil {
+		return s.pick(u.Settings.Balancing, &u.next, not)
+	}
+	e := u.steer(s.lineup, q, not)
+	u.aim(q, e)
 	return e
 }
 
@@ -243,7 +306,13 @@ func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query, speak ir.Upst
 		if err := u.awaitEndpoints(ctx); err != nil {
 			return nil, err
 		}
-		if e = u.choose(q.NotEndpoint); e == nil {
+		switch e = u.choose(q, q.NotEndpoint); {
+		case e != nil:
+		case q.refused != nil:
+			return nil, q.refused
+		case u.origins != nil:
+			return nil, u.unavailable()
+		default:
 			return nil, &Error{Code: diag.UpstreamNoEndpoints, Detail: "the endpoints of upstream " + u.Name + " went away"}
 		}
 	}
@@ -254,7 +323,7 @@ func (u *Upstream) getSlowly(e *Endpoint, t *originator, q *Query, speak ir.Upst
 	if err.Code == diag.UpstreamPoolOverflow || ctx.Err() != nil {
 		return nil, err
 	}
-	other := u.set.Load().pick(u.Settings.Balancing, &u.next, e)
+	other := u.pick(q, e)
 	if other == nil {
 		return nil, err
 	}
@@ -311,18 +380,18 @@ func (u *Upstream) permit(ctx context.Context, t *originator, q *Query, speak ir
 				return h.trunk.lease(q, h.used), nil
 			}
 		}
-		h, err := u.limit.acquire(ctx, u, &waiter{shared: speak != ir.UpstreamHTTP1, host: q.Host}, look)
+		h, err := u.limit.acquire(ctx, u, &waiter{shared: speak != ir.UpstreamHTTP1, host: q.Host, only: q.only}, look)
 		switch {
 		case err != nil:
 			return nil, err
 		case h.trunk != nil:
-			if h.trunk.conn.material == u.tls.Load().num {
+			if h.trunk.conn.material == u.tls.Load().num { // handSlot has looked at the rest
 				return h.trunk.lease(q, h.used), nil
 			}
 			h.trunk.release()
 			continue
 		case h.conn != nil:
-			if speak != ir.UpstreamHTTP2 && !q.Fresh && h.conn.usable(t) && (q.Host == "" || h.conn.host == q.Host) {
+			if speak != ir.UpstreamHTTP2 && !q.Fresh && h.conn.usable(t) && (q.only == nil || q.only == h.conn.Endpoint) && (q.Host == "" || h.conn.host == q.Host) {
 				return h.conn.lend(q.Shard, true), nil
 			}
 			h.conn.shut() // its permit is ours now
@@ -368,4 +437,22 @@ func (u *Upstream) shut() {
 	for _, e := range u.known() {
 		e.retire()
 	}
+}
+
+// SetMonitorTLS gives the material of health checks over TLS, where it is not that of requests: the monitor
+// asks over TLS and requests are plain, or it is told to verify nothing. nil: that of requests.
+func (u *Upstream) SetMonitorTLS(t TLS) {
+	if t == nil {
+		u.monitorTLS.Store(nil)
+		return
+	}
+	u.monitorTLS.Store(&t)
+}
+
+// checkTLS returns the material of health checks, nil for none.
+func (u *Upstream) checkTLS() TLS {
+	if t := u.monitorTLS.Load(); t != nil {
+		return *t
+	}
+	return u.tls.Load().tls
 }
