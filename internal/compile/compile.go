@@ -43,6 +43,7 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 		c.listeners = append(c.listeners, f.Listeners...)
 		c.policies = append(c.policies, f.Policies...)
 		c.pulls = append(c.pulls, f.Pulls...)
+		c.access = append(c.access, f.Access...)
 		c.diagnostics = append(c.diagnostics, f.Diagnostics...)
 		for name, u := range f.Upstreams {
 			if before := upstreams[name]; before != nil && before.GRPCWeb {
@@ -62,6 +63,7 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 	})
 	maps.Copy(s.Secrets.ByRef, c.refusing)
 	c.applyPolicies(s.Config.Listeners)
+	s.Config.AccessPolicies = c.cover(s.Config.Listeners)
 	c.applyPulls(s, upstreams)
 	all := maps.Clone(upstreams)
 	keepReferenced(s, upstreams)
@@ -76,6 +78,7 @@ type compiler struct {
 	listeners   []*translate.Listener
 	policies    []translate.Policy
 	pulls       []translate.Pull
+	access      []translate.Access
 	diagnostics []diag.Diagnostic
 	refusing    map[ir.SecretRef]*ir.Credential // of guards: they never hold a key
 	lost        map[ir.Origin]bool              // listeners that lost all their hosts
@@ -161,6 +164,9 @@ func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
 		for _, chain := range l.Chains {
 			if chain.TLS != nil {
 				trusts[chain.TLS.ClientAuth.Trust] = true
+				for _, h := range chain.HostTLS {
+					trusts[h.TLS.ClientAuth.Trust] = true
+				}
 				for _, ref := range chain.TLS.Certificates {
 					secrets[ref] = true
 				}
@@ -175,6 +181,12 @@ func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
 					}
 				}
 			}
+		}
+	}
+	for _, p := range s.Config.AccessPolicies {
+		trusts[p.Trust] = true
+		if p.Session != nil {
+			secrets[p.Session.Key] = true
 		}
 	}
 	for name, u := range upstreams {

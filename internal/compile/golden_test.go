@@ -98,7 +98,14 @@ func brief(s *ir.Snapshot) string {
 		for _, id := range x.Groups {
 			text += " " + id.String()
 		}
-		return fmt.Sprintf("%s, %v, clients %s %s", text, x.Certificates, x.ClientAuth.Mode, x.ClientAuth.Trust)
+		text = fmt.Sprintf("%s, %v, clients %s %s", text, x.Certificates, x.ClientAuth.Mode, x.ClientAuth.Trust)
+		if a := x.ClientAuth; a.Policies != nil {
+			text += fmt.Sprintf("%v", a.Policies)
+			if a.Reject != "" {
+				text += " reject " + string(a.Reject)
+			}
+		}
+		return text
 	}
 	for _, l := range s.Config.Listeners {
 		fmt.Fprintf(&b, "listener %s TLS %t\n", l.Name, l.TLS)
@@ -109,6 +116,16 @@ func brief(s *ir.Snapshot) string {
 			}
 			for _, h := range c.HostTLS {
 				fmt.Fprintf(&b, "    %s: %s\n", h.Host, settings(h.TLS))
+			}
+			for _, a := range c.Access {
+				fmt.Fprintf(&b, "    access %s%s", a.Host, a.Path)
+				if a.Route != nil {
+					fmt.Fprintf(&b, " of %s %s", a.Route.Object, a.Route.Section)
+				}
+				if len(a.Except) > 0 {
+					fmt.Fprintf(&b, " but %v", a.Except)
+				}
+				fmt.Fprintf(&b, ": %s\n", a.Policy)
 			}
 			for _, vh := range c.VirtualHosts {
 				for _, r := range vh.Routes {

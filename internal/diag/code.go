@@ -98,7 +98,7 @@ var catalogue = func() []Entry {
 	all := slices.Concat(helloCodes(), certificateReasonCodes(), upstreamReasonCodes(), requestCodes(), http2Codes(),
 		fileCodes(), referenceCodes(), gatewayCodes(), routeCodes(), tlsSettingCodes(), certificateLintCodes(),
 		serviceCodes(), noEffectCodes(), processCodes(),
-		accessCodes(), originCodes(), authorityCodes(), inspectCodes(), revocationCodes(), logCodes())
+		accessCodes(), accessFindings(), originCodes(), authorityCodes(), inspectCodes(), revocationCodes(), logCodes())
 	slices.SortFunc(all, func(a, b Entry) int { return int(a.Code) - int(b.Code) })
 	return all
 }()

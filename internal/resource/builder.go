@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"github.com/hakone-gateway/hakone/api/v1alpha1"
 	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
@@ -29,6 +30,10 @@ type Broken struct {
 	Key
 	Position diag.Position
 	Code     diag.Code
+
+	// Reach is what a ClientCertificatePolicy covers, as far as that could be read: targets, hosts,
+	// paths and exceptions. nil for other kinds, and where it closes nothing or nothing is known.
+	Reach *v1alpha1.ClientCertificatePolicySpec
 }
 
 // Add puts an object into the set. The builder owns r from now on; its body may be shared with other
@@ -66,7 +71,7 @@ func (b *Builder) Build() (*Set, []diag.Diagnostic) {
 	}
 	s.digest = hex.EncodeToString(digest.Sum(nil)[:8])
 	s.broken = slices.DeleteFunc(b.broken, func(x Broken) bool { return s.byKey[x.Key] != nil })
-	slices.SortFunc(s.broken, func(x, y Broken) int { return compareNames(x.Key, y.Key) })
+	slices.SortStableFunc(s.broken, func(x, y Broken) int { return compareNames(x.Key, y.Key) })
 	s.broken = slices.CompactFunc(s.broken, func(x, y Broken) bool { return x.Key == y.Key })
 	s.nameNamespaces()
 	return s, ds

@@ -134,4 +134,30 @@ func normalise(dst, raw []byte) (path []byte, fault string) {
 	return dst, ""
 }
 
+// CanonicalPath returns the form in which a request's path is compared with paths of the configuration.
+// Bytes that no request may hold unescaped are escaped first. path is empty and fault is not where no
+// request can have the path: origins would disagree about it.
+func CanonicalPath(p string) (path, fault string) {
+	if p == "" || p[0] != '/' {
+		return "", "path without a slash at the beginning"
+	}
+	raw := make([]byte, 0, len(p))
+	for i := range len(p) {
+		switch c := p[i]; {
+		case c == '\\':
+			return "", "backslash in the path"
+		case c == 0:
+			return "", "NUL in the path"
+		case c == '?' || c == '#':
+			return "", "query or fragment in the path"
+		case c == '/' || c == '%' || classes[c]&pathByte != 0:
+			raw = append(raw, c)
+		default:
+			raw = append(raw, '%', hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	canonical, fault := normalise(make([]byte, 0, len(raw)), raw)
+	return string(canonical), fault
+}
+
 const hexDigits = "0123456789ABCDEF"

@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/hakone-gateway/hakone/api/v1alpha1"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/resource"
 )
@@ -39,7 +40,8 @@ type Parsed struct {
 
 type objectFault struct {
 	fault
-	key resource.Key
+	key   resource.Key
+	reach *v1alpha1.ClientCertificatePolicySpec // of broken: see reachOf
 }
 
 // Keys returns the objects that were read, in order.
@@ -77,7 +79,7 @@ func (p *Parsed) AddTo(b *resource.Builder, file string, line, document int) []d
 		if f.key.Kind == "" || f.key.Name == "" {
 			continue // nothing that could be recognised
 		}
-		b.Break(resource.Broken{Key: f.key, Position: at(f.line), Code: f.code})
+		b.Break(resource.Broken{Key: f.key, Position: at(f.line), Code: f.code, Reach: f.reach})
 	}
 	ds := make([]diag.Diagnostic, 0, len(p.faults))
 	for _, f := range p.faults {
@@ -107,7 +109,9 @@ func (p *Parser) Parse(c Chunk) *Parsed {
 	}
 	root, bad := parseYAML(c.Text)
 	if bad != nil {
-		out.lose(p.guess(string(c.Text)), *bad)
+		key := p.guess(string(c.Text))
+		out.lose(key, *bad)
+		out.broken[len(out.broken)-1].reach = reachOfText(key, c.Text)
 		return out
 	}
 	if root == nil {
@@ -124,8 +128,8 @@ func (p *Parser) Parse(c Chunk) *Parsed {
 // lose counts a document that is left out whole.
 func (out *Parsed) lose(key resource.Key, f fault) {
 	out.Documents++
-	out.faults = append(out.faults, objectFault{f, key})
-	out.broken = append(out.broken, objectFault{f, key})
+	out.faults = append(out.faults, objectFault{fault: f, key: key})
+	out.broken = append(out.broken, objectFault{fault: f, key: key})
 }
 
 // root reads the root node of a document: an object, a List, or nothing.
@@ -211,9 +215,9 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 			key = out.guard(key, root, faults)
 		}
 		f := p.stranger(group, kind, root)
-		out.faults = append(out.faults, objectFault{f, key})
+		out.faults = append(out.faults, objectFault{fault: f, key: key})
 		if meant, ok := p.misspelt(key); ok && f.code == diag.KindMisspelt {
-			out.broken = append(out.broken, objectFault{f, meant})
+			out.broken = append(out.broken, objectFault{fault: f, key: meant, reach: reachOf(meant, root)})
 		}
 		return
 	}
@@ -221,6 +225,7 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 	if !slices.Contains(spec.versions, v) {
 		out.lose(key, fault{diag.UnknownVersion, lineOf(root, "apiVersion"), "apiVersion", fmt.Sprintf("%s is not known in version %s.", kind, quote(version)),
 			"Use " + strings.Join(spec.apiVersions(), " or ") + "."})
+		out.broken[len(out.broken)-1].reach = reachOf(key, root)
 		return
 	}
 	p.accept(out, spec, key, root, faults)
@@ -272,9 +277,9 @@ func (p *Parser) accept(out *Parsed, spec *kindSpec, key resource.Key, root *yam
 		if f.line == 0 { // of verify, which knows fields only
 			f.line = d.meta.Place.Lines.Line(f.field)
 		}
-		out.faults = append(out.faults, objectFault{f, key})
+		out.faults = append(out.faults, objectFault{fault: f, key: key})
 		if i == 0 {
-			out.broken = append(out.broken, objectFault{f, key})
+			out.broken = append(out.broken, objectFault{fault: f, key: key, reach: reachOf(key, root)})
 		}
 	}
 }

@@ -50,6 +50,9 @@ func (t *translator) rule(r *route, index int, spec ruleSpec) *Condition {
 			Origin: ir.Origin{Object: r.Object(), Field: field},
 			Match:  matches[i].match,
 		}
+		if spec.Name != nil {
+			out.Section = string(*spec.Name)
+		}
 		switch {
 		case b.fault != nil:
 			out.Fault = &ir.Fault{Code: b.fault.code, Detail: b.fault.message}

@@ -159,7 +159,7 @@ func (b *ruleBuilder) directResponse(d *istio.HTTPDirectResponse) {
 
 // route puts one match together with the rule's action.
 func (b *ruleBuilder) route(name string, from ir.Origin, m matched) *ir.Route {
-	r := &ir.Route{Name: name, Origin: from, Match: m.match, Timeout: b.timeout}
+	r := &ir.Route{Name: name, Origin: from, Match: m.match, Section: b.spec.GetName(), Timeout: b.timeout}
 	fault := b.fault
 	if fault == nil {
 		fault = m.fault
@@ -187,7 +187,7 @@ func (b *ruleBuilder) route(name string, from ir.Origin, m matched) *ir.Route {
 		}
 	}
 	if fault != nil {
-		return &ir.Route{Name: name, Origin: from, Match: m.match, Fault: fault}
+		return &ir.Route{Name: name, Origin: from, Match: m.match, Section: r.Section, Fault: fault}
 	}
 	r.Filters = filters
 	return r

@@ -19,7 +19,7 @@ import (
 )
 
 // access translates ClientCertificatePolicies. Whatever of a policy cannot be carried out closes it: it
-// covers more, or lets nobody in, and never less or more people.
+// covers more or lets nobody in.
 func (t *translator) access() {
 	for _, p := range t.set.ClientCertificatePolicies() {
 		b := &accessBuilder{translator: t, p: p, s: p.Spec}
@@ -102,7 +102,9 @@ func (b *accessBuilder) covers() bool {
 		b.say(diag.AccessCoversNothing, "spec", "none of the policy's targets and hosts can be used, so it covers nothing", "Correct spec.targetRefs and spec.hosts.")
 		return false
 	}
-	b.out.Except = b.paths("spec.except", b.s.Except, false)
+	if len(b.s.Except) > 0 {
+		b.out.Except = b.paths("spec.except", b.s.Except, false)
+	}
 	b.out.Paths = b.paths("spec.paths", b.s.Paths, !open)
 	if open && len(b.s.Paths) > 0 && len(b.out.Paths) == 0 {
 		return false

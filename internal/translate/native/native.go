@@ -23,6 +23,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 			f.Policies = append(f.Policies, policy)
 		}
 	}
+	t.access()
 	t.origins()
 	f.Diagnostics = diag.Compact(f.Diagnostics)
 	return f
