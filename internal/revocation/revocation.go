@@ -182,6 +182,9 @@ func (s *Service) look(asked []question, cert *x509.Certificate, eager bool, now
 		if f.Standing == trust.Unknown || !now.Before(e.due) {
 			s.schedule(e)
 		}
+		if f.Standing == trust.Unknown && e.done == nil {
+			f = e.finding(cert, now) // it may have been refused just now
+		}
 		if f.Standing != trust.Unknown {
 			return f, pending
 		}
