@@ -44,11 +44,13 @@ type Server struct {
 }
 
 // Endpoint is a part of the API that another room serves. Role is "viewer" for reads and "operator" for
-// what changes or reveals more. Patterns are those of http.ServeMux without the method.
+// what changes or reveals more. Patterns are those of http.ServeMux without the method. The body of a
+// Secret one holds keys: the audit log has its size only.
 type Endpoint struct {
 	Method  string
 	Pattern string
 	Role    string
+	Secret  bool
 	Handler http.HandlerFunc
 }
 
@@ -178,7 +180,7 @@ func (s *Server) Handler(local bool) http.Handler {
 	mux := http.NewServeMux()
 	read := func(pattern string, h http.HandlerFunc) { mux.Handle("GET "+pattern, s.guard(local, "viewer", h)) }
 	write := func(pattern string, h http.HandlerFunc) {
-		mux.Handle("POST "+pattern, s.audit(s.guard(local, "operator", h)))
+		mux.Handle("POST "+pattern, s.audit(s.guard(local, "operator", h), false))
 	}
 	// Health answers anyone, so that probes need no secret.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { s.health(w, r, s.backend.Health().Live) })
@@ -202,7 +204,7 @@ func (s *Server) Handler(local bool) http.Handler {
 	for _, e := range s.endpoints {
 		h := s.guard(local, e.Role, e.Handler)
 		if e.Method != http.MethodGet {
-			h = s.audit(h)
+			h = s.audit(h, e.Secret)
 		}
 		mux.Handle(e.Method+" "+e.Pattern, h)
 	}
@@ -256,12 +258,14 @@ func (s *Server) role(r *http.Request) string {
 
 // audit records every change, tried or done: who, from where, what. What callers without the role sent
 // is not repeated.
-func (s *Server) audit(next http.Handler) http.HandlerFunc {
+func (s *Server) audit(next http.Handler, secret bool) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
 		body := s.change(rec, r, next)
 		if rec.status == http.StatusUnauthorized || rec.status == http.StatusForbidden {
 			body = ""
+		} else if secret {
+			body = fmt.Sprintf("[redacted, %d bytes]", len(body))
 		}
 		s.logger.Info("audit", "method", r.Method, "path", r.URL.Path, "peer", caller(r), "body", body, "status", rec.status)
 	}

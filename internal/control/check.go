@@ -13,8 +13,7 @@ import (
 // Check returns everything that is wrong with a set, in order: what its source found, what evaluation
 // and lint find. It is what "hakone check" prints.
 func Check(set *resource.Set, sourced []diag.Diagnostic, settings Settings, lint func(*ir.Snapshot, time.Time) []diag.Diagnostic, now time.Time) []diag.Diagnostic {
-	settings.Files = new(files).read(istio.FilePaths(set))
-	result := Evaluate(set, settings, nil)
+	result := evaluateNow(set, settings)
 	ds := slices.Concat(sourced, result.Diagnostics)
 	if lint != nil {
 		ds = append(ds, set.Place(lint(result.Snapshot, now))...)
@@ -23,6 +22,16 @@ func Check(set *resource.Set, sourced []diag.Diagnostic, settings Settings, lint
 		ds = append(ds, nothingServes(set))
 	}
 	return diag.Compact(ds)
+}
+
+// Snapshot evaluates a set by itself, with the certificate files that it names as they stand.
+func Snapshot(set *resource.Set, settings Settings) *ir.Snapshot {
+	return evaluateNow(set, settings).Snapshot
+}
+
+func evaluateNow(set *resource.Set, settings Settings) Result {
+	settings.Files = new(files).read(istio.FilePaths(set))
+	return Evaluate(set, settings, nil)
 }
 
 // nothingServes says that the set yields no listener: an error if there are Gateways, which all are

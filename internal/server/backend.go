@@ -209,20 +209,6 @@ func first(ds []diag.Diagnostic) string {
 	return s
 }
 
-// expiring names a certificate that has less than a tenth of its life left, or none at all.
-func expiring(s *ir.Snapshot, now time.Time) string {
-	for ref, c := range s.Secrets.ByRef {
-		if c.Pair == nil {
-			return fmt.Sprintf("%s: %s", ref, c.Code.Slug())
-		}
-		leaf := c.Pair.Leaf
-		if left := leaf.NotAfter.Sub(now); left < leaf.NotAfter.Sub(leaf.NotBefore)/10 {
-			return fmt.Sprintf("%s expires %s", ref, leaf.NotAfter.UTC().Format(time.RFC3339))
-		}
-	}
-	return ""
-}
-
 // Dump returns one part of what runs.
 func (p *process) Dump(what string) (any, error) {
 	st := p.loop.State()

@@ -44,6 +44,7 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State, b
 		Config:      func() telemetry.ConfigState { return configState(state()) },
 		HTTP2:       func() []telemetry.HTTP2State { return http2State(plane().HTTP2()) },
 		Faults:      func() int64 { return plane().Faults() },
+		Expiries:    func() []telemetry.Expiry { return expiries(state()) },
 		Overload:    func() telemetry.OverloadState { return overloadState(bounds.State()) },
 	})}
 	if cfg.AccessLog.Format != "off" {

@@ -206,7 +206,7 @@ func (p *process) startAdmin(ctx context.Context, wg *sync.WaitGroup, access adm
 	if err != nil {
 		return &ConfigError{"the admin address cannot be used", err.Error(), "give another one with --admin, or end the process that has it"}
 	}
-	srv := admin.NewServer(p, access, p.cfg.Logger)
+	srv := admin.NewServer(p, access, p.cfg.Logger, p.endpoints()...)
 	wg.Go(func() {
 		if err := srv.Serve(ctx, ln); err != nil {
 			p.cfg.Logger.Error("admin stopped", "err", err)

@@ -109,7 +109,7 @@ func TestHealthNamesACertificateNearItsEnd(t *testing.T) {
 	if got := expiring(s, time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)); got != "" {
 		t.Errorf("in spring: %s", got)
 	}
-	if got := expiring(s, time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)); got != "istio-system/cert expires 2027-01-01T00:00:00Z" {
+	if got := expiring(s, time.Date(2026, 12, 20, 0, 0, 0, 0, time.UTC)); got != "listener CN=httpbin (Secret istio-system/cert) expires 2027-01-01T00:00:00Z (and 1 more: hakone cert calendar)" {
 		t.Errorf("in December: %s", got)
 	}
 	s.Secrets.ByRef["istio-system/cert"] = &ir.Credential{Code: diag.CredentialMissing, Pair: (*secret.KeyPair)(nil)}

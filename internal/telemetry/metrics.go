@@ -24,6 +24,7 @@ type Sources struct {
 	Config      func() ConfigState
 	Overload    func() OverloadState
 	HTTP2       func() []HTTP2State
+	Expiries    func() []Expiry
 	Faults      func() int64 // of ours, since the start, that ended a request or a connection
 }
 
@@ -98,7 +99,7 @@ func NewMetrics(s Sources) *Metrics {
 		}
 		return 0
 	})
-	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, m.retries, m.policies, info, dropped, newStateCollector(m, s), newOverloadCollector(s),
+	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, m.retries, m.policies, info, dropped, newStateCollector(m, s), newOverloadCollector(s), newExpiryCollector(s),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
