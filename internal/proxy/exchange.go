@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http2"
@@ -12,6 +13,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
+	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
 // Sizes of buffers, in bytes. Those that grew beyond kept are not pooled.
@@ -38,6 +40,7 @@ type exchange struct {
 	call   call
 	sent   replay // of the body
 	upload *upload
+	choice upstream.Choice // of requests for an origin pool
 
 	ran     []filter.Filter // whose Request has run
 	route   *route.Route
@@ -53,6 +56,9 @@ type exchange struct {
 	idSpace [36]byte
 
 	typeSpace [96]byte
+
+	decision authz.Decision // of the policies on client certificates
+	cookie   []byte         // Set-Cookie line for a client that they let in; nil: none
 
 	wsKey    []byte      // the client's Sec-WebSocket-Key
 	lasting  bool        // either side may be silent as long as its connection lives
@@ -88,6 +94,7 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
 	x.asked, x.total, x.until, x.own, x.headed, x.invited, x.answered = 0, 0, 0, false, false, false, false
 	x.wsKey, x.reset = nil, false
+	x.decision, x.cookie = authz.Decision{}, nil
 	x.flowing.Store(false)
 	x.access = telemetry.Access{}
 }
@@ -126,6 +133,7 @@ func (x *exchange) release() {
 	clear(x.ran)
 	x.ran, x.route, x.up, x.upload, x.state, x.client, x.task = x.ran[:0], nil, nil, nil, nil, nil, nil
 	x.access = telemetry.Access{}
+	x.decision, x.cookie = authz.Decision{}, nil
 }
 
 // id returns the request's ID, making one if no filter has.

@@ -21,6 +21,9 @@ const maxInterim = 32
 // retry.go.
 func (x *exchange) forward(u *upstream.Upstream) {
 	req := x.Request
+	if u.Steered() {
+		u = x.steered(u)
+	}
 	x.access.Upstream = u.Name
 	if len(req.Authority) == 0 { // HTTP/1.0 without Host
 		req.Authority = x.Peer.Local.AppendTo(req.Fields.Reserve(56))
@@ -53,6 +56,7 @@ func (x *exchange) exert(u *upstream.Upstream) bool {
 		err := x.connect(u, &tries)
 		if err == nil {
 			err = x.try()
+			x.noteOutcome(&tries, err)
 			if err == nil && (x.up == nil || !x.dissatisfied(&tries)) {
 				return true
 			}
@@ -164,6 +168,9 @@ func (x *exchange) connect(u *upstream.Upstream, t *tries) error {
 	if u.NeedsHost() {
 		q.Host = string(x.Request.Host)
 	}
+	if u.Steered() {
+		q.Choice = &x.choice
+	}
 	if x.until != 0 {
 		q.Until = p.base.Add(time.Duration(x.until) * time.Millisecond)
 	}
@@ -177,7 +184,7 @@ func (x *exchange) connect(u *upstream.Upstream, t *tries) error {
 		}
 		return err
 	}
-	x.access.Endpoint = up.Endpoint.Text
+	x.noteConn(up)
 	if up.H2 != nil {
 		x.access.UpstreamProto = message.HTTP2.String()
 		x.speakHTTP2(up)
@@ -196,7 +203,7 @@ func (x *exchange) send() error {
 	w := &x.task.watch
 	whole := x.down.whole() && x.sent.held == nil
 	body := x.sent.kept()
-	err := x.up.head(x.Request, whole && len(body) == 0 && x.down.trailers().Len() == 0)
+	err := x.sendHead(whole && len(body) == 0 && x.down.trailers().Len() == 0)
 	if err != nil {
 		return err
 	}
@@ -298,7 +305,7 @@ func (x *exchange) upstreamFailed(err error) {
 // unreachable answers a request for which there is no connection.
 func (x *exchange) unreachable(e *upstream.Error) {
 	if e.Endpoint.IsValid() {
-		x.access.Endpoint = e.Endpoint.String()
+		x.access.Endpoint, x.access.Server = e.Endpoint.String(), e.Server
 	}
 	detail := e.Error()
 	if x.until != 0 && time.Since(x.client.p.base).Milliseconds() >= x.until {

@@ -23,6 +23,7 @@ func (x *exchange) relay() {
 		x.call.state.Head(resp)
 	}
 	x.access.UpstreamStatus = resp.Status
+	x.bind()
 	x.responseFilters()
 	x.access.Status = resp.Status
 	x.noteType()

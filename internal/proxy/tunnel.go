@@ -34,6 +34,8 @@ func (x *exchange) tunnel() error {
 		return err
 	}
 	http1.RemoveHopByHop(&x.resp.Fields)
+	x.bind()
+	x.up.lent().Endpoint.Answered(x.resp.Status)
 	x.responseFilters()
 	x.access.Status = x.resp.Status
 	here, err := x.down.tunnel(&x.resp)

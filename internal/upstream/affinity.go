@@ -141,10 +141,10 @@ func (u *Upstream) sticky(l *lineup, q *Query, c *Choice, a *ir.Affinity, now in
 	return nil, false
 }
 
-// SetCookie returns the value of the Set-Cookie field with which the answer that c brought keeps the client at
-// its origin, "" where none is needed: it has such a cookie, or the session stays with another origin.
-func (u *Upstream) SetCookie(c *Conn, choice *Choice) string {
-	o := c.Endpoint.origin
+// SetCookie returns the value of the Set-Cookie field by which an answer keeps the client at the origin that it
+// comes from, "" where none is needed: it has such a cookie, or the session stays with another origin.
+func (c *Conn) SetCookie(choice *Choice) string {
+	o, u := c.Endpoint.origin, c.up
 	if o == nil || u.origins == nil {
 		return ""
 	}

@@ -24,8 +24,9 @@ type Endpoint struct {
 	Text    string // Address as text, for records
 	key     string // what tells it from the upstream's others
 
-	server *ir.Server // of an OriginPool; else nil
-	origin *origin    // of an OriginPool; else nil
+	server     *ir.Server // of an OriginPool; else nil
+	hostHeader []byte     // of it; nil: the request's
+	origin     *origin    // of an OriginPool; else nil
 
 	gone      atomic.Bool // no longer named: connections are not kept
 	active    atomic.Int32
@@ -64,15 +65,7 @@ func newEndpoint(addr netip.AddrPort) *Endpoint {
 	return &Endpoint{Address: addr, Text: addr.String(), shards: make([]shard, n)}
 }
 
-// Pool and Server are the names of the OriginPool and the origin that the endpoint belongs to, else "".
-func (e *Endpoint) Pool() string {
-	if e.origin == nil {
-		return ""
-	}
-	return e.origin.pool.name
-}
-
-// Server is the name of the origin: see Pool.
+// Server is the name of the origin that the endpoint belongs to, "" if its upstream is no OriginPool.
 func (e *Endpoint) Server() string {
 	if e.server == nil {
 		return ""
@@ -80,13 +73,8 @@ func (e *Endpoint) Server() string {
 	return e.server.Name
 }
 
-// HostHeader is the Host that the origin receives instead of the request's, "" for that.
-func (e *Endpoint) HostHeader() string {
-	if e.server == nil {
-		return ""
-	}
-	return e.server.HostHeader
-}
+// HostHeader is the Host that the origin receives instead of the request's, nil for that. It is only read.
+func (e *Endpoint) HostHeader() []byte { return e.hostHeader }
 
 // begun and ended count a request in progress.
 func (e *Endpoint) begun() {

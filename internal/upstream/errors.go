@@ -20,6 +20,7 @@ import (
 type Error struct {
 	Code     diag.Code
 	Endpoint netip.AddrPort // zero if none was chosen
+	Server   string         // name of the origin, of an OriginPool
 	Detail   string
 	Err      error // may be nil
 }

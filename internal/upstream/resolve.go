@@ -285,6 +285,9 @@ func (u *Upstream) originEndpoint(addr netip.AddrPort, m *member) *Endpoint {
 	if e == nil {
 		e = newEndpoint(addr)
 		e.key, e.server, e.origin = key, m.server, m.origin
+		if h := m.server.HostHeader; h != "" {
+			e.hostHeader = []byte(h)
+		}
 		u.byAddr[key] = e
 	}
 	return e

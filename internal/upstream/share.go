@@ -225,6 +225,7 @@ func (u *Upstream) open(ctx context.Context, e *Endpoint, t *originator, host st
 	}
 	if err != nil {
 		u.limit.release()
+		err.Server = e.Server()
 		if ended := ctx.Err(); ended == nil || ended != context.Canceled && err.Code != diag.UpstreamConnectTimeout {
 			e.failed()
 			e.Failed(err)

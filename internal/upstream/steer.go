@@ -48,6 +48,14 @@ type Choice struct {
 // Steered says whether requests need a Choice: the upstream is an OriginPool.
 func (u *Upstream) Steered() bool { return u.origins != nil }
 
+// PoolName is the name of the OriginPool that the upstream is, "namespace/name"; else "".
+func (u *Upstream) PoolName() string {
+	if u.origins == nil {
+		return ""
+	}
+	return u.origins.name
+}
+
 // Serving returns the upstream that serves instead of this one: itself, unless it is a pool that is disabled or
 // below its minimum. Then it is the first of the chain of fallbacks that is fit; else the first with any
 // healthy origin; else the last that is enabled, as trying is better than refusing.
