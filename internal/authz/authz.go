@@ -193,3 +193,9 @@ func (p *Policy) Ongoing(presented []*x509.Certificate, since, now time.Time) (d
 	code, detail := p.authorise(&subject{cert: presented[0], facts: v.Leaf, now: since})
 	return code, detail
 }
+
+// Fingerprint returns SHA-256 over a certificate in lower-case hex.
+func Fingerprint(c *x509.Certificate) string {
+	sum := sha256.Sum256(c.Raw)
+	return hex.EncodeToString(sum[:])
+}

@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/filter/build"
@@ -49,6 +50,10 @@ type Options struct {
 	Bounds           *overload.Bounds   // of the process; nil: none
 	IdleRecords      listen.IdleRecords // of clients' TLS connections
 
+	// Access is what policies on client certificates are carried out with. Without a cache or keyring the
+	// plane has its own.
+	Access authz.Settings
+
 	// RetireAfter is how long requests that began under an old generation may go on with upstreams that
 	// the new one no longer names; default one minute.
 	RetireAfter time.Duration
@@ -76,6 +81,7 @@ type Plane struct {
 	current     *ir.Snapshot
 	held        map[string]*upstream.Upstream
 	originators map[string]*tlsconf.Originator
+	access      *authz.Set
 }
 
 // listener is one socket's runtime. It lives as long as its name is declared.
@@ -93,7 +99,13 @@ func New(opts Options) *Plane {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}
+	if opts.Access.Keys == nil {
+		opts.Access.Keys = authz.NewKeyring()
+	}
 	p := &Plane{opts: opts, tls: tlsconf.NewState(nil), held: map[string]*upstream.Upstream{}, ended: make(chan struct{})}
+	if p.opts.Access.Cache == nil {
+		p.opts.Access.Cache = p.tls.Verdicts()
+	}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
 	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, HTTP2: opts.UpstreamHTTP2})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
@@ -136,6 +148,7 @@ type Staged struct {
 	states  map[string]*proxy.State
 	terms   map[string]*tlsconf.Terminator
 	held    map[string]*upstream.Upstream
+	access  *authz.Set
 }
 
 // Prepare binds new sockets and builds what changed, without touching what serves. A listener that
@@ -144,6 +157,7 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 	s := &Staged{plane: p, gen: gen, next: map[string]*listener{}, states: map[string]*proxy.State{}, terms: map[string]*tlsconf.Terminator{}}
 	snap := gen.Snapshot
 	s.sockets = p.sockets.Prepare(ctx, p.specs(snap.Config))
+	s.access = p.compileAccess(snap)
 	sameConfig := p.current != nil && p.current.Config == snap.Config
 	if sameConfig {
 		s.held = p.held
@@ -162,19 +176,19 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 		}
 		s.next[l.Name] = runtime
 		if sameConfig && runtime.state.Load() != nil {
-			s.states[l.Name] = runtime.state.Load()
+			s.states[l.Name] = runtime.state.Load().WithAccess(s.access)
 		} else {
-			s.states[l.Name] = p.proxy.Compile(l, p.wiring(l, s.held))
+			s.states[l.Name] = p.proxy.Compile(l, p.wiring(l, s))
 		}
 		if l.TLS {
-			s.terms[l.Name] = tlsconf.Build(l, snap.Secrets, snap.Trust, p.tls, runtime.term.Load(), tlsconf.Options{Timeout: p.opts.HandshakeTimeout, Bounds: p.opts.Bounds, IdleRecords: p.opts.IdleRecords})
+			s.terms[l.Name] = tlsconf.Build(l, snap.Secrets, snap.Trust, p.tls, runtime.term.Load(), tlsconf.Options{Timeout: p.opts.HandshakeTimeout, Bounds: p.opts.Bounds, IdleRecords: p.opts.IdleRecords, Access: s.access})
 		}
 	}
 	return s, nil
 }
 
-func (p *Plane) wiring(l *ir.Listener, held map[string]*upstream.Upstream) proxy.Wiring {
-	w := proxy.Wiring{Build: build.Route, Standard: p.standard, Upstreams: held}
+func (p *Plane) wiring(l *ir.Listener, s *Staged) proxy.Wiring {
+	w := proxy.Wiring{Build: build.Route, Standard: p.standard, Upstreams: s.held, Policies: s.gen.Snapshot.Config.AccessPolicies, Access: s.access}
 	if p.opts.Metrics != nil {
 		w.Metrics = func(r *route.Route) any { return p.opts.Metrics(l.Name, r) }
 	}
@@ -202,7 +216,7 @@ func (s *Staged) Commit() *ir.Applied {
 	if p.current == nil || p.current.Config != snap.Config {
 		p.retire(p.held)
 	}
-	p.held, p.current = s.held, snap
+	p.held, p.current, p.access = s.held, snap, s.access
 	return &ir.Applied{Epoch: s.gen.Epoch, Hash: s.gen.Hash, Listeners: s.results}
 }
 

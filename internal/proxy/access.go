@@ -15,6 +15,9 @@ func (x *exchange) record() {
 	x.noteEnd()
 	a.ID = x.id(requestid.Append)
 	x.client.describe(a, x.Request, x.started)
+	if j := x.decision.Judgement; j != nil && j.Code == 0 {
+		a.PeerHash, a.PeerSubject = j.Facts.Hash, j.Facts.Subject
+	}
 	if x.Client.IsValid() {
 		a.Client = x.Client
 	}
@@ -61,6 +64,7 @@ func (c *client) describe(a *telemetry.Access, req *message.Request, started tim
 	a.XFF, _ = f.Get(message.XForwardedFor)
 	a.Flags = flags(a.Code)
 	a.SNI = c.d.Peer.SNI
+	a.PeerOffered = c.offered
 	if h := c.d.Handshake; h != nil {
 		a.TLSVersion, a.TLSSuite, a.TLSGroup, a.Resumed = h.Version, h.Suite, h.Group, h.Resumed
 		a.PeerHash, a.PeerSubject, a.JA4 = h.PeerHash, h.PeerSubject, h.Hello.JA4

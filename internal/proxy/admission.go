@@ -7,7 +7,8 @@ import "github.com/hakone-gateway/hakone/internal/diag"
 // nothing where nothing has changed.
 //
 // Where the code is ClientCertWithdrawn the client would not be let in any more: new requests and
-// streams are refused with it (421), and what is in progress is cut at the end of the grace. With any
+// streams are refused with it (421), and what is in progress is cut at the end of the grace; with
+// AccessWithdrawn it is cut at once. With any
 // other code (Draining) the connection ends when what is in progress is done.
 type Admission interface {
 	// Admits judges; false and the code if the connection may not go on. After a change of trust it

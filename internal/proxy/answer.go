@@ -45,12 +45,15 @@ func (x *exchange) respond(r *filter.Response) {
 	if r.Location != "" {
 		f.AddString("Location", r.Location)
 	}
+	f.AddID(message.XRequestID, id)
+	for _, extra := range r.Fields {
+		f.AddString(extra.Name, extra.Value)
+	}
 	if r.Code != 0 {
 		if r.Status == 405 {
 			f.AddString("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 		}
 		f.AddID(message.ProxyStatus, appendProxyStatus(nil, r.Code, r.Status))
-		f.AddID(message.XRequestID, id)
 		f.AddString("Cache-Control", "no-store")
 		if r.Code == diag.OverloadMemory {
 			f.AddString("Retry-After", "5")
@@ -65,6 +68,8 @@ func (x *exchange) respond(r *filter.Response) {
 		var kind string
 		body, kind = errorPage(x.Request, r.Status, r.Code, id)
 		f.AddString("Content-Type", kind)
+	case r.Type != "":
+		f.AddString("Content-Type", r.Type)
 	case len(body) > 0:
 		f.AddString("Content-Type", "text/plain; charset=utf-8")
 	}
@@ -91,6 +96,9 @@ func (x *exchange) responseFilters() {
 	x.Response = &x.resp
 	for i := len(x.ran) - 1; i >= 0; i-- {
 		x.ran[i].Response(&x.Exchange)
+	}
+	if x.decision.Policy != nil {
+		x.tellPolicy()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/message"
 )
@@ -17,7 +18,10 @@ type client struct {
 	rw    net.Conn // d.Stream, else d.TLS, else d.Raw
 	state *atomic.Pointer[State]
 
+	offered string // SHA-256 of the certificate that the client showed, in hex; "" for none
+
 	current atomic.Pointer[State] // of the last request
+	memo    authz.Memo            // what policies think of the client
 
 	cutOff  atomic.Bool // withdrawn, and the grace is over: nothing goes on
 	noticed int64       // when it was found withdrawn, milliseconds since base; 0: it is not. Owned by the sweeper.
@@ -30,6 +34,9 @@ func (c *client) init(p *Proxy, d Downstream, state *atomic.Pointer[State]) {
 	}
 	if d.Stream != nil {
 		c.rw = d.Stream
+	}
+	if len(d.Peer.Presented) > 0 {
+		c.offered = authz.Fingerprint(d.Peer.Presented[0])
 	}
 }
 
@@ -71,7 +78,7 @@ func (c *client) withdrawn() (diag.Code, string) {
 // barred judges the connection and returns why nothing new is served on it, 0 if it is.
 func (c *client) barred() (diag.Code, string) {
 	if a := c.d.Admission; a != nil {
-		if code, ok := a.Admits(); !ok && code == diag.ClientCertWithdrawn {
+		if code, ok := a.Admits(); !ok && (code == diag.ClientCertWithdrawn || code == diag.AccessWithdrawn) {
 			_, detail := a.Withdrawn()
 			return code, detail
 		}
@@ -85,6 +92,9 @@ func (c *client) overdue() bool {
 	code, _ := c.withdrawn()
 	now := c.p.now()
 	switch {
+	case code == diag.AccessWithdrawn: // there is no grace
+		c.cutOff.Store(true)
+		return true
 	case code != diag.ClientCertWithdrawn:
 		c.noticed = 0
 		return false

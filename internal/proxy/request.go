@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
@@ -80,13 +81,19 @@ func (x *exchange) match() *route.Route {
 		return nil
 	}
 	r, code := entry.Table.Match(req)
+	if r != nil {
+		x.route, x.Route = r, r.IR
+		x.access.Route, x.access.Origin = r.IR.Name, r.Origin
+		x.access.Metrics, _ = r.Metrics.(*telemetry.RouteMetrics)
+	}
+	// Before anything is told of routes: what lies below a protected path is nobody's business.
+	if index, ok := entry.Data.(*authz.Index); ok && !x.permitted(index) {
+		return nil
+	}
 	if code != 0 {
 		x.refuse(code, entry.Table.Nearest(req))
 		return nil
 	}
-	x.route, x.Route = r, r.IR
-	x.access.Route, x.access.Origin = r.IR.Name, r.Origin
-	x.access.Metrics, _ = r.Metrics.(*telemetry.RouteMetrics)
 	if r.Fault != nil {
 		x.refuse(r.Fault.Code, r.Fault.Detail)
 		return nil

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/ir"
@@ -21,21 +22,40 @@ type Wiring struct {
 	// for as long as the State is current, and a while longer for the requests that still run.
 	Upstreams map[string]*upstream.Upstream
 
+	// Policies are the snapshot's policies on client certificates, and Access the same compiled.
+	Policies []*ir.AccessPolicy
+	Access   *authz.Set
+
 	// Metrics, if not nil, fills the Metrics slot of every route.
 	Metrics func(*route.Route) any
 }
 
 // State is one listener's compiled configuration of one snapshot. It is immutable.
 type State struct {
-	Index    *route.Index
+	Index    *route.Index // whose entries' Data is an *authz.Index, or nil
 	standard []filter.Filter
+	access   *authz.Set
+}
+
+// WithAccess returns the same configuration with other policies, made of the same ones by name: what these
+// trust has changed. It is s itself where they are the same.
+func (s *State) WithAccess(access *authz.Set) *State {
+	if s.access == access {
+		return s
+	}
+	next := *s
+	next.access = access
+	return &next
 }
 
 // Compile prepares a listener. What cannot be built becomes a fault of its route or backend, which
 // then refuses; it does not stop the others.
 func (p *Proxy) Compile(l *ir.Listener, w Wiring) *State {
-	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard}
+	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard, access: w.Access}
 	for _, e := range s.Index.Entries {
+		if x := authz.NewIndex(e.Chain, w.Policies); x != nil {
+			e.Data = x
+		}
 		e.Table.Routes(func(r *route.Route) {
 			for i := range r.Backends {
 				link(&r.Backends[i], w.Upstreams)

@@ -69,5 +69,8 @@ func (s *State) certificate(pair *secret.KeyPair) *tls.Certificate {
 	return s.staples.Staple(pair)
 }
 
+// Verdicts returns the cache of verdicts on peers.
+func (s *State) Verdicts() *trust.Cache { return s.verdicts }
+
 // Index returns the index of open connections.
 func (s *State) Index() *Index { return &s.index }

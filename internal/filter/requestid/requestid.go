@@ -1,5 +1,5 @@
 // Package requestid gives every request an ID: X-Request-Id, a random UUID (RFC 9562 version 4). Access
-// log, error answers, upstreams and "hakone explain" share it. It is a standard step of every listener.
+// log, answers, upstreams and "hakone explain" share it. It is a standard step of every listener.
 // Begin reading at New.
 package requestid
 
@@ -39,7 +39,15 @@ func (s *step) Request(x *filter.Exchange) filter.Result {
 	return filter.Next
 }
 
-func (s *step) Response(*filter.Exchange) filter.Result { return filter.Next }
+// Response tells the client the ID, in place of one that the upstream has made up.
+func (s *step) Response(x *filter.Exchange) filter.Result {
+	if len(x.ID) > 0 {
+		f := &x.Response.Fields
+		f.DelID(message.XRequestID)
+		f.Append(message.XRequestID, s.name, x.ID)
+	}
+	return filter.Next
+}
 
 // Length is that of a generated ID, in bytes.
 const Length = 36

@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/authz"
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/filter/requestid"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/message"
+)
+
+// permitted lets the policies on client certificates decide about a request, whose route is known if it has
+// one. It returns false if it has answered. A body is not touched.
+func (x *exchange) permitted(index *authz.Index) bool {
+	req := x.Request
+	r := authz.Request{Host: req.Host, Path: req.Path, Route: x.Route, TLS: x.client.d.TLS != nil, Presented: x.Peer.Presented,
+		Memo: &x.client.memo, Fields: &req.Fields, Now: time.Now()}
+	if x.publishKeys(index, &r) {
+		return false
+	}
+	x.decision = x.state.access.Decide(index, &r)
+	d, a := &x.decision, &x.access
+	a.Policy, a.PolicyVerdict, a.PolicyCode = d.Name, d.Verdict.String(), d.Code
+	switch d.Verdict {
+	case authz.None:
+		return true
+	case authz.Deny:
+		ask := authz.Ask{Host: req.Host, ID: x.id(requestid.Append), GRPC: x.call.answers && len(req.Upgrade) == 0}
+		ask.Accept, _ = req.Fields.Get(message.Accept)
+		x.respond(d.Answer(ask))
+		return false
+	case authz.Audit:
+		a.Detail = d.Detail
+	}
+	x.ByPolicy = true
+	if j := d.Judgement; j != nil && j.Code == 0 {
+		x.Certified = j.Identity
+		if len(j.Warnings) > 0 {
+			a.Detail = j.Warning()
+		}
+		// A key that cannot sign was reported when it was configured; clients with a certificate come in
+		// without a cookie.
+		x.cookie, _ = d.Cookie(&r)
+	}
+	return true
+}
+
+// publishKeys answers if the request asks for the keys that identity cookies are signed with.
+func (x *exchange) publishKeys(index *authz.Index, r *authz.Request) bool {
+	if m := string(x.Request.Method); m != "GET" && m != "HEAD" {
+		return false
+	}
+	body, ok := x.state.access.Keys(index, r.Host, r.Path, r.Now)
+	if !ok {
+		return false
+	}
+	x.respond(&filter.Response{Status: 200, Body: body, Type: "application/json",
+		Fields: []ir.NameValue{{Name: "Cache-Control", Value: "public, max-age=300"}, {Name: "Access-Control-Allow-Origin", Value: "*"}}})
+	return true
+}
+
+// tellPolicy adds to an answer's head what policies want told to clients that were let in; a refusal has it
+// already.
+func (x *exchange) tellPolicy() {
+	if !x.decision.Allowed() {
+		return
+	}
+	f := &x.resp.Fields
+	if len(x.cookie) > 0 {
+		f.AddID(message.SetCookie, x.cookie)
+	}
+	if name := x.decision.Alias(); name != "" {
+		f.SetString(name, string(x.id(requestid.Append)))
+	}
+}
