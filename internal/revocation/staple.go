@@ -4,29 +4,40 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/trust"
 )
 
-// Stapling keeps OCSP answers to staple to the certificates that are served. Create it with NewStapling.
-// Staple is safe for concurrent use with everything, and costs a map lookup.
+// Stapling keeps OCSP answers to staple to the certificates that are served. Create it with NewStapling;
+// Run drives it. Staple is safe for concurrent use with everything, and costs a map lookup.
 type Stapling struct {
+	// Fixed after construction.
 	service *Service
 	log     *slog.Logger
+	follow  chan []*secret.KeyPair // what is served now; holds one
+	wake    chan struct{}          // an answer has come
 
 	table atomic.Pointer[map[string]stapled] // by secret.KeyPair.Digest
 
-	mu     sync.Mutex // guards what follows
-	pairs  map[string]*secret.KeyPair
-	state  map[string]StapleState // by Digest
-	turn   int                    // of the update that began last
-	stored int                    // of the one that state is of
+	pairs map[string]served // by Digest; owned by Run
+
+	mu    sync.Mutex // guards state
+	state map[string]StapleState
+}
+
+// served is a pair with what is asked about it.
+type served struct {
+	pair   *secret.KeyPair
+	issuer *x509.Certificate // nil: it is not in the chain, or nobody has to know
+	asked  *question         // nil: nobody can be asked
 }
 
 // stapled is a pair as it is served until a moment.
@@ -57,65 +68,127 @@ type StapleState struct {
 
 // NewStapling returns a Stapling that asks through a Service. A Service serves one.
 func NewStapling(s *Service) *Stapling {
-	t := &Stapling{service: s, log: s.opts.Logger, pairs: map[string]*secret.KeyPair{}, state: map[string]StapleState{}}
+	t := &Stapling{service: s, log: s.opts.Logger, follow: make(chan []*secret.KeyPair, 1), wake: make(chan struct{}, 1),
+		pairs: map[string]served{}, state: map[string]StapleState{}}
 	t.table.Store(&map[string]stapled{})
 	s.mu.Lock()
-	s.pinned = t.update
+	s.pinned = func() {
+		select {
+		case t.wake <- struct{}{}:
+		default:
+		}
+	}
 	s.mu.Unlock()
 	return t
 }
 
-// Serve says which pairs are served now, instead of those of the last call. It does not wait.
-func (t *Stapling) Serve(pairs []*secret.KeyPair) {
-	next := make(map[string]*secret.KeyPair, len(pairs))
-	keep := map[key]bool{}
-	for _, p := range pairs {
-		if next[p.Digest] != nil {
-			continue
+// Run follows what is served, and answers that come, until ctx ends.
+func (t *Stapling) Run(ctx context.Context) error {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case pairs := <-t.follow:
+			t.serve(pairs)
+		case <-t.wake:
+			t.update()
 		}
-		next[p.Digest] = p
-		if q, ok := stapleQuestion(p); ok {
-			keep[q.key] = true
+		// Thousands of answers may come at once after a start.
+		pause.Reset(updatePause)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-pause.C:
 		}
 	}
-	t.service.pin(next, keep)
-	t.mu.Lock()
+}
+
+// updatePause is between two changes of the table.
+const updatePause = 20 * time.Millisecond
+
+// Served returns the pairs that the listeners of a snapshot serve.
+func Served(snap *ir.Snapshot) []*secret.KeyPair {
+	var out []*secret.KeyPair
+	seen := map[ir.SecretRef]bool{}
+	take := func(settings *ir.TLS) {
+		if settings == nil {
+			return
+		}
+		for _, ref := range settings.Certificates {
+			if c := snap.Secrets.ByRef[ref]; c != nil && c.Pair != nil && !seen[ref] {
+				seen[ref] = true
+				out = append(out, c.Pair)
+			}
+		}
+	}
+	for _, l := range snap.Config.Listeners {
+		for _, c := range l.Chains {
+			take(c.TLS)
+			for _, h := range c.HostTLS {
+				take(h.TLS)
+			}
+		}
+	}
+	return out
+}
+
+// Follow says which pairs are served now. It does not wait; only one caller at a time.
+func (t *Stapling) Follow(pairs []*secret.KeyPair) {
+	select {
+	case <-t.follow: // not looked at yet, and outdated
+	default:
+	}
+	t.follow <- pairs
+}
+
+// serve has the answers for pairs fetched and kept, and lets go of others.
+func (t *Stapling) serve(pairs []*secret.KeyPair) {
+	next := make(map[string]served, len(pairs))
+	keep := map[key]bool{}
+	for _, p := range pairs {
+		s, known := t.pairs[p.Digest]
+		if !known {
+			s = newServed(p)
+		}
+		next[p.Digest] = s
+		if s.asked != nil {
+			keep[s.asked.key] = true
+		}
+	}
 	t.pairs = next
-	t.mu.Unlock()
+	t.service.pin(next, keep)
 	t.update()
 }
 
+// newServed prepares what is asked about a pair. The issuer must be in its chain.
+func newServed(p *secret.KeyPair) served {
+	s := served{pair: p}
+	if len(p.Leaf.OCSPServer) == 0 && len(p.Staple) == 0 || len(p.Issuers) == 0 || p.Leaf.CheckSignatureFrom(p.Issuers[0]) != nil {
+		return s
+	}
+	s.issuer = p.Issuers[0]
+	if q, err := askResponder(p.Leaf, s.issuer); err == nil {
+		s.asked = &q
+	}
+	return s
+}
+
 // pin asks for the answers of pairs, and lets go of those pinned before that are not kept.
-func (s *Service) pin(pairs map[string]*secret.KeyPair, keep map[key]bool) {
+func (s *Service) pin(pairs map[string]served, keep map[key]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range s.entries {
 		e.pinned = e.pinned && keep[e.key]
 	}
 	for _, p := range pairs {
-		if q, ok := stapleQuestion(p); ok {
-			e := s.entry(q)
+		if p.asked != nil {
+			e := s.entry(*p.asked)
 			e.pinned = true
 			s.schedule(e)
 		}
 	}
-}
-
-// stapleQuestion makes the question about a pair's own certificate. The issuer must be in its chain.
-func stapleQuestion(p *secret.KeyPair) (question, bool) {
-	issuer := issuerIn(p)
-	if issuer == nil {
-		return question{}, false
-	}
-	q, err := askResponder(p.Leaf, issuer)
-	return q, err == nil
-}
-
-func issuerIn(p *secret.KeyPair) *x509.Certificate {
-	if len(p.Issuers) == 0 || p.Leaf.CheckSignatureFrom(p.Issuers[0]) != nil {
-		return nil
-	}
-	return p.Issuers[0]
 }
 
 // Staple returns the pair as it is to be served now.
@@ -140,34 +213,25 @@ func bare(p *secret.KeyPair) *tls.Certificate {
 	return &cert
 }
 
-// update makes the table anew after an answer has come or ended, and tells what has changed. Of several
-// at once the one that began last counts: it has seen what the others have.
+// update makes the table anew after an answer has come or ended, and tells what has changed.
 func (t *Stapling) update() {
-	t.mu.Lock()
-	t.turn++
-	turn, pairs := t.turn, t.pairs
-	t.mu.Unlock()
 	now := time.Now()
-	table, states := make(map[string]stapled, len(pairs)), make(map[string]StapleState, len(pairs))
-	for digest, p := range pairs {
+	table, states := make(map[string]stapled, len(t.pairs)), make(map[string]StapleState, len(t.pairs))
+	for digest, p := range t.pairs {
 		staple, st := t.service.staple(p, now)
 		states[digest] = st
-		entry := stapled{cert: bare(p)}
+		entry := stapled{cert: bare(p.pair)}
 		if len(staple) > 0 {
-			cert := *p.TLS()
+			cert := *p.pair.TLS()
 			cert.OCSPStaple = staple
 			entry = stapled{&cert, st.Until}
 		}
 		table[digest] = entry
 	}
-	t.mu.Lock()
-	if turn < t.stored {
-		t.mu.Unlock()
-		return
-	}
-	was := t.state
-	t.state, t.stored = states, turn
 	t.table.Store(&table)
+	t.mu.Lock()
+	was := t.state
+	t.state = states
 	t.mu.Unlock()
 	for digest, st := range states {
 		t.tell(was[digest], st)
@@ -216,54 +280,55 @@ func missing(must bool) diag.Code {
 
 // staple returns the best answer for a pair: what was fetched or what its secret holds, whichever is newer
 // among those that are of now.
-func (s *Service) staple(p *secret.KeyPair, now time.Time) ([]byte, StapleState) {
+func (s *Service) staple(x served, now time.Time) ([]byte, StapleState) {
+	p := x.pair
 	st := StapleState{Subject: secret.Subject(p.Leaf), Fingerprint: p.Fingerprint, Must: trust.MustStaple(p.Leaf), State: StapleNoResponder}
-	issuer := issuerIn(p)
 	var best *answer
 	take := func(a *answer) {
 		if a != nil && a.stale(now) == "" && a.ocsp.Standing != trust.Unknown && (best == nil || a.this.After(best.this)) {
 			best = a
 		}
 	}
-	if issuer == nil && len(p.Staple) > 0 {
+	switch {
+	case len(p.Staple) == 0:
+	case x.issuer == nil:
 		st.State, st.Detail = StapleGood, "the secret's, which cannot be checked: the issuer's certificate is not in the chain"
 		return p.Staple, st
-	}
-	if len(p.Staple) > 0 {
-		a, err := verify(question{kind: kindOCSP, issuer: issuer, cert: p.Leaf}, p.Staple)
+	default:
+		a, err := verify(question{kind: kindOCSP, issuer: x.issuer, cert: p.Leaf}, p.Staple)
 		take(a)
 		if err != nil {
 			st.Detail = "the secret's staple cannot be used: " + err.Error()
 		}
 	}
-	if q, ok := stapleQuestion(p); ok {
+	switch {
+	case x.asked != nil:
 		st.State = StaplePending
 		s.mu.Lock()
-		if e := s.entries[q.key]; e != nil {
+		if e := s.entries[x.asked.key]; e != nil {
 			take(e.answer)
 			if !e.fetched.IsZero() {
-				st.State = StapleUnavailable
-				st.Detail = e.finding(p.Leaf, now).Detail
+				st.State, st.Detail = StapleUnavailable, e.finding(p.Leaf, now).Detail
 			}
 		}
 		s.mu.Unlock()
-	} else if issuer == nil && len(p.Leaf.OCSPServer) > 0 {
+	case st.Detail != "":
+	case len(p.Leaf.OCSPServer) > 0 && x.issuer == nil:
 		st.Detail = "its issuer's certificate is not in the chain of the secret"
-	} else if st.Detail == "" {
+	default:
 		st.Detail = "it names no OCSP responder at an http:// address"
 	}
-	if best != nil {
-		st.Until = best.next
-		if best.ocsp.Standing == trust.Revoked {
-			st.State, st.Code, st.Detail = StapleRevoked, diag.OwnCertRevoked, "revoked at "+best.ocsp.At.UTC().Format(time.RFC3339)+" ("+best.ocsp.Reason+")"
-			return nil, st
+	if best == nil {
+		if st.State == StapleUnavailable || st.State == StapleNoResponder && (st.Must || len(p.Staple) > 0) {
+			st.Code = missing(st.Must)
 		}
-		st.State, st.Detail = StapleGood, ""
-		return best.der, st
+		return nil, st
 	}
-	switch {
-	case st.State == StapleUnavailable, st.State == StapleNoResponder && (st.Must || len(p.Staple) > 0):
-		st.Code = missing(st.Must)
+	st.Until = best.next
+	if best.ocsp.Standing == trust.Revoked {
+		st.State, st.Code, st.Detail = StapleRevoked, diag.OwnCertRevoked, fmt.Sprintf("revoked at %s (%s)", best.ocsp.At.UTC().Format(time.RFC3339), best.ocsp.Reason)
+		return nil, st
 	}
-	return nil, st
+	st.State, st.Detail = StapleGood, ""
+	return best.der, st
 }

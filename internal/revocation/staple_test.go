@@ -28,6 +28,13 @@ func (w *world) pair(p *testca.Pair, withIssuer bool) *secret.KeyPair {
 	return k
 }
 
+// stapling runs one.
+func (w *world) stapling() *Stapling {
+	s := NewStapling(w.Service)
+	w.with(s.Run)
+	return s
+}
+
 func one(t *Stapling) StapleState {
 	all := t.State()
 	if len(all) != 1 {
@@ -38,13 +45,14 @@ func one(t *Stapling) StapleState {
 
 func TestStapling(t *testing.T) {
 	inWorld(t, Options{}, func(w *world) {
-		s := NewStapling(w.Service)
+		s := w.stapling()
 		p := w.pair(w.leaf, true)
 		if got := s.Staple(p); got != p.TLS() {
 			t.Error("a pair not told of is served as it is")
 		}
 		w.net.is(slow(time.Second, w.ocsp(testca.OCSPSpec{}, nil)))
-		s.Serve([]*secret.KeyPair{p, p})
+		s.Follow([]*secret.KeyPair{p, p})
+		time.Sleep(updatePause)
 		if got := s.Staple(p); len(got.OCSPStaple) != 0 || one(s).State != StaplePending || one(s).Code != 0 {
 			t.Errorf("%+v", one(s))
 		}
@@ -76,7 +84,8 @@ func TestStapling(t *testing.T) {
 		if st := one(s); len(s.Staple(p).OCSPStaple) != 0 || st.State != StapleRevoked || st.Code != diag.OwnCertRevoked {
 			t.Errorf("%+v", st)
 		}
-		s.Serve(nil)
+		s.Follow(nil)
+		time.Sleep(time.Second)
 		n := w.net.count()
 		time.Sleep(100 * time.Hour)
 		if w.net.count() > n+1 || len(s.State()) != 0 {
@@ -106,9 +115,9 @@ func TestStaplesOfSecretsAndMustStaple(t *testing.T) {
 			{"of the secret, not to be checked", w.pair(silent, false).WithStaple([]byte{0x30, 0}), StapleGood, 0, true},
 		}
 		for _, tc := range tests {
-			s := NewStapling(w.Service)
-			s.Serve([]*secret.KeyPair{tc.pair})
-			synctest.Wait()
+			s := w.stapling()
+			s.Follow([]*secret.KeyPair{tc.pair})
+			time.Sleep(time.Second)
 			st := one(s)
 			if st.State != tc.state || st.Code != tc.code || (len(s.Staple(tc.pair).OCSPStaple) > 0) != tc.staple {
 				t.Errorf("%s: %+v, stapled %v", tc.name, st, len(s.Staple(tc.pair).OCSPStaple) > 0)

@@ -91,6 +91,7 @@ type world struct {
 	ca   *testca.Pair
 	leaf *testca.Pair
 	*Service
+	with func(run func(context.Context) error) // runs something until the test ends
 }
 
 const (
@@ -113,11 +114,12 @@ func inWorld(t *testing.T, opts Options, test func(*world)) {
 			t.Fatal(err)
 		}
 		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); _ = w.Run(ctx) }()
+		var running sync.WaitGroup
+		w.with = func(run func(context.Context) error) { running.Go(func() { _ = run(ctx) }) }
+		w.with(w.Run)
 		test(w)
 		stop()
-		<-done
+		running.Wait()
 	})
 }
 
