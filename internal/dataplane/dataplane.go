@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/proxy"
+	"github.com/hakone-gateway/hakone/internal/revocation"
 	"github.com/hakone-gateway/hakone/internal/route"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/tlsconf"
@@ -50,9 +52,15 @@ type Options struct {
 	Bounds           *overload.Bounds   // of the process; nil: none
 	IdleRecords      listen.IdleRecords // of clients' TLS connections
 
+	Revocation *revocation.Service  // finds out about peers; nil: nothing is fetched
+	Stapling   *revocation.Stapling // nil: only what secrets hold is stapled
+
 	// Access is what policies on client certificates are carried out with. Without a cache or keyring the
 	// plane has its own.
 	Access authz.Settings
+
+	// Locate finds the place of a client, for origin pools that steer by it; nil: no place is known.
+	Locate func(netip.Addr) upstream.Place
 
 	// RetireAfter is how long requests that began under an old generation may go on with upstreams that
 	// the new one no longer names; default one minute.
@@ -106,8 +114,14 @@ func New(opts Options) *Plane {
 	if p.opts.Access.Cache == nil {
 		p.opts.Access.Cache = p.tls.Verdicts()
 	}
+	if opts.Revocation != nil {
+		p.tls.UseOnline(opts.Revocation)
+	}
+	if opts.Stapling != nil {
+		p.tls.UseStapler(opts.Stapling)
+	}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
-	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, HTTP2: opts.UpstreamHTTP2})
+	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, HTTP2: opts.UpstreamHTTP2, Locate: opts.Locate})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
 	p.listeners.Store(&map[string]*listener{})

@@ -14,15 +14,52 @@ func (p *Plane) material(held map[string]*upstream.Upstream, snap *ir.Snapshot) 
 		if u.Settings.Resolve == nil {
 			u.SetEndpoints(snap.Endpoints.ByUpstream[name])
 		}
-		if u.Settings.TLS == nil {
+		if t := u.Settings.TLS; t != nil {
+			next[name] = tlsconf.Originate(name, t, snap.Secrets, snap.Trust, p.tls, p.originators[name])
+			u.SetTLS(next[name])
+		}
+	}
+	for _, s := range snap.Config.Upstreams {
+		u := held[s.Name]
+		if u == nil || !u.Steered() {
 			continue
 		}
-		o := tlsconf.Originate(name, u.Settings.TLS, snap.Secrets, snap.Trust, p.tls, p.originators[name])
-		next[name] = o
-		u.SetTLS(o)
+		t := monitorTLS(s)
+		if t == nil {
+			u.SetMonitorTLS(nil)
+			continue
+		}
+		name := s.Name + " monitor"
+		next[name] = tlsconf.Originate(name, t, snap.Secrets, snap.Trust, p.tls, p.originators[name])
+		u.SetMonitorTLS(next[name])
 	}
 	p.originators = next
+	p.upstreams.Settle(snap.Config.Upstreams, held)
 }
+
+// monitorTLS returns how TLS is spoken in health checks of a pool where that differs from requests: nil if it does
+// not. Checks over TLS of origins that are spoken to in plain HTTP verify against the system's roots.
+func monitorTLS(s *ir.Upstream) *ir.UpstreamTLS {
+	if s.Origins == nil || s.Origins.Monitor == nil || s.Origins.Monitor.Type != "https" {
+		return nil
+	}
+	insecure := s.Origins.Monitor.AllowInsecure
+	if s.TLS != nil && !insecure {
+		return nil
+	}
+	t := ir.UpstreamTLS{HostSNI: true}
+	if s.TLS != nil {
+		t = *s.TLS
+	}
+	t.InsecureSkipVerify = t.InsecureSkipVerify || insecure
+	return &t
+}
+
+// Pools tells how origin pools are.
+func (p *Plane) Pools() []upstream.PoolStatus { return p.upstreams.Pools() }
+
+// Checks returns how many health checks of origins passed and failed.
+func (p *Plane) Checks() (passed, failed int64) { return p.upstreams.Checks() }
 
 // UpstreamStats returns the counters of every endpoint.
 func (p *Plane) UpstreamStats() []upstream.Stats { return p.upstreams.Stats() }

@@ -134,13 +134,13 @@ func (p offer) names() []string {
 }
 
 // ClientConfig returns the configuration for one connection; host is the request's host (lower case,
-// no port) where the settings follow it. speak says what ALPN offers: "h2" for UpstreamHTTP2, "h2" and
+// no port) where the settings follow it, or the name of the one origin that is meant, else "". speak says what ALPN offers: "h2" for UpstreamHTTP2, "h2" and
 // "http/1.1" for UpstreamAuto, else "http/1.1". The configuration verifies chain and name by itself in
 // VerifyConnection, on resumption too: InsecureSkipVerify in it only keeps crypto/tls from doing so
 // before, with fewer reasons. It is shared and must not be changed.
 func (o *Originator) ClientConfig(host string, speak ir.UpstreamProtocol) *tls.Config {
 	protocols := offerOf(speak)
-	if fixed := o.fixed[protocols]; fixed != nil {
+	if fixed := o.fixed[protocols]; fixed != nil && host == "" {
 		return fixed
 	}
 	return o.config(host, host, protocols)
