@@ -152,7 +152,7 @@ func (p *packer) pack(raw []byte) ([]byte, meta) {
 	}
 	b = p.encoder.EncodeAll(raw, b)
 	m.payload = len(b) - m.head
-	m.crc = crc32.Checksum(b[m.head:], castagnoli())
+	m.crc = checksum(b[m.head:])
 	copy(b, blockMagic)
 	le := binary.LittleEndian
 	le.PutUint32(b[4:], uint32(m.head))
@@ -170,6 +170,8 @@ func (p *packer) pack(raw []byte) ([]byte, meta) {
 
 // castagnoli is made once by the standard library.
 func castagnoli() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) }
+
+func checksum(b []byte) uint32 { return crc32.Checksum(b, castagnoli()) }
 
 func headCRC(head []byte) uint32 {
 	return crc32.Update(crc32.Checksum(head[:52], castagnoli()), castagnoli(), head[blockHead:])
@@ -218,7 +220,7 @@ func (u *unpacker) close() { u.decoder.Close() }
 
 // unpack appends a block's records to dst. Nothing of a damaged block is returned.
 func (u *unpacker) unpack(dst []byte, m *meta, payload []byte) ([]byte, error) {
-	if len(payload) != m.payload || crc32.Checksum(payload, castagnoli()) != m.crc {
+	if len(payload) != m.payload || checksum(payload) != m.crc {
 		return dst, errBlock
 	}
 	from := len(dst)

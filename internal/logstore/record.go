@@ -14,7 +14,6 @@ import (
 // next one of the same reader.
 type Record struct {
 	End       time.Time // when the answer, or the handshake, ended
-	Run       uint64    // of the process that wrote it; numbers of connections are unique within a run
 	Access    *telemetry.Access
 	Handshake *telemetry.Handshake
 }

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io"
 	"math"
 	"os"
@@ -24,14 +23,24 @@ import (
 //	24  zero
 //	28  CRC-32C of the above
 //
-// and, once it is complete, ends with an index: for each block its offset (u64) and header, and then
-// the index's offset (u64), size (u32), CRC-32C and "HKE1". A file without index, as of a process that
-// was killed, is read by walking from header to header.
+// and, once it is complete, ends with an index: for each block its offset (u64) and header, and then a
+// tail:
+//
+//	 0  offset of the index (u64)
+//	 8  its size (u32)
+//	12  its CRC-32C
+//	16  earliest end of a record (i64)
+//	24  latest (i64)
+//	32  number of records (u64)
+//	40  CRC-32C of the tail so far
+//	44  "HKE1"
+//
+// A file without index, as of a process that was killed, is read by walking from header to header.
 const (
 	segmentMagic   = "HKLOGSEG"
 	segmentVersion = 1
 	segmentHead    = 32
-	segmentTail    = 20
+	segmentTail    = 48
 	tailMagic      = "HKE1"
 	segmentSuffix  = ".hklog"
 
@@ -75,25 +84,75 @@ func appendSegmentHead(b []byte, run uint64) []byte {
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, run)
 	b = binary.LittleEndian.AppendUint32(b, 0)
-	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[from:], castagnoli()))
+	return binary.LittleEndian.AppendUint32(b, checksum(b[from:]))
 }
 
 func parseSegmentHead(b []byte) (run uint64, err error) {
 	le := binary.LittleEndian
-	if len(b) < segmentHead || string(b[:8]) != segmentMagic || le.Uint32(b[8:]) != segmentVersion || le.Uint32(b[28:]) != crc32.Checksum(b[:28], castagnoli()) {
+	if len(b) < segmentHead || string(b[:8]) != segmentMagic || le.Uint32(b[8:]) != segmentVersion || le.Uint32(b[28:]) != checksum(b[:28]) {
 		return 0, errSegment
 	}
 	return le.Uint64(b[16:]), nil
 }
 
-// appendIndex appends the index of blocks whose headers are in heads, each behind its offset. The index
-// will stand at offset.
-func appendIndex(b, heads []byte, offset int64) []byte {
+// appendIndex appends the index of blocks whose headers are in heads, each behind its offset, and the
+// tail. The index will stand at offset.
+func appendIndex(b, heads []byte, offset int64, s summary) []byte {
 	b = append(b, heads...)
-	b = binary.LittleEndian.AppendUint64(b, uint64(offset))
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(heads)))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(heads, castagnoli()))
+	from := len(b)
+	le := binary.LittleEndian
+	b = le.AppendUint64(b, uint64(offset))
+	b = le.AppendUint32(b, uint32(len(heads)))
+	b = le.AppendUint32(b, checksum(heads))
+	b = le.AppendUint64(b, uint64(s.min))
+	b = le.AppendUint64(b, uint64(s.max))
+	b = le.AppendUint64(b, uint64(s.records))
+	b = le.AppendUint32(b, checksum(b[from:]))
 	return append(b, tailMagic...)
+}
+
+// tail is what the end of a complete segment says.
+type tail struct {
+	summary
+	offset, size int64
+	crc          uint32
+}
+
+// readTail reads the tail of a file; false if it has none.
+func readTail(f io.ReaderAt, size int64) (tail, bool) {
+	var b [segmentTail]byte
+	if size < segmentHead+segmentTail {
+		return tail{}, false
+	}
+	if _, err := f.ReadAt(b[:], size-segmentTail); err != nil || string(b[44:]) != tailMagic {
+		return tail{}, false
+	}
+	le := binary.LittleEndian
+	t := tail{offset: int64(le.Uint64(b[:])), size: int64(le.Uint32(b[8:])), crc: le.Uint32(b[12:]),
+		summary: summary{min: int64(le.Uint64(b[16:])), max: int64(le.Uint64(b[24:])), records: int64(le.Uint64(b[32:]))}}
+	ok := le.Uint32(b[40:]) == checksum(b[:40]) && t.size <= maxIndex && t.offset >= segmentHead && t.offset <= size &&
+		t.offset+t.size+segmentTail == size
+	return t, ok
+}
+
+// summary is what blocks hold together. Without blocks min is greater than max.
+type summary struct {
+	min, max int64 // when records ended
+	records  int64
+}
+
+func nothing() summary { return summary{min: math.MaxInt64, max: math.MinInt64} }
+
+func (s *summary) add(m *meta) {
+	s.min, s.max, s.records = min(s.min, m.min), max(s.max, m.max), s.records+int64(m.count)
+}
+
+func summaryOf(blocks []meta) summary {
+	s := nothing()
+	for i := range blocks {
+		s.add(&blocks[i])
+	}
+	return s
 }
 
 // segmentFile is a segment opened for reading.
@@ -150,20 +209,12 @@ func newSegmentFile(f source, size int64) (*segmentFile, error) {
 
 // readIndex reads the index at the end; false if there is none that can be believed.
 func (s *segmentFile) readIndex(size int64) bool {
-	if size < segmentHead+segmentTail {
+	t, ok := readTail(s.file, size)
+	if !ok {
 		return false
 	}
-	var tail [segmentTail]byte
-	if _, err := s.file.ReadAt(tail[:], size-segmentTail); err != nil || string(tail[16:]) != tailMagic {
-		return false
-	}
-	le := binary.LittleEndian
-	offset, n := int64(le.Uint64(tail[:])), int64(le.Uint32(tail[8:]))
-	if n > maxIndex || offset < segmentHead || offset > size || offset+n+segmentTail != size {
-		return false
-	}
-	index := make([]byte, n)
-	if _, err := s.file.ReadAt(index, offset); err != nil || crc32.Checksum(index, castagnoli()) != le.Uint32(tail[12:]) {
+	index := make([]byte, t.size)
+	if _, err := s.file.ReadAt(index, t.offset); err != nil || checksum(index) != t.crc {
 		return false
 	}
 	var blocks []meta
@@ -171,14 +222,14 @@ func (s *segmentFile) readIndex(size int64) bool {
 		if len(index) < 8 {
 			return false
 		}
-		m, err := parseHead(index[8:], int64(le.Uint64(index)))
-		if err != nil || m.offset < segmentHead || m.offset+m.size() > offset {
+		m, err := parseHead(index[8:], int64(binary.LittleEndian.Uint64(index)))
+		if err != nil || m.offset < segmentHead || m.offset+m.size() > t.offset {
 			return false
 		}
 		blocks = append(blocks, m)
 		index = index[8+m.head:]
 	}
-	s.blocks, s.sealed, s.whole = blocks, true, offset
+	s.blocks, s.sealed, s.whole = blocks, true, t.offset
 	return true
 }
 
@@ -264,12 +315,3 @@ func (s *segmentFile) load(m *meta, u *unpacker, dst, buf []byte) (records, scra
 }
 
 func (s *segmentFile) close() { s.file.Close() }
-
-// span returns when the records of blocks ended.
-func span(blocks []meta) (first, last int64) {
-	first, last = math.MaxInt64, math.MinInt64
-	for i := range blocks {
-		first, last = min(first, blocks[i].min), max(last, blocks[i].max)
-	}
-	return first, last
-}

@@ -113,3 +113,7 @@ func (s *stamp) append(b []byte, t time.Time) []byte {
 	b = append(b, s.text[:]...)
 	return append(b, '.', byte('0'+ms/100), byte('0'+ms/10%10), byte('0'+ms%10), 'Z')
 }
+
+// AppendJSON appends s as a JSON string as log lines have it: control characters are escaped, what is no
+// UTF-8 becomes U+FFFD, and at most 4 KiB are appended.
+func AppendJSON[T text](b []byte, s T) []byte { return appendString(b, s) }
