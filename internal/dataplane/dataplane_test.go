@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -34,9 +35,20 @@ import (
 type sink struct {
 	mu         sync.Mutex
 	handshakes []telemetry.Handshake
+	decided    []telemetry.Access // requests with a policy
 }
 
-func (s *sink) Access(*telemetry.Access) {}
+func (s *sink) Access(a *telemetry.Access) {
+	if a.Policy == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := *a
+	kept.ID = bytes.Clone(a.ID)
+	s.decided = append(s.decided, kept)
+}
+
 func (s *sink) Handshake(h *telemetry.Handshake) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -52,11 +52,12 @@ func systemRoots() *x509.CertPool {
 	return pool
 }
 
-// Use says what finds out about the revocation of peers and what staples; either may be nil. Call it
-// before anything is built with the State.
-func (s *State) Use(online trust.Online, staples Stapler) {
-	s.online, s.staples = online, staples
-}
+// UseOnline says what finds out about the revocation of peers. Call it before anything is built with the
+// State.
+func (s *State) UseOnline(online trust.Online) { s.online = online }
+
+// UseStapler says what staples. Call it before anything is built with the State.
+func (s *State) UseStapler(staples Stapler) { s.staples = staples }
 
 // Online finds out about the revocation of peers; nil if nothing is fetched.
 func (s *State) Online() trust.Online { return s.online }

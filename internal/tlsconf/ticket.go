@@ -11,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
 // Life of ticket keys: a new one every ticketRotate, and each opens tickets for ticketLife. Forward
@@ -116,8 +118,13 @@ func (c *class) binding(serverName string) []byte {
 	return h.Sum([]byte(bindingPrefix))
 }
 
-// wrapSession makes a ticket that holds the binding. It implements tls.Config.WrapSession.
+// wrapSession makes a ticket that holds the binding. It implements tls.Config.WrapSession. Where policies
+// judge, a client without a certificate gets a ticket that opens nothing: it is asked again whenever it
+// comes, for by then it may have one.
 func (c *class) wrapSession(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
+	if c.auth.Mode == ir.ClientAuthPolicy && len(cs.PeerCertificates) == 0 {
+		return c.state.tickets.seal(c.state.now(), nil), nil
+	}
 	ss.Extra = append(ss.Extra, c.binding(cs.ServerName))
 	state, err := ss.Bytes()
 	if err != nil {
