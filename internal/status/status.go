@@ -1,4 +1,4 @@
-// Package status makes the statuses of Gateway API objects: the conditions that the API asks for, out
+// Package status makes the statuses of Gateway API objects and of our own kinds: the conditions that the API asks for, out
 // of what translation found out, what was compiled, and what became of it on the sockets.
 //
 // It is pure and writes nowhere: the command "hakone status" prints what it returns, and a home that
@@ -15,6 +15,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/translate/gatewayapi"
 )
 
@@ -23,6 +24,9 @@ type Input struct {
 	Translated *gatewayapi.Status
 	Config     *ir.Config  // compiled from it; nil as long as there is none
 	Applied    *ir.Applied // nil until something was applied; then Programmed is Unknown
+
+	Set         *resource.Set     // that was translated; nil: no statuses of our own kinds
+	Diagnostics []diag.Diagnostic // about its objects, the worst first
 
 	Controller string      // name of our controller
 	Addresses  []string    // of this process, for Gateways that ask for none
@@ -34,6 +38,7 @@ type Objects struct {
 	Classes  []Class   `json:"classes,omitempty"`
 	Gateways []Gateway `json:"gateways,omitempty"`
 	Routes   []Route   `json:"routes,omitempty"`
+	Own      []Own     `json:"own,omitempty"` // of our own kinds
 }
 
 // Class is the status of a GatewayClass.
@@ -81,6 +86,7 @@ func Build(in Input) Objects {
 	for _, r := range in.Translated.Routes {
 		out.Routes = append(out.Routes, Route{r.Object, b.route(r)})
 	}
+	out.Own = b.own()
 	return out
 }
 
