@@ -79,6 +79,7 @@ type ListenerStatus struct {
 // ChainStatus is one chain: hosts, floor, certificate.
 type ChainStatus struct {
 	Name        string     `json:"name"`
+	Display     string     `json:"display,omitempty"` // an EdgeHost's name for people
 	Hosts       []string   `json:"hosts"`
 	MinVersion  string     `json:"minVersion,omitempty"` // "1.2"
 	MaxVersion  string     `json:"maxVersion,omitempty"`

@@ -66,7 +66,11 @@ func writeStatus(s Streams, st *admin.Status) {
 			if c.MinVersion != "" {
 				floor = "≥ " + c.MinVersion
 			}
-			t.row(blank(name, i), blank(address, i), blank(state, i), blank(conns, i), c.Name, hostList(c.Hosts), floor, c.ClientAuth, expiry(c), fmt.Sprint(c.Routes))
+			chain := c.Name
+			if c.Display != "" {
+				chain += " (" + c.Display + ")"
+			}
+			t.row(blank(name, i), blank(address, i), blank(state, i), blank(conns, i), chain, hostList(c.Hosts), floor, c.ClientAuth, expiry(c), fmt.Sprint(c.Routes))
 		}
 	}
 	t.flush()
