@@ -55,7 +55,7 @@ func (p *process) Status() admin.Status {
 	snap := st.Generation.Snapshot
 	out.Epoch, out.Revision = st.Generation.Epoch, st.Generation.Hash
 	out.Revisions = admin.Revisions{Config: snap.Config.Revision, Endpoints: snap.Endpoints.Revision, Secrets: snap.Secrets.Revision, Trust: snap.Trust.Revision}
-	out.Objects = status.Build(status.Input{Translated: st.Result.Status, Config: snap.Config, Applied: st.Applied, Controller: ControllerName,
+	out.Objects = status.Build(status.Input{Translated: st.Result.Status, Config: snap.Config, Applied: st.Applied, Set: st.Set, Diagnostics: st.Diagnostics, Controller: ControllerName,
 		Addresses: p.addresses(), Now: metav1.NewTime(st.Time)})
 	for i, l := range snap.Config.Listeners {
 		ls := admin.ListenerStatus{ListenerResult: st.Applied.Listeners[i], TLS: l.TLS, Connections: int64(p.plane.Connections(l.Name))}
@@ -91,7 +91,7 @@ func (p *process) addresses() []string {
 }
 
 func chainStatus(c *ir.Chain, secrets *ir.Secrets) admin.ChainStatus {
-	cs := admin.ChainStatus{Name: c.Name, Hosts: []string{}}
+	cs := admin.ChainStatus{Name: c.Name, Display: c.Display, Hosts: []string{}}
 	for _, h := range c.Hosts {
 		cs.Hosts = append(cs.Hosts, h.String())
 	}
