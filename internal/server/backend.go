@@ -150,6 +150,8 @@ func (p *process) Health() admin.Health {
 	if st.Generation != nil {
 		detail := cmp.Or(notForARestart(st), expiring(st.Generation.Snapshot, time.Now()))
 		add("certificates", detail == "", "degraded", detail)
+		detail = p.revoker.ill()
+		add("stapling", detail == "", "degraded", detail)
 	}
 	return h
 }

@@ -52,6 +52,7 @@ type Config struct {
 	TrustedHops  int      // number of proxies in front, whatever their address
 	ForwardCert  string   // Envoy's forward_client_cert_details; empty: SANITIZE_SET
 	Limits       Limits
+	Revocation   Revocation
 	Logger       *slog.Logger
 
 	// Tap sees every record beside the logs; the demo prints its live line from it. It may be nil.

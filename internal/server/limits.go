@@ -58,6 +58,8 @@ func (c *Config) Bounds() []Bound {
 	return []Bound{
 		wait("secret-grace", c.SecretGrace, "none"),
 		wait("drain-timeout", c.DrainTimeout, "cutting them at once"),
+		wait("revocation-wait", c.Revocation.Wait, asDefault),
+		wait("revocation-refresh", c.Revocation.Refresh, asDefault),
 		count("trusted-hops", c.TrustedHops, 1, "none"),
 
 		count("max-connections", l.MaxConnections, 1, asDefault),

@@ -35,6 +35,7 @@ type process struct {
 	loop    *control.Loop
 	record  *recorder
 	bounds  *overload.Bounds
+	revoker *revoker
 
 	mu       sync.Mutex
 	draining bool
@@ -62,10 +63,14 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	defer p.record.close()
+	if p.revoker, err = newRevoker(&cfg); err != nil {
+		return err
+	}
+	p.record.metrics.WatchRevocation(p.revoker.state)
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
 		Limits: cfg.Limits.proxy(), UpstreamHTTP2: cfg.Limits.upstreamHTTP2(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
-		Bounds: p.bounds, IdleRecords: cfg.Limits.IdleRecords,
+		Bounds: p.bounds, IdleRecords: cfg.Limits.IdleRecords, Revocation: p.revoker.service, Stapling: p.revoker.stapling,
 	})
 	p.loop = control.New(p.source, planeAdapter{p.plane}, control.Options{
 		Settings: cfg.Settings, SecretGrace: cfg.SecretGrace, Wait: cfg.Wait, Logger: cfg.Logger, Lint: Lint, OnApplied: p.applied,
@@ -92,6 +97,7 @@ func (p *process) run(ctx context.Context, access admin.Access) error {
 	planes.Go(func() { _ = p.plane.Run(planeCtx) })
 	planes.Go(func() { tuneMemory(planeCtx, p.bounds.MaxMemory()) })
 	planes.Go(func() { _ = p.bounds.Run(planeCtx) })
+	p.revoker.start(planeCtx, &planes)
 
 	loopCtx, stopLoop := context.WithCancel(ctx)
 	defer stopLoop()
