@@ -76,6 +76,9 @@ func (c *compiler) meant(p *translate.Policy) string {
 	var gateways, sections, hosts []string
 	exists := false
 	for _, l := range c.listeners {
+		if p.Gateway != nil && l.Gateway.Kind != p.Gateway.Kind {
+			continue
+		}
 		if p.Gateway != nil && l.Gateway != *p.Gateway {
 			gateways = append(gateways, l.Gateway.Namespace+"/"+l.Gateway.Name)
 			continue
@@ -88,7 +91,7 @@ func (c *compiler) meant(p *translate.Policy) string {
 	}
 	if p.Gateway != nil && !exists {
 		for _, l := range c.listeners {
-			if l.Gateway.Name == p.Gateway.Name {
+			if l.Gateway.Kind == p.Gateway.Kind && l.Gateway.Name == p.Gateway.Name {
 				return fmt.Sprintf("Did you mean the Gateway of namespace %s? ", l.Gateway.Namespace)
 			}
 		}

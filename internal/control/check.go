@@ -34,12 +34,12 @@ func evaluateNow(set *resource.Set, settings Settings) Result {
 	return Evaluate(set, settings, nil)
 }
 
-// nothingServes says that the set yields no listener: an error if there are Gateways, which all are
+// nothingServes says that the set yields no listener: an error if there are Gateways or EdgeHosts, which all are
 // somebody else's or broken, and a warning for a folder that holds only parts, such as routes.
 func nothingServes(set *resource.Set) diag.Diagnostic {
-	d := diag.New(diag.NoUsableListener, diag.Object{}, "", "no listener would serve: there is no Gateway of ours among the objects",
-		"Add a Gateway, or mend the findings about the ones that are there (class, selector, servers).")
-	if len(set.IstioGateways())+len(set.Gateways())+len(set.Broken()) == 0 {
+	d := diag.New(diag.NoUsableListener, diag.Object{}, "", "no listener would serve: there is no Gateway of ours and no EdgeHost among the objects",
+		"Add a Gateway or an EdgeHost, or mend the findings about the ones that are there (class, selector, servers).")
+	if len(set.IstioGateways())+len(set.Gateways())+len(set.EdgeHosts())+len(set.Broken()) == 0 {
 		d.Severity = diag.Warning
 	}
 	return d

@@ -2,6 +2,7 @@ package gatewayapi
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -10,7 +11,6 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"github.com/hakone-gateway/hakone/internal/ir"
-	"github.com/hakone-gateway/hakone/internal/translate"
 )
 
 // matchRank orders matches of one host: it is compared from its first number on, and the greater goes
@@ -89,7 +89,7 @@ func (t *translatedMatch) path(p *gatewayv1.HTTPPathMatch, field string) {
 	}
 	switch kind {
 	case gatewayv1.PathMatchExact, gatewayv1.PathMatchPathPrefix:
-		if err := translate.CheckPath(value); err != "" {
+		if err := checkPath(value); err != "" {
 			t.fault(field+".value", fmt.Sprintf("path %q %s", value, err))
 			t.never = true
 			return
@@ -132,6 +132,27 @@ func (t *translatedMatch) value(kind, value, field string) ir.StringMatch {
 	}
 	t.fault(field+".type", fmt.Sprintf("type %q is not one of Exact, RegularExpression", kind))
 	return ir.StringMatch{Kind: ir.MatchPresent}
+}
+
+// checkPath says what is wrong with an Exact or PathPrefix value, or "". Requests are matched by
+// their normalised path, in which none of what is refused here can stand.
+func checkPath(p string) string {
+	if !strings.HasPrefix(p, "/") {
+		return "does not begin with a slash"
+	}
+	lower := strings.ToLower(p)
+	for _, never := range []string{"//", "/./", "/../", "%2f", "%00", "#", "?"} {
+		if strings.Contains(lower, never) {
+			return fmt.Sprintf("contains %q, which no matched path does", never)
+		}
+	}
+	if strings.HasSuffix(lower, "/..") || strings.HasSuffix(lower, "/.") {
+		return "ends in a dot segment, which no matched path does"
+	}
+	if _, err := url.PathUnescape(p); err != nil {
+		return "has a broken percent escape"
+	}
+	return ""
 }
 
 // trimSlash removes the trailing slash that a PathPrefix ignores.

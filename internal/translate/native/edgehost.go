@@ -12,6 +12,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/semantics"
 	"github.com/hakone-gateway/hakone/internal/translate"
 )
 
@@ -128,11 +129,12 @@ func (t *translator) edgeRoutes(e *resource.EdgeHost) []*ir.Route {
 	seen := map[string]int{}
 	for i, r := range e.Spec.Routes {
 		field := fmt.Sprintf("spec.routes[%d]", i)
-		path := plainPath(r.Path)
-		if fault := translate.CheckPath(path); fault != "" {
-			t.report(&e.Meta, diag.EdgeHostInvalid, field+".path", fmt.Sprintf("path %q %s; the route is left out", r.Path, fault), "Write a path such as /api.")
+		path, fault := semantics.CanonicalPath(r.Path)
+		if fault != "" {
+			t.report(&e.Meta, diag.EdgeHostInvalid, field+".path", fmt.Sprintf("no request can have the path %q (%s); the route is left out", r.Path, fault), "Write a path such as /api.")
 			continue
 		}
+		path = plainPath(path)
 		if first, twice := seen[path]; twice {
 			t.report(&e.Meta, diag.EdgeHostInvalid, field+".path", fmt.Sprintf("path %s is routes[%d]'s already, which wins", r.Path, first), "Remove one of the two.")
 			continue
