@@ -203,14 +203,14 @@ func (s *Store) end(x *shard) {
 	n := len(x.pending)
 	x.mu.Unlock()
 	if !s.waiting.Load() && !s.waiting.Swap(true) {
-		signal(s.kick)
+		wake(s.kick)
 	}
 	if n >= flushAt {
-		signal(s.full)
+		wake(s.full)
 	}
 }
 
-func signal(c chan struct{}) {
+func wake(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
