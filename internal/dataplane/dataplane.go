@@ -117,6 +117,9 @@ func New(opts Options) *Plane {
 	if opts.Revocation != nil {
 		p.tls.UseOnline(opts.Revocation)
 	}
+	if p.opts.Access.Online == nil {
+		p.opts.Access.Online = p.tls.Online()
+	}
 	if opts.Stapling != nil {
 		p.tls.UseStapler(opts.Stapling)
 	}
