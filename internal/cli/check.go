@@ -17,7 +17,7 @@ import (
 
 func newCheck(s Streams) *cobra.Command {
 	var folder folderFlags
-	var output, failOn string
+	var output, failOn, geoDB string
 	cmd := &cobra.Command{
 		Use:   "check DIR...",
 		Short: "Say everything that is wrong with a folder of manifests",
@@ -42,6 +42,7 @@ and how to mend it. Certificates are judged too. Exit code 3 means findings at o
 			if err != nil {
 				return err
 			}
+			settings.GeoDB = geoDB != ""
 			set, sourced, err := file.New(args, slog.New(slog.DiscardHandler)).Load(cmd.Context())
 			if err != nil {
 				return &Failure{What: "the folder cannot be read", Code: diag.FileUnreadable, Cause: err.Error(), Fix: "check path and permissions", Exit: ExitUsage}
@@ -61,6 +62,7 @@ and how to mend it. Certificates are judged too. Exit code 3 means findings at o
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
 	cmd.Flags().StringVar(&failOn, "fail-on", "error", "exit 3 on findings of this severity or worse: error or warning")
+	cmd.Flags().StringVar(&geoDB, "geoip-db", "", "the file that hakone run is given for origin pools with geo steering; it is not read here")
 	folder.register(cmd)
 	return cmd
 }
