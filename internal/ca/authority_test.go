@@ -337,12 +337,11 @@ func TestSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	md5 := csr("-md5", "-subj", "/CN=a.test")
 	for name, c := range map[string]struct {
 		csr  []byte
 		want diag.Code
 	}{
-		"possession not proved": {broken, diag.CSRInvalid}, "weak key": {weak, diag.CertRefused}, "md5": {md5, diag.CSRInvalid}, "certificate": {out.CertificatePEM(), diag.CSRInvalid},
+		"possession not proved": {broken, diag.CSRInvalid}, "weak key": {weak, diag.CertRefused}, "certificate": {out.CertificatePEM(), diag.CSRInvalid},
 		"empty": {nil, diag.CSRInvalid}, "text": {[]byte("hello"), diag.CSRInvalid}, "large": {make([]byte, 1<<20), diag.CSRInvalid},
 	} {
 		if _, _, err := a.Sign(t.Context(), c.csr, ca.Request{Profile: ca.Server}); code(err) != c.want {

@@ -55,8 +55,8 @@ type served struct {
 	failing   bool // to keep lists fresh; said once. Owned by Run
 }
 
-// NewService opens every authority of the store. One that cannot be opened is an error; those that are
-// made later are found by Run.
+// NewService opens every authority of the store. One that cannot be opened is logged and tried again by
+// Run, which finds those that are made later too. The error is that the store cannot be read.
 func NewService(ctx context.Context, s Store, o Options) (*Service, error) {
 	out := &Service{store: s, options: o, logger: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), open: map[string]*served{}}
 	names, err := s.Authorities()
@@ -65,7 +65,7 @@ func NewService(ctx context.Context, s Store, o Options) (*Service, error) {
 	}
 	for _, n := range names {
 		if err := out.add(ctx, n); err != nil {
-			return nil, err
+			out.logger.Error("an authority cannot be opened, the others are", "authority", n, "err", err)
 		}
 	}
 	return out, nil
