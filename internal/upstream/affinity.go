@@ -135,7 +135,8 @@ func (u *Upstream) sticky(l *lineup, q *Query, c *Choice, a *ir.Affinity, now in
 			e = m.endpoint(now, nil) // there is no other for this client
 		}
 		return e, e != nil
-	case healthy && m.rank(now, not) != rankCooling && (not == nil || not.origin != m.origin):
+	case not != nil && not.origin == m.origin:
+	case healthy && m.rank(now, nil) != rankCooling, !healthy && l.healthy(now) == 0:
 		return m.endpoint(now, not), false
 	}
 	return nil, false

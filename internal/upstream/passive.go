@@ -70,7 +70,7 @@ func (o *origin) succeeded() {
 	if o.row.Load() != 0 {
 		o.row.Store(0)
 	}
-	if o.turns.Load() != 0 && o.out.Load() == 0 {
+	if o.turns.Load() != 0 && !o.ejected(time.Now().UnixNano()) {
 		o.turns.Store(0)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
-// maxFallbacks bounds how many pools a request is passed on by, so that a circle of fallbacks ends.
+// maxFallbacks bounds how many pools a request is passed on by.
 const maxFallbacks = 8
 
 // lineup is the origins of an upstream that is an OriginPool. It is frozen when published.
@@ -66,10 +66,12 @@ func (u *Upstream) Serving() *Upstream {
 	now := time.Now().UnixNano()
 	var some, last *Upstream
 	at := u
-	for range maxFallbacks {
-		if at == nil {
+	var seen [maxFallbacks]*Upstream
+	for i := range seen {
+		if at == nil || slices.Contains(seen[:i], at) {
 			break
 		}
+		seen[i] = at
 		healthy, needed := at.fitness(now)
 		switch {
 		case healthy >= needed:
