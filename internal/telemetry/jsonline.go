@@ -36,6 +36,9 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	b = appendField(b, "listener", a.Listener)
 	b = appendField(b, "chain", a.Chain)
 	b = appendAddress(b, "client", a.Remote)
+	if a.Client.IsValid() && a.Client != a.Remote.Addr().Unmap() {
+		b = append(a.Client.AppendTo(append(appendKey(b, "client_ip"), '"')), '"')
+	}
 	b = appendField(b, "proto", a.Proto)
 	if a.Stream != 0 {
 		b = appendInt(b, "stream", int64(a.Stream))
@@ -56,12 +59,24 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	b = appendField(b, "flags", a.Flags)
 	b = appendInt(b, "bytes_in", a.BytesReceived)
 	b = appendInt(b, "bytes_out", a.BytesSent)
+	if a.HeadSent > 0 {
+		b = appendInt(b, "head_bytes", a.HeadSent)
+	}
 	b = appendMillis(b, "dur_ms", a.Duration)
 	b = appendField(b, "route", a.Route)
 	b = appendField(b, "origin", a.Origin)
 	b = appendField(b, "upstream", a.Upstream)
 	b = appendField(b, "endpoint", a.Endpoint)
+	b = appendField(b, "pool", a.Pool)
+	b = appendField(b, "server", a.Server)
 	b = appendField(b, "upstream_proto", a.UpstreamProto)
+	if a.UpstreamTLSVersion != 0 {
+		b = appendField(b, "upstream_tls", e.names.version(a.UpstreamTLSVersion))
+		b = appendField(b, "upstream_cipher", e.names.suite(a.UpstreamTLSSuite))
+	}
+	if a.UpstreamStatus != 0 && a.UpstreamStatus != a.Status {
+		b = appendInt(b, "upstream_status", int64(a.UpstreamStatus))
+	}
 	if a.Attempts > 1 {
 		b = appendInt(b, "attempts", int64(a.Attempts))
 	}

@@ -2,12 +2,8 @@ package telemetry
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"strconv"
 	"sync"
-
-	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
 // RecorderOptions are where records go. What is nil gets none.
@@ -15,7 +11,10 @@ type RecorderOptions struct {
 	Metrics    *Metrics
 	Log        *AccessLog
 	Handshakes *HandshakeLog
+	Store      Sink // keeps records to be pulled
 	Tap        Sink // sees every record after the others
+
+	Archive Archive // where Explain looks for what the ring has not any more
 
 	Requests int // requests kept for Explain; default 4096
 	Refusals int // refused handshakes kept for Explain, and a quarter as many successful ones; default 4096
@@ -69,6 +68,9 @@ func (r *Recorder) Access(a *Access) {
 	if r.opt.Log != nil {
 		r.opt.Log.Access(a)
 	}
+	if r.opt.Store != nil {
+		r.opt.Store.Access(a)
+	}
 	r.ring.access(a)
 	if r.opt.Tap != nil {
 		r.opt.Tap.Access(a)
@@ -90,61 +92,11 @@ func (r *Recorder) Handshake(h *Handshake) {
 	if r.opt.Handshakes != nil {
 		r.opt.Handshakes.Handshake(h)
 	}
+	if r.opt.Store != nil {
+		r.opt.Store.Handshake(h)
+	}
 	r.ring.handshake(h)
 	if r.opt.Tap != nil {
 		r.opt.Tap.Handshake(h)
 	}
-}
-
-// Story is what is known about a request or a connection.
-type Story struct {
-	Requests   []json.RawMessage `json:"requests,omitempty"`   // as in the access log, by time
-	Handshakes []json.RawMessage `json:"handshakes,omitempty"` // of the connection
-	Reasons    []Reason          `json:"reasons,omitempty"`    // of the codes that occur
-}
-
-// Reason is a code with its words from the catalogue.
-type Reason struct {
-	Code  diag.Code `json:"code"`
-	Slug  string    `json:"slug"`
-	Title string    `json:"title"`
-	Cause string    `json:"cause"`
-	Fix   string    `json:"fix"`
-}
-
-// Explain returns the Story of a request ID, or of a connection number, as JSON, and false if nothing
-// is (or is any longer) known about it.
-func (r *Recorder) Explain(id string) (json.RawMessage, bool) {
-	var requests []*keptAccess
-	var shakes []*Handshake
-	if k := r.ring.byID(id); k != nil {
-		requests, shakes = []*keptAccess{k}, r.ring.shakes(k.access.Conn)
-	} else if conn, err := strconv.ParseUint(id, 10, 64); err == nil {
-		requests, shakes = r.ring.byConn(conn), r.ring.shakes(conn)
-	}
-	if len(requests)+len(shakes) == 0 {
-		return nil, false
-	}
-	e := &encoder{names: r.names, codes: r.codes}
-	var s Story
-	seen := map[diag.Code]bool{}
-	reason := func(c diag.Code) {
-		if entry, ok := diag.Lookup(c); ok && !seen[c] {
-			seen[c] = true
-			s.Reasons = append(s.Reasons, Reason{c, entry.Slug, entry.Title, entry.Cause, entry.Fix})
-		}
-	}
-	for _, h := range shakes {
-		s.Handshakes = append(s.Handshakes, e.handshakeJSON(nil, h))
-		reason(h.Code)
-	}
-	for _, k := range requests {
-		s.Requests = append(s.Requests, e.requestJSON(nil, &k.access))
-		reason(k.access.Code)
-	}
-	b, err := json.Marshal(&s)
-	if err != nil { // the encoder's lines are JSON, as its tests prove
-		return nil, false
-	}
-	return b, true
 }

@@ -139,8 +139,8 @@ func TestPortIsWhatTheClientUsed(t *testing.T) {
 	}
 }
 
-// TestClient leaves the client's address for those who come later, logs among them.
-func TestClient(t *testing.T) {
+// TestClientIsNoted leaves the client's address for those who come later, logs among them.
+func TestClientIsNoted(t *testing.T) {
 	for _, c := range []struct {
 		name, peer, xff, want string
 		trust                 filter.Trust

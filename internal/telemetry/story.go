@@ -1,0 +1,86 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"strconv"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+)
+
+// Story is what is known about a request or a connection.
+type Story struct {
+	Requests   []json.RawMessage `json:"requests,omitempty"`   // as in the access log, by time
+	Handshakes []json.RawMessage `json:"handshakes,omitempty"` // of the connection
+	Reasons    []Reason          `json:"reasons,omitempty"`    // of the codes that occur
+}
+
+// Reason is a code with its words from the catalogue.
+type Reason struct {
+	Code  diag.Code `json:"code"`
+	Slug  string    `json:"slug"`
+	Title string    `json:"title"`
+	Cause string    `json:"cause"`
+	Fix   string    `json:"fix"`
+}
+
+// Archive keeps records longer than memory does. Its methods may read from a disk.
+type Archive interface {
+	// Find returns the requests with an ID and the handshakes of their connections, by time.
+	Find(id string) ([]*Access, []*Handshake)
+	// Handshakes returns those of a connection of this process, by time.
+	Handshakes(conn uint64) []*Handshake
+}
+
+// Explain returns the Story of a request ID, or of a connection number, as JSON, and false if nothing
+// is (or is any longer) known about it.
+func (r *Recorder) Explain(id string) (json.RawMessage, bool) {
+	var requests []*Access
+	var shakes []*Handshake
+	if k := r.ring.byID(id); k != nil {
+		requests, shakes = []*Access{&k.access}, r.ring.shakes(k.access.Conn)
+		if len(shakes) == 0 && r.opt.Archive != nil {
+			shakes = r.opt.Archive.Handshakes(k.access.Conn)
+		}
+	} else if r.opt.Archive != nil {
+		requests, shakes = r.opt.Archive.Find(id)
+	}
+	if conn, err := strconv.ParseUint(id, 10, 64); err == nil && len(requests) == 0 {
+		for _, k := range r.ring.byConn(conn) {
+			requests = append(requests, &k.access)
+		}
+		if shakes = r.ring.shakes(conn); len(shakes) == 0 && r.opt.Archive != nil {
+			shakes = r.opt.Archive.Handshakes(conn)
+		}
+	}
+	return Tell(requests, shakes)
+}
+
+// Tell returns the Story of requests and handshakes as JSON, and false if there are none.
+func Tell(requests []*Access, shakes []*Handshake) (json.RawMessage, bool) {
+	if len(requests)+len(shakes) == 0 {
+		return nil, false
+	}
+	e := &encoder{names: newNames(), codes: newCodes()}
+	var s Story
+	seen := map[diag.Code]bool{}
+	reason := func(c diag.Code) {
+		if entry, ok := diag.Lookup(c); ok && !seen[c] {
+			seen[c] = true
+			s.Reasons = append(s.Reasons, Reason{c, entry.Slug, entry.Title, entry.Cause, entry.Fix})
+		}
+	}
+	for _, h := range shakes {
+		s.Handshakes = append(s.Handshakes, e.handshakeJSON(nil, h))
+		reason(h.Code)
+	}
+	for _, a := range requests {
+		s.Requests = append(s.Requests, e.requestJSON(nil, a))
+		reason(a.Code)
+		reason(a.PolicyCode)
+	}
+	b, err := json.Marshal(&s)
+	if err != nil { // the encoder's lines are JSON, as its tests prove
+		return nil, false
+	}
+	return b, true
+}
