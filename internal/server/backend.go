@@ -145,6 +145,8 @@ func (p *process) Health() admin.Health {
 	add("drain", !draining, "failed", "the process is draining")
 	short := shedding(p.bounds.State())
 	add("overload", short == "", "degraded", short)
+	low := lowPools(p.plane.Pools())
+	add("origins", low == "", "degraded", low)
 	failed := control.Failed(st.Diagnostics)
 	add("objects", len(failed) == 0, "degraded", first(failed))
 	if st.Generation != nil {

@@ -50,6 +50,7 @@ type Config struct {
 	AccessLog    AccessLog
 	TrustedNets  []string // CIDRs of proxies in front
 	TrustedHops  int      // number of proxies in front, whatever their address
+	GeoIPDB      string   // .mmdb with countries, for origin pools that steer by them; empty: none
 	ForwardCert  string   // Envoy's forward_client_cert_details; empty: SANITIZE_SET
 	Limits       Limits
 	Revocation   Revocation

@@ -24,6 +24,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/proxy"
 	"github.com/hakone-gateway/hakone/internal/source/file"
+	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
 // process is a running server.
@@ -35,6 +36,7 @@ type process struct {
 	loop    *control.Loop
 	record  *recorder
 	bounds  *overload.Bounds
+	locator *upstream.Locator // nil: no --geoip-db
 	revoker *revoker
 
 	mu       sync.Mutex
@@ -67,9 +69,14 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	p.record.metrics.WatchRevocation(p.revoker.state)
+	if p.locator, err = cfg.locator(); err != nil {
+		return err
+	}
+	p.record.metrics.WatchOrigins(p.originState)
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
 		Limits: cfg.Limits.proxy(), UpstreamHTTP2: cfg.Limits.upstreamHTTP2(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
+		Locate: locate(p.locator),
 		Bounds: p.bounds, IdleRecords: cfg.Limits.IdleRecords, Revocation: p.revoker.service, Stapling: p.revoker.stapling,
 	})
 	p.loop = control.New(p.source, planeAdapter{p.plane}, control.Options{
@@ -97,6 +104,9 @@ func (p *process) run(ctx context.Context, access admin.Access) error {
 	planes.Go(func() { _ = p.plane.Run(planeCtx) })
 	planes.Go(func() { tuneMemory(planeCtx, p.bounds.MaxMemory()) })
 	planes.Go(func() { _ = p.bounds.Run(planeCtx) })
+	if p.locator != nil {
+		planes.Go(func() { _ = p.locator.Run(planeCtx) })
+	}
 	p.revoker.start(planeCtx, &planes)
 
 	loopCtx, stopLoop := context.WithCancel(ctx)
