@@ -9,7 +9,7 @@ func newCert(s Streams) *cobra.Command {
 		Short: "Issue, renew, revoke, inspect and export certificates; see what expires",
 		RunE:  group("cert", "issue, sign, renew, revoke, release, ls, export, inspect or calendar"),
 	}
-	cmd.AddCommand(newCertInspect(s))
+	cmd.AddCommand(newCertIssue(s), newCertSign(s), newCertRenew(s), newCertRevoke(s), newCertRelease(s), newCertLs(s), newCertExport(s), newCertInspect(s), newCertCalendar(s))
 	return cmd
 }
 

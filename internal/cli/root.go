@@ -145,7 +145,7 @@ It reads Istio and Kubernetes Gateway API manifests from a folder and serves the
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.AddCommand(
 		newRun(s), newCheck(s), newTLSVersion(s), newService(s), newStatus(s), newDump(s),
-		newCert(s), newExplain(s), newVersion(s), newDemo(s),
+		newCA(s), newCert(s), newExplain(s), newVersion(s), newDemo(s),
 		newOrigin(s), newPolicy(s),
 	)
 	return root
