@@ -104,6 +104,7 @@ The folder is read again on every change and on SIGHUP; SIGTERM drains. What is 
 			if c.Settings, err = folder.settings(); err != nil {
 				return err
 			}
+			c.Settings.GeoDB = c.GeoIPDB != ""
 			if c.PortMap, err = parsePortMap(portMap); err != nil {
 				return err
 			}

@@ -29,14 +29,14 @@ const (
 func (t *translator) pools() {
 	fallbacks := t.fallbacks()
 	for _, p := range t.set.OriginPools() {
-		t.pool(p, fallbacks[p.Key])
+		t.pool(p, fallbacks)
 	}
 }
 
 // pool makes the upstream of a pool, and a second one for GRPCRoutes where HTTP/2 is not what the pool
 // itself speaks.
-func (t *translator) pool(p *resource.OriginPool, fallback *resource.OriginPool) {
-	spec, obj := p.Spec, p.Object()
+func (t *translator) pool(p *resource.OriginPool, fallbacks map[resource.Key]*resource.OriginPool) {
+	spec, obj, fallback := p.Spec, p.Object(), fallbacks[p.Key]
 	up := &ir.Upstream{
 		Name: translate.PoolUpstream(p.Namespace, p.Name, false), Origin: ir.Origin{Object: obj},
 		Protocol: t.protocol(p), Balancing: t.balancing(p),
@@ -57,9 +57,11 @@ func (t *translator) pool(p *resource.OriginPool, fallback *resource.OriginPool)
 	}
 	grpc, origins := *up, *up.Origins
 	grpc.Name, grpc.Protocol, grpc.Origins = translate.PoolUpstream(p.Namespace, p.Name, true), ir.UpstreamHTTP2, &origins
-	if fallback != nil {
-		// One that speaks HTTP/2 by itself, or refuses to, has no second name.
-		origins.Fallback = translate.PoolUpstream(fallback.Namespace, fallback.Name, fallback.Spec.Protocol != "http2" && fallback.Spec.Protocol != "http1")
+	for fallback != nil && fallback.Spec.Protocol == "http1" { // which cannot carry gRPC
+		fallback = fallbacks[fallback.Key]
+	}
+	if origins.Fallback = ""; fallback != nil {
+		origins.Fallback = translate.PoolUpstream(fallback.Namespace, fallback.Name, fallback.Spec.Protocol != "http2")
 	}
 	t.add(&grpc, servers)
 }
