@@ -122,7 +122,11 @@ func (a *Authority) issueLocked(p *plan) (*Issued, error) {
 		// No CA fits below the issuer, so the root vouches for it.
 		parent = a.idx.root(a.idx.generation)
 	}
-	if most := parent.cert.MaxPathLen; p.profile == Intermediate && most >= 0 && most <= p.request.PathLength {
+	most := parent.cert.MaxPathLen
+	if a.config.RootOnly {
+		most = a.config.PathLength
+	}
+	if p.profile == Intermediate && most >= 0 && most <= p.request.PathLength {
 		return nil, fail(diag.IssueInvalid, "Ask for a smaller path length, or make an authority with a greater one.", "%s of authority %q allows %d CAs below it, so one with path length %d does not fit", parent.id, a.name, most, p.request.PathLength)
 	}
 	return a.sign(p, parent)

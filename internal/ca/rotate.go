@@ -118,11 +118,9 @@ func (a *Authority) crossSign(of, by *caCert) ([]Finding, error) {
 		return []Finding{{Code: diag.CrossSignImpossible, Severity: diag.Warning, Fix: "Bring the new trust bundle everywhere before you switch.",
 			Message: fmt.Sprintf("%s cannot vouch for %s: %s", by.id, of.id, why)}}, nil
 	}
-	below := 0 // CAs between the cross-signed root and a leaf
+	below := a.config.PathLength // CAs between the cross-signed root and a leaf
 	if !a.config.RootOnly {
-		below = 1 + a.config.PathLength
-	} else {
-		below = a.config.PathLength
+		below++
 	}
 	if most := by.cert.MaxPathLen; most >= 0 && most < below+1 {
 		return impossible(fmt.Sprintf("its path length is %d, and %d is needed", most, below+1))

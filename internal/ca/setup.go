@@ -69,7 +69,8 @@ func Create(ctx context.Context, s Store, name string, setup Setup, o Options) (
 		return nil, nil, err
 	}
 	if err := a.exports(); err != nil {
-		return nil, nil, err
+		// The authority is made; the next change writes these files.
+		found = append(found, Finding{Code: diag.AuthorityStore, Severity: diag.Warning, Message: "the trust bundle and the first lists could not be written: " + err.Error(), Fix: "Publish them: hakone ca crl."})
 	}
 	return a, found, nil
 }
@@ -172,11 +173,8 @@ func (a *Authority) newGeneration(n int, kind KeyKind, subject pkix.RDNSequence)
 	}
 	rootID, issuerID := fmt.Sprintf("%s-%d", roleRoot, n), fmt.Sprintf("%s-%d", roleIssuer, n)
 	if a.idx.cas[rootID] == nil {
-		path := -1
-		if a.config.RootOnly {
-			path = a.config.PathLength
-		}
-		t, err := a.caTemplate(name, a.config.RootValidity, path, a.config.Constraints)
+		// No path length: the next root must fit below this one while they change.
+		t, err := a.caTemplate(name, a.config.RootValidity, -1, a.config.Constraints)
 		if err != nil {
 			return err
 		}
