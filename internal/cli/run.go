@@ -143,6 +143,7 @@ The folder is read again on every change and on SIGHUP; SIGTERM drains. What is 
 	f.IntVar(&c.TrustedHops, "trusted-hops", 0, "number of proxies in front that are believed whatever their address (Envoy's xff_num_trusted_hops)")
 	f.StringVar(&c.ForwardCert, "forward-client-cert", "SANITIZE_SET", "X-Forwarded-Client-Cert and Client-Cert: SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY")
 	registerRevocation(f, &c.Revocation)
+	registerAuthority(f, &c.Authority)
 	registerLimits(f, &c.Limits)
 	addRanges(f, &c)
 	folder.register(cmd)

@@ -53,6 +53,7 @@ type Config struct {
 	GeoIPDB      string   // .mmdb with countries, for origin pools that steer by them; empty: none
 	ForwardCert  string   // Envoy's forward_client_cert_details; empty: SANITIZE_SET
 	Limits       Limits
+	Authority    Authority
 	Revocation   Revocation
 	Logger       *slog.Logger
 

@@ -29,15 +29,16 @@ import (
 
 // process is a running server.
 type process struct {
-	cfg     Config
-	started time.Time
-	source  *file.Source
-	plane   *dataplane.Plane
-	loop    *control.Loop
-	record  *recorder
-	bounds  *overload.Bounds
-	locator *upstream.Locator // nil: no --geoip-db
-	revoker *revoker
+	cfg       Config
+	started   time.Time
+	source    *file.Source
+	plane     *dataplane.Plane
+	loop      *control.Loop
+	record    *recorder
+	bounds    *overload.Bounds
+	locator   *upstream.Locator // nil: no --geoip-db
+	revoker   *revoker
+	authority *authority // nil: no --ca-dir
 
 	mu       sync.Mutex
 	draining bool
@@ -82,6 +83,9 @@ func Run(ctx context.Context, cfg Config) error {
 	p.loop = control.New(p.source, planeAdapter{p.plane}, control.Options{
 		Settings: cfg.Settings, SecretGrace: cfg.SecretGrace, Wait: cfg.Wait, Logger: cfg.Logger, Lint: Lint, OnApplied: p.applied,
 	})
+	if p.authority, err = openAuthority(ctx, cfg); err != nil {
+		return err
+	}
 	return p.run(ctx, access)
 }
 
@@ -108,6 +112,7 @@ func (p *process) run(ctx context.Context, access admin.Access) error {
 		planes.Go(func() { _ = p.locator.Run(planeCtx) })
 	}
 	p.revoker.start(planeCtx, &planes)
+	p.authority.start(planeCtx, &planes)
 
 	loopCtx, stopLoop := context.WithCancel(ctx)
 	defer stopLoop()
