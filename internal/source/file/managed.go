@@ -17,12 +17,32 @@ import (
 	"github.com/hakone-gateway/hakone/internal/source/manifest"
 )
 
-// ManagedFile is the name of the one file that Hakone writes into a configuration folder.
-const ManagedFile = "hakone-managed.yaml"
+// The files that Hakone writes into a configuration folder: one of mode 0600 for Secrets, and one for
+// everything else.
+const (
+	ManagedFile    = "hakone-managed.yaml"
+	ManagedSecrets = "hakone-managed-secrets.yaml"
+)
 
-const managedHeader = `# Written by hakone (hakone tls-version set). Edit it if you like: objects that
-# hakone does not change are kept as they are.
-`
+// managedFile is one of the two.
+type managedFile struct {
+	name, header string
+	mode         fs.FileMode // of a new file
+}
+
+func managed(secrets bool) managedFile {
+	const rest = "Edit it if you like: objects that\n# hakone does not change are kept as they are.\n"
+	if secrets {
+		return managedFile{ManagedSecrets, "# Written by hakone (hakone origin pull, hakone origin enroll). It holds private keys. " + rest, 0o600}
+	}
+	return managedFile{ManagedFile, "# Written by hakone (hakone tls-version set, hakone origin pull). " + rest, 0o644}
+}
+
+// Document is the YAML of one object, with its key.
+type Document struct {
+	Key  resource.Key
+	YAML []byte
+}
 
 // ErrReadOnly says that a configuration folder is not for writing: its file system or permissions
 // forbid it, or it is a volume of Kubernetes, which would undo the change. Apply the object by other
@@ -46,7 +66,42 @@ func WriteManaged(dir string, policies ...*v1alpha1.TLSPolicy) error {
 		docs = append(docs, doc)
 		replaced[PolicyKey(p)] = true
 	}
-	return editManaged(dir, replaced, docs)
+	return editManaged(dir, managed(false), replaced, docs)
+}
+
+// Replace puts objects into the managed files of a folder, replacing those of the same key there, and
+// takes those of gone out. Secrets are written first and taken out last, so that no reference dangles. Each
+// file is replaced in one step and is on disk when Replace returns. The error wraps ErrReadOnly if the
+// folder cannot be written.
+func Replace(dir string, docs []Document, gone ...resource.Key) error {
+	out := [2]map[resource.Key]bool{{}, {}}
+	var in [2][][]byte
+	class := func(k resource.Key) int {
+		if k.Kind == resource.KindSecret {
+			return 1
+		}
+		return 0
+	}
+	for _, d := range docs {
+		n := class(d.Key)
+		out[n][d.Key], in[n] = true, append(in[n], d.YAML)
+	}
+	for _, k := range gone {
+		out[class(k)][k] = true
+	}
+	order := []int{0, 1}
+	if len(in[1]) > 0 {
+		order = []int{1, 0}
+	}
+	for _, n := range order {
+		if len(out[n]) == 0 {
+			continue
+		}
+		if err := editManaged(dir, managed(n == 1), out[n], in[n]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // RemoveManaged takes objects out of the managed file of a folder. What is not there is not missed.
@@ -55,7 +110,7 @@ func RemoveManaged(dir string, keys ...resource.Key) error {
 	for _, k := range keys {
 		gone[k] = true
 	}
-	return editManaged(dir, gone, nil)
+	return editManaged(dir, managed(false), gone, nil)
 }
 
 // Managed returns the policy of a key in the managed file of a folder, or nil if there is none. The
@@ -72,7 +127,7 @@ func Managed(dir string, key resource.Key) (*resource.TLSPolicy, error) {
 		return nil, fail(err)
 	}
 	defer root.Close()
-	text, _, err := readManaged(root)
+	text, _, err := readManaged(root, managed(false))
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -117,13 +172,13 @@ func PolicyKey(p *v1alpha1.TLSPolicy) resource.Key {
 	return key
 }
 
-// editManaged rewrites the managed file without the documents of gone, and with docs at its end.
-func editManaged(dir string, gone map[resource.Key]bool, docs [][]byte) error {
+// editManaged rewrites a managed file without the documents of gone, and with docs at its end.
+func editManaged(dir string, file managedFile, gone map[resource.Key]bool, docs [][]byte) error {
 	fail := func(err error) error {
 		if readOnly(err) {
-			return fmt.Errorf("write %s in %q: %w: %w", ManagedFile, dir, ErrReadOnly, err)
+			return fmt.Errorf("write %s in %q: %w: %w", file.name, dir, ErrReadOnly, err)
 		}
-		return fmt.Errorf("write %s in %q: %w", ManagedFile, dir, err)
+		return fmt.Errorf("write %s in %q: %w", file.name, dir, err)
 	}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
@@ -138,13 +193,13 @@ func editManaged(dir string, gone map[resource.Key]bool, docs [][]byte) error {
 		return fail(err)
 	}
 	defer unlock()
-	old, mode, err := readManaged(root)
+	old, mode, err := readManaged(root, file)
 	if err != nil {
 		return fail(err)
 	}
-	text := []byte(managedHeader)
+	text := []byte(file.header)
 	parser := manifest.NewParser()
-	chunks, bad := manifest.Split(ManagedFile, old)
+	chunks, bad := manifest.Split(file.name, old)
 	if len(bad) > 0 {
 		return fail(errors.New(bad[0].Message))
 	}
@@ -156,7 +211,7 @@ func editManaged(dir string, gone map[resource.Key]bool, docs [][]byte) error {
 	for _, doc := range docs {
 		text = appendDocument(text, doc)
 	}
-	if err := replace(root, text, mode); err != nil {
+	if err := replace(root, file.name, text, mode); err != nil {
 		return fail(err)
 	}
 	return nil
@@ -178,12 +233,12 @@ func appendDocument(text, doc []byte) []byte {
 	return append(text, '\n')
 }
 
-// readManaged returns the managed file's content and mode; nothing and 0644 if there is none.
-func readManaged(root *os.Root) ([]byte, fs.FileMode, error) {
-	info, err := root.Lstat(ManagedFile)
+// readManaged returns a managed file's content and mode; nothing and the mode of a new one if there is none.
+func readManaged(root *os.Root, file managedFile) ([]byte, fs.FileMode, error) {
+	info, err := root.Lstat(file.name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, 0o644, nil
+		return nil, file.mode, nil
 	case err != nil:
 		return nil, 0, err
 	case info.Mode()&fs.ModeSymlink != 0:
@@ -193,13 +248,13 @@ func readManaged(root *os.Root) ([]byte, fs.FileMode, error) {
 	case info.Size() > manifest.MaxFileSize:
 		return nil, 0, fmt.Errorf("it is larger than %d MiB", manifest.MaxFileSize>>20)
 	}
-	text, err := root.ReadFile(ManagedFile)
+	text, err := root.ReadFile(file.name)
 	return text, info.Mode().Perm(), err
 }
 
 // replace writes a new file beside the managed one and renames it over.
-func replace(root *os.Root, text []byte, mode fs.FileMode) (err error) {
-	tmp := fmt.Sprintf(".%s.%d-%d.tmp", strings.TrimSuffix(ManagedFile, ".yaml"), os.Getpid(), time.Now().UnixNano())
+func replace(root *os.Root, name string, text []byte, mode fs.FileMode) (err error) {
+	tmp := fmt.Sprintf(".%s.%d-%d.tmp", strings.TrimSuffix(name, ".yaml"), os.Getpid(), time.Now().UnixNano())
 	f, err := root.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, mode)
 	if err != nil {
 		return err
@@ -219,7 +274,7 @@ func replace(root *os.Root, text []byte, mode fs.FileMode) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := root.Rename(tmp, ManagedFile); err != nil {
+	if err := root.Rename(tmp, name); err != nil {
 		return err
 	}
 	return syncDir(root)
