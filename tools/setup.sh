@@ -44,6 +44,7 @@ declare -A suite=(
   [grpcserver]=connectrpc.com/conformance/cmd/grpcserver
   [grpc-interop-client]=google.golang.org/grpc/interop/client
   [grpc-interop-server]=google.golang.org/grpc/interop/server
+  [bettertls]=github.com/Netflix/bettertls/test-suites/cmd/bettertls
 )
 export GOTOOLCHAIN=${GOTOOLCHAIN:-local}
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/hakone/suites

@@ -21,7 +21,8 @@ const (
 // SAN is a name that a certificate may be asked to carry. The match is exact, as in Istio's
 // subjectAltNames: a "*" in Value is an ordinary character. DNS names are compared without case, and a
 // wildcard in the *certificate* covers one label, as in Envoy. URIs and e-mail addresses are compared
-// byte by byte, IP addresses by value.
+// byte by byte, IP addresses by value. An address without a kind matches addresses alone: a DNS name that
+// reads like one is none.
 type SAN struct {
 	Kind  SANKind
 	Value string
@@ -44,7 +45,9 @@ func (s SAN) Match(f *Facts) bool {
 		return false
 	}
 	is := func(k SANKind) bool { return s.Kind == SANAny || s.Kind == k }
-	if is(SANDNS) {
+	want, err := netip.ParseAddr(s.Value)
+	address := err == nil
+	if s.Kind == SANDNS || s.Kind == SANAny && !address {
 		for _, n := range f.DNS {
 			if dnsMatch(n, s.Value) {
 				return true
@@ -65,11 +68,7 @@ func (s SAN) Match(f *Facts) bool {
 			}
 		}
 	}
-	if is(SANIP) {
-		want, err := netip.ParseAddr(s.Value)
-		if err != nil {
-			return false
-		}
+	if address && is(SANIP) {
 		for _, n := range f.IPs {
 			if got, err := netip.ParseAddr(n); err == nil && got.Unmap() == want.Unmap() {
 				return true

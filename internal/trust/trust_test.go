@@ -7,6 +7,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/hex"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -104,7 +105,7 @@ func TestClientCauses(t *testing.T) {
 		{"SHA-1 by RSA", chain(rsaRoot.Issue(with(func(s *testca.Spec) { s.SHA1 = true }))), bundle(rsaRoot), diag.ClientCertWeakKey, "SHA1-RSA"},
 		{"SHA-1 by ECDSA", chain(root.Issue(with(func(s *testca.Spec) { s.SHA1 = true }))), bundle(root), diag.ClientCertWeakKey, "ECDSA-SHA1"},
 		{"path length", chain(short.Intermediate(testca.Spec{}).Issue(client)), bundle(short), diag.ClientCertChainTooLong, "path length 0"},
-		{"too many certificates", chain(inter, inter, inter, inter, inter, inter, inter, inter, inter, inter, inter), bundle(root), diag.ClientCertChainTooLong, "11 certificates"},
+		{"too many certificates", chain(slices.Repeat([]*testca.Pair{inter}, 41)...), bundle(root), diag.ClientCertChainTooLong, "41 certificates"},
 		{"name constraint", chain(named.Issue(with(func(s *testca.Spec) { s.DNS = []string{"bad.test"} }))), bundle(named), diag.ClientCertNameConstraint, "bad.test"},
 		{"name constraint kept", chain(named.Issue(with(func(s *testca.Spec) { s.DNS = []string{"a.good.test"} }))), bundle(named), 0, ""},
 		{"unknown critical extension", chain(root.Issue(with(func(s *testca.Spec) { s.Extra = critical }))), bundle(root), diag.ClientCertMalformed, "critical extension"},
@@ -256,6 +257,7 @@ func TestServerNames(t *testing.T) {
 		{"URI in another spelling", leaf, "", []string{"spiffe://mesh/ns/a"}, diag.UpstreamNameMismatch},
 		{"e-mail", leaf, "", []string{"a@mail.test"}, 0},
 		{"IPv6 in another form", leaf, "", []string{"2001:db8:0::1"}, 0},
+		{"an address in a DNS name", root.Issue(testca.Spec{DNS: []string{"10.0.0.1"}}), "", []string{"10.0.0.1"}, diag.UpstreamNameMismatch},
 		{"wildcard of the certificate", leaf, "", []string{"x.w.test"}, 0},
 		{"wildcard itself", leaf, "", []string{"*.w.test"}, 0},
 		{"no wildcards in the list", leaf, "", []string{"*.test"}, diag.UpstreamNameMismatch},
