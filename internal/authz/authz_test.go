@@ -6,6 +6,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/hex"
+	"fmt"
 	"math/big"
 	"net/netip"
 	"strings"
@@ -214,9 +215,12 @@ func TestMemo(t *testing.T) {
 	if d := revoking.Decide(x, r); d.Allowed() {
 		t.Error("a memo of another policy lets in")
 	}
+	if n := len(*r.Memo.list.Load()); n != 1 {
+		t.Errorf("%d judgements are kept of two versions of a policy", n)
+	}
 	for i := range 3 * maxRemembered {
-		set, _ = one(t, &ir.AccessPolicy{}, ca)
-		set.Decide(x, r)
+		j := &Judgement{until: r.Now.Add(time.Minute)}
+		r.Memo.put(&Policy{ir: &ir.AccessPolicy{Name: fmt.Sprint(i)}, key: fmt.Sprint(i)}, j)
 		if n := len(*r.Memo.list.Load()); n > maxRemembered {
 			t.Fatalf("%d remembered after %d", n, i)
 		}

@@ -47,9 +47,10 @@ type Memo struct {
 	list atomic.Pointer[[]remembered]
 }
 
+// remembered names its policy, and does not hold it: connections outlive policies and their lists.
 type remembered struct {
-	policy *Policy
-	j      *Judgement
+	name, key string
+	j         *Judgement
 }
 
 // maxRemembered bounds the policies that one connection remembers.
@@ -64,7 +65,7 @@ func (m *Memo) get(p *Policy, now time.Time) *Judgement {
 		return nil
 	}
 	for i := range *list {
-		if e := &(*list)[i]; e.policy == p && now.Before(e.j.until) {
+		if e := &(*list)[i]; e.key == p.key && now.Before(e.j.until) {
 			return e.j
 		}
 	}
@@ -77,10 +78,10 @@ func (m *Memo) put(p *Policy, j *Judgement) {
 	}
 	for {
 		old := m.list.Load()
-		next := []remembered{{p, j}}
+		next := []remembered{{p.ir.Name, p.key, j}}
 		if old != nil {
 			for _, e := range *old {
-				if e.policy != p && len(next) < maxRemembered {
+				if e.name != p.ir.Name && len(next) < maxRemembered {
 					next = append(next, e)
 				}
 			}

@@ -157,6 +157,8 @@ func TestTheMostSpecificDecides(t *testing.T) {
 		{"test", "/pub;x", "any"},
 		{"test", "*", "any"},
 		{"", "/", "any"},
+		{"test", "/pub/" + strings.Repeat("x", maxOdd) + ";", "any disguised"},
+		{"test", "/pub/" + strings.Repeat("x", maxOdd), ""},
 	} {
 		if got := deciders(x, k.host, k.path, nil); got != k.want {
 			t.Errorf("%s%s is decided by %q, want %q", k.host, k.path, got, k.want)

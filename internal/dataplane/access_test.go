@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/secret"
@@ -459,6 +460,79 @@ func TestRejectInTheHandshake(t *testing.T) {
 		}
 		if (err == nil) != k.fits {
 			t.Errorf("%v: %v", k.cert, err)
+		}
+	}
+}
+
+// Calls, upgrades and bodies are refused like other requests: in their own words, before anything is read.
+func TestPoliciesRefuseEveryKind(t *testing.T) {
+	e := newEdge(t, nil)
+	for path, want := range map[string]string{"/one": "16", "/": ""} {
+		req, err := http.NewRequest(http.MethodPost, "https://a.test"+path, strings.NewReader("\x00\x00\x00\x00\x00"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/grpc")
+		resp, err := e.client(true, nil, "").Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if got := resp.Header.Get("Grpc-Status"); resp.StatusCode != 200 || got != want {
+			t.Errorf("%s: a call got %s, grpc-status %q", path, resp.Status, got)
+		}
+	}
+	strange := e.client(true, e.two.Issue(testca.Spec{}), "")
+	req, err := http.NewRequest(http.MethodPost, "https://a.test/one", http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/grpc")
+	if resp, err := strange.Do(req); err != nil || resp.Header.Get("Grpc-Status") != "7" {
+		t.Errorf("a call of a stranger: %v %v", resp, err)
+	}
+	for _, fields := range []string{
+		"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+		"Content-Length: 1000000000\r\n",
+		"Content-Length: 1000000000\r\nExpect: 100-continue\r\n",
+		"Transfer-Encoding: chunked\r\n",
+	} {
+		c := dial(t, e.address, e.config443("a.test"))
+		method := "POST"
+		if strings.HasPrefix(fields, "Conn") {
+			method = "GET"
+		}
+		if _, err := fmt.Fprintf(c.conn, "%s /one HTTP/1.1\r\nHost: a.test\r\nAccept: application/json\r\n%s\r\n", method, fields); err != nil {
+			t.Fatal(err)
+		}
+		if resp, body := c.read(); resp.StatusCode != 403 || !strings.Contains(body, "HK2101") {
+			t.Errorf("%q: %s %s", fields, resp.Status, body)
+		}
+	}
+}
+
+// A path below a protected one is nobody's business, whether or not a route has it.
+func TestPolicyOutweighsMissingRoute(t *testing.T) {
+	e := newEdge(t, nil)
+	l := e.tls("a.test")
+	l.Chains[0].TLS.ClientAuth = ir.ClientAuth{Mode: ir.ClientAuthPolicy, Policies: []string{"t/one"}}
+	l.Chains[0].Access = []ir.AccessRule{{Policy: "t/one", Host: pattern(t, "a.test"), Path: "/one"},
+		{Policy: "t/open", Host: pattern(t, "a.test"), Route: &ir.RouteTarget{Object: diag.Object{Kind: "HTTPRoute", Name: "public"}}}, {Policy: "t/one", Host: pattern(t, "a.test"), Path: ""}}
+	r := l.Chains[0].VirtualHosts[0].Routes[0]
+	r.Match.Path, r.Origin.Object = ir.PathMatch{Kind: ir.MatchSegmentPrefix, Value: "/here"}, diag.Object{Kind: "HTTPRoute", Name: "public"}
+	s := e.config(l)
+	s.Config.AccessPolicies = append(e.policies, &ir.AccessPolicy{Name: "t/open", Open: true})
+	s.Trust = &ir.Trust{ByRef: map[ir.TrustRef]*ir.TrustBundle{"t/one": {Bundle: secret.NewBundle(e.one.Cert)}}}
+	s.Seal()
+	e.address = e.world.address(e.apply(s), "*:443")
+	nobody, vera := e.client(false, nil, ""), e.client(false, e.one.Issue(testca.Spec{}), "")
+	for _, k := range []struct {
+		client *http.Client
+		path   string
+		want   int
+	}{{nobody, "/one/gone", 403}, {vera, "/one/gone", 404}, {nobody, "/gone", 403}, {nobody, "/here", 200}, {vera, "/here", 200}} {
+		if resp, _ := e.get(k.client, "https://a.test"+k.path); resp.StatusCode != k.want {
+			t.Errorf("%s: %s, want %d", k.path, resp.Status, k.want)
 		}
 	}
 }
