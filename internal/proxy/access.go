@@ -81,7 +81,7 @@ func flags(code diag.Code) string {
 		return ""
 	case diag.UpstreamConnectRefused, diag.UpstreamConnectTimeout, diag.UpstreamConnectFailed:
 		return "UF"
-	case diag.UpstreamNoEndpoints:
+	case diag.UpstreamNoEndpoints, diag.PoolUnavailable, diag.AffinityOriginGone:
 		return "UH"
 	case diag.UpstreamDNS:
 		return "DF"

@@ -166,7 +166,7 @@ func proxyError(code diag.Code, status int) string {
 		return "connection_refused"
 	case diag.UpstreamConnectTimeout:
 		return "connection_timeout"
-	case diag.UpstreamConnectFailed, diag.UpstreamNoEndpoints:
+	case diag.UpstreamConnectFailed, diag.UpstreamNoEndpoints, diag.PoolUnavailable, diag.AffinityOriginGone:
 		return "destination_unavailable"
 	case diag.UpstreamReset, diag.UpstreamClosedEarly, diag.UpstreamStreamReset, diag.UpstreamGoAway, diag.UpstreamRefusedStream:
 		return "connection_terminated"

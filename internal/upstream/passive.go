@@ -42,11 +42,11 @@ func (e *Endpoint) Failed(err *Error) {
 }
 
 // forgiven reports whether a failure says nothing about the origin, but about who asked: pools are shared by
-// hosts, and what one host's client certificate meets, or a name that a client chose, must not take an origin
-// from all others.
+// hosts and protocols, and what one host's client certificate meets, a name that a client chose, or gRPC where
+// there is none, must not take an origin from all others.
 func (e *Endpoint) forgiven(code diag.Code) bool {
 	switch code {
-	case diag.UpstreamRequiresCert, diag.UpstreamRejectedCert, diag.UpstreamCredentialMissing, diag.UpstreamPoolOverflow, diag.UpstreamRequestLimit:
+	case diag.UpstreamRequiresCert, diag.UpstreamRejectedCert, diag.UpstreamCredentialMissing, diag.UpstreamNoHTTP2, diag.UpstreamNoWebSocket, diag.UpstreamPoolOverflow, diag.UpstreamRequestLimit:
 		return true
 	}
 	return code >= 3101 && code < 3200 && e.server != nil && e.server.VerifyName == ""

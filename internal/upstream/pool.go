@@ -201,15 +201,25 @@ func (p *pool) replan(by *Upstream, order []*origin, plans map[*origin]*plan) (f
 	return fresh
 }
 
-// checker is the upstream by whose settings origins are asked: one that presents a client certificate, if
-// there is one, as origins that want one refuse all others.
+// checker is the upstream by whose settings origins are asked: rather one that presents a client certificate, as
+// origins that want one refuse all others, and rather one that does not insist on HTTP/2, as those for gRPC do.
 func checker(variants []*Upstream) *Upstream {
-	for _, u := range variants {
+	score := func(u *Upstream) (n int) {
 		if u.Settings.TLS != nil && u.Settings.TLS.Certificate != "" {
-			return u
+			n += 2
+		}
+		if u.Settings.Protocol != ir.UpstreamHTTP2 {
+			n++
+		}
+		return n
+	}
+	best := variants[0]
+	for _, u := range variants {
+		if score(u) > score(best) {
+			best = u
 		}
 	}
-	return variants[0]
+	return best
 }
 
 // named returns the endpoints as given that are origins.

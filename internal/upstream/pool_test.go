@@ -450,7 +450,7 @@ func TestForgiven(t *testing.T) {
 	f.add("p", ir.FirstHealthy, ir.OriginPool{Passive: &ir.PassiveHealth{Failures: 1, Ejection: time.Minute, MaxPercent: 100}}, ir.Server{Name: "a"}, ir.Server{Name: "b", VerifyName: "b.test"})
 	f.apply()
 	e := f.member("p", "a").endpoints[0]
-	for _, code := range []diag.Code{diag.UpstreamRequiresCert, diag.UpstreamRejectedCert, diag.UpstreamCredentialMissing, diag.UpstreamPoolOverflow, diag.UpstreamNameMismatch} {
+	for _, code := range []diag.Code{diag.UpstreamRequiresCert, diag.UpstreamRejectedCert, diag.UpstreamCredentialMissing, diag.UpstreamNoHTTP2, diag.UpstreamPoolOverflow, diag.UpstreamNameMismatch} {
 		e.Failed(&Error{Code: code})
 		if f.pick("p", nil) != "a" {
 			t.Fatalf("%s ejected", code)
@@ -491,6 +491,23 @@ func TestShared(t *testing.T) {
 	f.apply()
 	if len(f.r.pools) != 0 || len(f.r.Pools()) != 0 {
 		t.Error("a pool outlived its upstreams")
+	}
+}
+
+// TestChecker holds that origins are asked with a client certificate where any of the pool's upstreams has one,
+// and not in HTTP/2 because gRPC is.
+func TestChecker(t *testing.T) {
+	with := func(p ir.UpstreamProtocol, cert ir.SecretRef) *Upstream {
+		return &Upstream{Settings: &ir.Upstream{Protocol: p, TLS: &ir.UpstreamTLS{Certificate: cert}}}
+	}
+	grpc, plain, pullGRPC, pull := with(ir.UpstreamHTTP2, ""), with(ir.UpstreamAuto, ""), with(ir.UpstreamHTTP2, "c"), with(ir.UpstreamHTTP1, "c")
+	for i, c := range []struct {
+		of   []*Upstream
+		want *Upstream
+	}{{[]*Upstream{grpc}, grpc}, {[]*Upstream{grpc, plain}, plain}, {[]*Upstream{plain, pullGRPC}, pullGRPC}, {[]*Upstream{grpc, plain, pullGRPC, pull}, pull}} {
+		if checker(c.of) != c.want {
+			t.Errorf("case %d: another one", i)
+		}
 	}
 }
 
