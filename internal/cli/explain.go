@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
 	"strings"
 
@@ -14,13 +15,14 @@ import (
 
 func newExplain(s Streams) *cobra.Command {
 	var flags adminFlags
-	var output string
+	var output, store string
 	var all bool
 	cmd := &cobra.Command{
 		Use:   "explain HKnnnn|SLUG|REQUEST-ID",
 		Short: "Explain a code, or tell the story of a request",
 		Long: `With a code (HK2101) or its slug (client_cert_missing): what it means, why, and what to do; works offline.
-With a request ID or connection number from a log, answer or error page: what happened, from the running process.`,
+With a request ID (RayID) or connection number from a log, answer or error page: what happened, from the running process and the logs that it keeps,
+or with --log-store from the folder that hakone run has as --log-store.`,
 		Example: "  hakone explain HK2101\n  hakone explain client_cert_unknown_ca\n  hakone explain 0f8fad5b-d9cb-469f-a165-70867728950e\n  hakone explain --all -o json",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 || all && len(args) == 0 {
@@ -47,6 +49,9 @@ With a request ID or connection number from a log, answer or error page: what ha
 			if looksLikeCode(args[0]) {
 				return &Failure{What: err.Error(), Fix: "hakone explain --all lists every code", Exit: ExitUsage}
 			}
+			if store != "" {
+				return explainOffline(cmd.Context(), s.Out, store, args[0], output)
+			}
 			return explainRequest(cmd, s, &flags, args[0], output)
 		},
 		ValidArgsFunction: func(_ *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
@@ -59,6 +64,7 @@ With a request ID or connection number from a log, answer or error page: what ha
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, json or yaml")
 	cmd.Flags().BoolVar(&all, "all", false, "list every code")
+	cmd.Flags().StringVar(&store, "log-store", "", "read this folder instead of asking a running process")
 	flags.register(cmd)
 	return cmd
 }
@@ -104,13 +110,17 @@ func explainRequest(cmd *cobra.Command, s Streams, flags *adminFlags, id, output
 	if err := client.Get(cmd.Context(), "/explain/"+url.PathEscape(id), &raw); err != nil {
 		return err
 	}
+	return writeStory(s.Out, raw, output)
+}
+
+func writeStory(w io.Writer, raw json.RawMessage, output string) error {
 	if output != "text" {
-		return writeAs(s.Out, output, json.RawMessage(raw))
+		return writeAs(w, output, raw)
 	}
 	var told story
 	if err := json.Unmarshal(raw, &told); err != nil {
 		return fmt.Errorf("%w: %w", admin.ErrAnswer, err)
 	}
-	told.write(s.Out)
+	told.write(w)
 	return nil
 }

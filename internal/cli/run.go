@@ -144,6 +144,7 @@ The folder is read again on every change and on SIGHUP; SIGTERM drains. What is 
 	f.StringVar(&c.ForwardCert, "forward-client-cert", "SANITIZE_SET", "X-Forwarded-Client-Cert and Client-Cert: SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY")
 	registerRevocation(f, &c.Revocation)
 	registerAuthority(f, &c.Authority)
+	registerLogStore(f, &c.LogStore)
 	registerLimits(f, &c.Limits)
 	addRanges(f, &c)
 	folder.register(cmd)

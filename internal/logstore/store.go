@@ -141,6 +141,9 @@ func Open(opt Options) (*Store, error) {
 // InMemory reports whether the records are lost with the process.
 func (s *Store) InMemory() bool { return s.opt.Dir == "" }
 
+// RunID tells this run of the process from others whose records are in the store.
+func (s *Store) RunID() uint64 { return s.run }
+
 // State is what a store can tell of itself.
 type State struct {
 	Bytes   int64  // kept, compressed

@@ -3,6 +3,7 @@ package logstore
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io/fs"
 	"math"
@@ -222,6 +223,43 @@ func Find(ctx context.Context, s Source, id string) (Found, error) {
 	})
 	return found, err
 }
+
+// Story returns the requests with an ID and the handshakes of their connections, by time.
+func Story(ctx context.Context, s Source, id string) ([]*telemetry.Access, []*telemetry.Handshake, error) {
+	found, err := Find(ctx, s, id)
+	if err != nil {
+		return nil, nil, err
+	}
+	var shakes []*telemetry.Handshake
+	type connection struct{ run, conn uint64 }
+	known := map[connection]bool{}
+	for i, a := range found.Requests {
+		c := connection{found.Runs[i], a.Conn}
+		if known[c] || len(known) >= maxConns {
+			continue
+		}
+		known[c] = true
+		of, err := FindConn(ctx, s, c.run, c.conn)
+		if err != nil {
+			return nil, nil, err
+		}
+		shakes = append(shakes, of.Handshakes...)
+	}
+	return found.Requests, shakes, nil
+}
+
+// Tell returns the story of a request as "hakone explain" tells it, and false if nothing is kept of it.
+func Tell(ctx context.Context, s Source, id string) (json.RawMessage, bool, error) {
+	requests, shakes, err := Story(ctx, s, id)
+	if err != nil {
+		return nil, false, err
+	}
+	raw, known := telemetry.Tell(requests, shakes)
+	return raw, known, nil
+}
+
+// maxConns bounds of how many connections handshakes are looked for.
+const maxConns = 16
 
 // FindConn returns the handshakes of a client's connection in a run of the process, by time.
 func FindConn(ctx context.Context, s Source, run, conn uint64) (Found, error) {

@@ -147,6 +147,8 @@ func (p *process) Health() admin.Health {
 	add("overload", short == "", "degraded", short)
 	low := lowPools(p.plane.Pools())
 	add("origins", low == "", "degraded", low)
+	unkept := p.record.logs.trouble()
+	add("logs", unkept == "", "degraded", unkept)
 	failed := control.Failed(st.Diagnostics)
 	add("objects", len(failed) == 0, "degraded", first(failed))
 	if st.Generation != nil {

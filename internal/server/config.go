@@ -48,6 +48,7 @@ type Config struct {
 	DrainTimeout time.Duration
 	Wait         bool
 	AccessLog    AccessLog
+	LogStore     LogStore
 	TrustedNets  []string // CIDRs of proxies in front
 	TrustedHops  int      // number of proxies in front, whatever their address
 	GeoIPDB      string   // .mmdb with countries, for origin pools that steer by them; empty: none

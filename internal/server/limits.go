@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/http2"
+	"github.com/hakone-gateway/hakone/internal/logstore"
 )
 
 // leastMemory is what --max-memory must be at least: with less the process would refuse everything
@@ -61,6 +62,9 @@ func (c *Config) Bounds() []Bound {
 		wait("revocation-wait", c.Revocation.Wait, asDefault),
 		wait("revocation-refresh", c.Revocation.Refresh, asDefault),
 		count("trusted-hops", c.TrustedHops, 1, "none"),
+
+		size("log-store-size", c.LogStore.Size, logstore.LeastSize, math.MaxInt64, "1GiB in a folder, 8MiB in memory"),
+		wait("log-store-age", c.LogStore.Age, "7 days"),
 
 		count("max-connections", l.MaxConnections, 1, asDefault),
 		size("max-memory", int64(min(l.MaxMemory, math.MaxInt64)), leastMemory, math.MaxInt64, "three quarters of what the control group or the machine has"),

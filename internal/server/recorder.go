@@ -20,6 +20,7 @@ type recorder struct {
 	*telemetry.Recorder
 	metrics *telemetry.Metrics
 	log     *telemetry.AccessLog // nil if the access log is off
+	logs    *logs
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -55,8 +56,13 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State, b
 		}
 		r.log = log
 	}
+	var err error
+	if r.logs, err = openLogs(&cfg); err != nil {
+		return nil, err
+	}
+	r.logs.watch(r.metrics)
 	r.Recorder = telemetry.NewRecorder(telemetry.RecorderOptions{
-		Metrics: r.metrics, Log: r.log, Handshakes: telemetry.NewHandshakeLog(cfg.Logger), Tap: cfg.Tap,
+		Metrics: r.metrics, Log: r.log, Handshakes: telemetry.NewHandshakeLog(cfg.Logger), Store: r.logs.sink(), Tap: cfg.Tap, Archive: r.logs.archive(),
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
@@ -72,6 +78,7 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State, b
 func (r *recorder) close() {
 	r.stop()
 	r.done.Wait()
+	r.logs.close()
 }
 
 // reopen opens the access log's file anew, after it was rotated away.
