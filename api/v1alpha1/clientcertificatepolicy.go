@@ -304,7 +304,7 @@ const (
 )
 
 // DenyPage is what is sent with a refusal, in place of Hakone's own page. In HTML and JSON ${code},
-// ${reason}, ${requestId}, ${host} and ${status} stand for the refusal's; they are escaped.
+// ${slug}, ${reason}, ${requestId}, ${host} and ${status} stand for the refusal's; they are escaped.
 type DenyPage struct {
 	// Status is the answer's status: 401, 403 (the default), 404, 495 or 496.
 	Status int32 `json:"status,omitempty"`

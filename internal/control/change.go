@@ -35,12 +35,12 @@ func share(last, next *ir.Snapshot) {
 }
 
 // withdraws reports whether next takes something away that last accepted: a raised floor, a CA, a
-// certificate by a revocation list. Members that lag behind must not go on with the older generation.
+// certificate by a revocation list, or what a policy on client certificates lets in. Members that lag behind must not go on with the older generation.
 func withdraws(last, next *ir.Snapshot) bool {
 	if last == nil {
 		return false
 	}
-	if last.Trust != next.Trust {
+	if last.Trust != next.Trust || last.Config != next.Config && access(last.Config) != access(next.Config) {
 		return true
 	}
 	before := floors(last.Config)
@@ -54,6 +54,20 @@ func withdraws(last, next *ir.Snapshot) bool {
 		}
 	}
 	return false
+}
+
+// access names everything that policies on client certificates say, and where. Whether a change of it
+// lets in more or fewer is not looked at.
+func access(c *ir.Config) ir.Revision {
+	rules := map[string][]ir.AccessRule{}
+	for _, l := range c.Listeners {
+		for _, chain := range l.Chains {
+			if len(chain.Access) > 0 {
+				rules[chain.Name] = chain.Access
+			}
+		}
+	}
+	return ir.HashOf([]any{c.AccessPolicies, rules})
 }
 
 // floorOf names the floor of a chain, or of a host of it that a policy singles out.

@@ -52,6 +52,6 @@ func accessFindings() []Entry {
 			"RS256 needs an RSA key of at least 2048 bits, ES256 an ECDSA key on P-256. No cookie is given; the certificate is asked for all the same.",
 			"Name a Secret with such a key, or set spec.session.algorithm to what the key is for.", 0},
 		{DenyPagePlaceholder, "deny_page_placeholder", Warning, "the deny page holds a placeholder that is not known",
-			"Only ${code}, ${reason}, ${requestId}, ${host} and ${status} are replaced; others stay as they are.", "Correct the placeholder.", 0},
+			"Only ${code}, ${slug}, ${reason}, ${requestId}, ${host} and ${status} are replaced; others stay as they are.", "Correct the placeholder.", 0},
 	}
 }

@@ -373,8 +373,8 @@ func (b *accessBuilder) page() {
 				break
 			}
 			name, _, closed := strings.Cut(after, "}")
-			if known := []string{"code", "reason", "requestId", "host", "status"}; closed && len(name) < 32 && !slices.Contains(known, name) {
-				fix := "Use ${code}, ${reason}, ${requestId}, ${host} or ${status}."
+			if known := []string{"code", "slug", "reason", "requestId", "host", "status"}; closed && len(name) < 32 && !slices.Contains(known, name) {
+				fix := "Use ${code}, ${slug}, ${reason}, ${requestId}, ${host} or ${status}."
 				if near := translate.Nearest(name, known); near != "" {
 					fix = "Did you mean ${" + near + "}?"
 				}
