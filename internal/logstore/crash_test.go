@@ -154,7 +154,7 @@ func fillUp(dir string) {
 		_ = s.Flush(ctx)
 	}
 	put("before", 100)
-	limit := unix.Rlimit{Cur: 64 << 10, Max: unix.RLIM_INFINITY}
+	limit := unix.Rlimit{Cur: 16 << 10, Max: unix.RLIM_INFINITY}
 	if err := unix.Setrlimit(unix.RLIMIT_FSIZE, &limit); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
