@@ -287,7 +287,7 @@ func (t *taker) sideDoors(r *Row, find func(Finding)) {
 				kind, by = "plain", by+" without TLS"
 			}
 			find(Finding{kind, true, p.host.String(), path, fmt.Sprintf("on %s it leads to %s of %s without a certificate, which on host %s is closed by policy %s", by, origin, strings.Join(a.Upstreams, ", "), r.Host, r.Policy),
-				fmt.Sprintf("Add the host to spec.hosts of %s, or remove the route %s.", r.Policy, a.Route)})
+				fmt.Sprintf("Add the host to spec.hosts of %s or remove the route %s, unless the origin tells the two hosts apart.", r.Policy, a.Route)})
 			break
 		}
 	}
