@@ -59,3 +59,14 @@ func TestDoesNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// TestAnswerTellsTheID: the client learns the ID of the log, and no other.
+func TestAnswerTellsTheID(t *testing.T) {
+	var resp message.Response
+	resp.Fields.AddString("x-request-id", "the upstream's")
+	x := filter.Exchange{ID: []byte("ours"), Response: &resp}
+	New(filter.Trust{}).Response(&x)
+	if got, _ := resp.Fields.Get(message.XRequestID); string(got) != "ours" || resp.Fields.Count(message.XRequestID) != 1 {
+		t.Errorf("%q", got)
+	}
+}
