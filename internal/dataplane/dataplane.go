@@ -234,6 +234,9 @@ func (s *Staged) Commit() *ir.Applied {
 		p.retire(p.held)
 	}
 	p.held, p.current, p.access = s.held, snap, s.access
+	if p.opts.Stapling != nil {
+		p.opts.Stapling.Follow(revocation.Served(snap))
+	}
 	return &ir.Applied{Epoch: s.gen.Epoch, Hash: s.gen.Hash, Listeners: s.results}
 }
 
