@@ -6,7 +6,7 @@ export GOTOOLCHAIN ?= local
 BUILDFLAGS := -trimpath -ldflags "-s -w"
 FUZZTIME ?= 5s
 
-.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick interop hostile pgo docs demo clean
+.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick interop hostile edge pgo docs demo clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -14,7 +14,7 @@ help: ## list the verbs
 build: ## build bin/hakone
 	CGO_ENABLED=0 $(GO) build $(BUILDFLAGS) -o bin/hakone ./cmd/hakone
 
-setup: ## install what tests need (idempotent; apt and Go modules)
+setup: ## install what tests need (idempotent; apt, npm and Go modules)
 	@tools/setup.sh
 
 lint: ## gofmt, go vet, staticcheck, architecture
@@ -36,6 +36,9 @@ e2e: build setup ## the built binary with curl, openssl and raw peers
 
 interop: build setup ## published suites (h2spec, conformance, grpc-go, testssl.sh, sslscan) and seven real clients, with their scores
 	@HAKONE_BIN=$(CURDIR)/bin/hakone tools/scores.sh ./test/interop
+
+edge: build setup ## the edge: policies, origins, authority and logs, with openssl, Express, nginx and Chromium
+	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/edge/... -tags e2e -count=1 -timeout 25m
 
 hostile: build setup ## attacks beside clients that behave: floods, slowness, bombs
 	@HAKONE_BIN=$(CURDIR)/bin/hakone tools/scores.sh ./test/hostile

@@ -17,7 +17,9 @@ part "lint" make --no-print-directory lint
 part "unit and golden" make --no-print-directory unit
 part "short fuzz" make --no-print-directory fuzz FUZZTIME=1s
 part "demo" bin/hakone demo --script
+part "demo of the edge" bin/hakone demo edge --script
 part "end to end" make --no-print-directory e2e
+part "edge" make --no-print-directory edge
 part "suites and real clients" make --no-print-directory interop
 part "hostile peers" make --no-print-directory hostile
 echo "== all: $((SECONDS - begin)) s"
