@@ -140,7 +140,7 @@ const maxOdd = 4 << 10
 // says that the path hides a dot segment, or may: then all rules of the host are among them.
 func (x *Index) deciding(dst []int32, r *Request) (list []int32, disguised bool) {
 	var room [256]byte
-	q := query{path: r.Path, route: r.Route}
+	q := query{path: r.Path, route: r.Route, sent: r.Path}
 	dst = x.pick(dst, &q, r.Host)
 	if !x.byPath {
 		return dst, false
@@ -158,7 +158,7 @@ func (x *Index) deciding(dst []int32, r *Request) (list []int32, disguised bool)
 		if hidden {
 			return x.all(dst, r.Host), true
 		}
-		q = query{kind: i + 1, path: read, route: r.Route}
+		q = query{kind: i + 1, path: read, route: r.Route, sent: r.Path}
 		dst = x.pick(dst, &q, r.Host)
 		q.fold, q.folded = true, appendFold(nil, read)
 		dst = x.pick(dst, &q, r.Host)

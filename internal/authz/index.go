@@ -30,9 +30,15 @@ type rule struct {
 
 	// Paths left out, for each reading as it stands and folded.
 	except [][]exception
+
+	// The same of the paths of route. Those that are matched exactly stand for themselves alone.
+	routed [][]exception
 }
 
-type exception struct{ plain, folded string }
+type exception struct {
+	plain, folded string
+	exact         bool
+}
 
 // site holds the rules of one host pattern.
 type site struct {
@@ -67,7 +73,8 @@ func NewIndex(chain *ir.Chain, policies []*ir.AccessPolicy) *Index {
 			r.slot, r.open, r.cased = slot, policies[slot].Open, policies[slot].CaseSensitive
 		}
 		r.except = exceptions(a.Except, kinds)
-		x.byPath = x.byPath || a.Path != "" || len(a.Except) > 0
+		r.routed = routed(a.Route, kinds)
+		x.byPath = x.byPath || a.Path != "" || len(a.Except) > 0 || r.routed != nil
 		x.rules = append(x.rules, r)
 		s := x.site(a)
 		s.rules = append(s.rules, int32(i))
@@ -113,7 +120,25 @@ func exceptions(paths []string, kinds []reading) [][]exception {
 	for i, kind := range kinds {
 		for _, p := range paths {
 			read := pathKey(kind, p)
-			out[i] = append(out[i], exception{read, string(appendFold(nil, []byte(read)))})
+			out[i] = append(out[i], exception{plain: read, folded: string(appendFold(nil, []byte(read)))})
+		}
+	}
+	return out
+}
+
+// routed are the paths of a rule's route under every reading; nil where there are none.
+func routed(t *ir.RouteTarget, kinds []reading) [][]exception {
+	if t == nil || len(t.Paths) == 0 {
+		return nil
+	}
+	var paths []string
+	for _, p := range t.Paths {
+		paths = append(paths, p.Path)
+	}
+	out := exceptions(paths, kinds)
+	for i := range out {
+		for j := range out[i] {
+			out[i][j].exact = t.Paths[j].Exact
 		}
 	}
 	return out
@@ -190,6 +215,7 @@ type query struct {
 	path   []byte // as the reading understands it, without a slash at the end
 	folded []byte // the same folded, if fold
 	route  *ir.Route
+	sent   []byte // the path as routing saw it
 }
 
 // first returns the index of the deciding rule among those of one site, or best if none precedes it.
@@ -233,7 +259,7 @@ func (x *Index) walk(m map[string][]int32, depth int, path []byte, q *query, bes
 
 // covers reports whether a rule whose path fits holds for the rest of the request too.
 func (r *rule) covers(q *query) bool {
-	if t := r.route; t != nil && (q.route == nil || q.route.Origin.Object != t.Object || t.Section != "" && t.Section != q.route.Section) {
+	if t := r.route; t != nil && (q.route == nil || q.route.Origin.Object != t.Object || t.Section != "" && t.Section != q.route.Section) && !r.reads(q) {
 		return false
 	}
 	if r.except == nil {
@@ -249,6 +275,38 @@ func (r *rule) covers(q *query) bool {
 		}
 	}
 	return true
+}
+
+// reads reports whether a reading makes of the path one that the rule's route matches, which the path as it
+// stands is not: routing has not seen it.
+func (r *rule) reads(q *query) bool {
+	if r.routed == nil || q.kind == 0 && !q.fold {
+		return false
+	}
+	for i := range r.routed[q.kind] {
+		e := &r.routed[q.kind][i]
+		path, top := q.path, e.plain
+		if q.fold && !r.cased {
+			path, top = q.folded, e.folded
+		}
+		if e.holds(path, top) && !r.routed[0][i].seen(q.sent) {
+			return true
+		}
+	}
+	return false
+}
+
+// holds reports whether a path of the origin's is the route's; a slash at the end makes no difference.
+func (e *exception) holds(path []byte, top string) bool {
+	return below(path, top) && (!e.exact || len(path) <= len(top)+1)
+}
+
+// seen reports whether routing compared the path as it was sent with the route's.
+func (e *exception) seen(sent []byte) bool {
+	if e.exact {
+		return string(sent) == e.plain
+	}
+	return below(sent, e.plain)
 }
 
 // below reports whether a path is another one or lies below it, by whole segments.

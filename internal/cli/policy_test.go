@@ -258,6 +258,64 @@ spec:
 	}
 }
 
+// A policy on one rule of a route holds for the spellings too that another rule takes.
+func TestPolicyReachProvesRulesOfRoutes(t *testing.T) {
+	alone(t)
+	dir, _ := edgeFolder(t, `apiVersion: hakone.dev/v1alpha1
+kind: ClientCertificatePolicy
+metadata: {name: other}
+spec: {hosts: ["*.other.test"], trust: {caRefs: [{name: ca-b}]}}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: hakone
+  listeners: [{name: h, port: 443, protocol: HTTPS, hostname: route.test, tls: {certificateRefs: [{name: cert}]}}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: r}
+spec:
+  parentRefs: [{name: gw}]
+  rules:
+  - name: secret
+    matches: [{path: {type: Exact, value: /secret}}, {path: {value: /admin}}]
+    backendRefs: [{group: hakone.dev, kind: OriginPool, name: app}]
+  - backendRefs: [{group: hakone.dev, kind: OriginPool, name: app}]
+---
+apiVersion: hakone.dev/v1alpha1
+kind: OriginPool
+metadata: {name: app}
+spec: {origins: [{name: o, address: 127.0.0.1, port: 4000}]}
+---
+apiVersion: hakone.dev/v1alpha1
+kind: ClientCertificatePolicy
+metadata: {name: rule}
+spec: {targetRefs: [{kind: HTTPRoute, name: r, sectionName: secret}], trust: {caRefs: [{name: ca-a}]}}
+---
+`)
+	r := run(t, "", "policy", "reach", "--config", dir, "-o", "json")
+	var out struct{ Survey reach.Survey }
+	if err := json.Unmarshal([]byte(r.out), &out); err != nil {
+		t.Fatal(err, r.err)
+	}
+	closed := 0
+	for _, row := range out.Survey.Rows {
+		if row.Host == "route.test" && row.Answers[0].Outcome == reach.Deny {
+			closed++
+		}
+	}
+	if closed != 2 {
+		t.Errorf("%d rows of route.test are closed\n%s", closed, r.out)
+	}
+	for _, f := range out.Survey.Findings {
+		if f.Host == "route.test" && f.Grave {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 // squeeze makes one space of each run of them.
 func squeeze(s string) string {
 	var lines []string

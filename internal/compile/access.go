@@ -166,7 +166,11 @@ func (v *coverage) rules(i int, chain *ir.Chain, from *translate.Listener) []pla
 		}
 		for _, h := range routeHosts(t, chain) {
 			v.used[i][t.Field] = true
-			narrowed(h, at, &ir.RouteTarget{Object: t.Object, Section: t.Section})
+			target := &ir.RouteTarget{Object: t.Object, Section: t.Section}
+			if !a.Policy.Open {
+				target.Paths = routePaths(t, chain, h)
+			}
+			narrowed(h, at, target)
 		}
 	}
 	return out
@@ -206,6 +210,34 @@ func routeHosts(t translate.AccessTarget, chain *ir.Chain) []hostname.Pattern {
 		}
 	}
 	slices.SortFunc(out, hostname.Compare)
+	return slices.Compact(out)
+}
+
+// routePaths returns the paths that a target's routes match on a host, without those that match every
+// path or a regular expression.
+func routePaths(t translate.AccessTarget, chain *ir.Chain, host hostname.Pattern) []ir.RoutePath {
+	var out []ir.RoutePath
+	for _, vh := range chain.VirtualHosts {
+		if !slices.ContainsFunc(vh.Hosts, func(p hostname.Pattern) bool { _, ok := hostname.Intersect(p, host); return ok }) {
+			continue
+		}
+		for _, r := range vh.Routes {
+			if !isOf(t, r) {
+				continue
+			}
+			switch m := r.Match.Path; m.Kind {
+			case ir.MatchExact:
+				out = append(out, ir.RoutePath{Path: m.Value, Exact: true})
+			case ir.MatchPrefix, ir.MatchSegmentPrefix:
+				if p := strings.TrimRight(m.Value, "/"); p != "" {
+					out = append(out, ir.RoutePath{Path: p})
+				}
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b ir.RoutePath) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), cmp.Compare(boolInt(a.Exact), boolInt(b.Exact)))
+	})
 	return slices.Compact(out)
 }
 
@@ -276,14 +308,14 @@ func (v *coverage) rivals(rules []placed) {
 		host   hostname.Pattern
 		reach  reach
 		path   string
-		route  ir.RouteTarget
-		routed bool
+		object diag.Object
+		rule   string
 	}
 	first := map[place]placed{}
 	for _, b := range rules {
-		at := place{host: b.Host, reach: b.reach, path: strings.ToLower(b.Path), routed: b.Route != nil}
+		at := place{host: b.Host, reach: b.reach, path: strings.ToLower(b.Path)}
 		if b.Route != nil {
-			at.route = *b.Route
+			at.object, at.rule = b.Route.Object, b.Route.Section
 		}
 		a, taken := first[at]
 		if !taken {

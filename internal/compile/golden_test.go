@@ -121,6 +121,9 @@ func brief(s *ir.Snapshot) string {
 				fmt.Fprintf(&b, "    access %s%s", a.Host, a.Path)
 				if a.Route != nil {
 					fmt.Fprintf(&b, " of %s %s", a.Route.Object, a.Route.Section)
+					for _, p := range a.Route.Paths {
+						fmt.Fprintf(&b, " also %s", p.Path)
+					}
 				}
 				if len(a.Except) > 0 {
 					fmt.Fprintf(&b, " but %v", a.Except)

@@ -18,10 +18,19 @@ type AccessRule struct {
 	Route  *RouteTarget     `json:"route,omitempty"`  // which routes; nil: all, and requests without one
 }
 
-// RouteTarget is a route object, or one named rule of it (Route.Section).
+// RouteTarget is a route object, or one named rule of it (Route.Section). Paths are those that its
+// routes match: a request that other routes took, though an origin may read its path as one of these,
+// is covered too.
 type RouteTarget struct {
 	Object  diag.Object `json:"object"`
 	Section string      `json:"section,omitempty"`
+	Paths   []RoutePath `json:"paths,omitempty"`
+}
+
+// RoutePath is a path that routes match: alone, or with what lies below it.
+type RoutePath struct {
+	Path  string `json:"path"`
+	Exact bool   `json:"exact,omitempty"`
 }
 
 // AccessPolicy decides about clients by their certificates: a ClientCertificatePolicy.

@@ -34,6 +34,7 @@ type Row struct {
 	Rules     bool     `json:"rules"`   // the policy's allow or deny decide further
 
 	query Query
+	exact bool // only routes that match exactly this path name it
 }
 
 // Open reports whether the place can be had without a certificate.
@@ -150,6 +151,7 @@ func sample(h hostname.Pattern) string {
 func (t *taker) host(l *listener, c *ir.Chain, h hostname.Pattern) {
 	type at struct{ method, path string }
 	var ats []at
+	tree := map[string]bool{} // paths that stand for what is below them too
 	add := func(method, path string) {
 		if path == "" {
 			path = "/"
@@ -162,6 +164,7 @@ func (t *taker) host(l *listener, c *ir.Chain, h hostname.Pattern) {
 	for _, a := range c.Access {
 		if a.Host.Covers(h) {
 			add("", a.Path)
+			tree[a.Path] = true
 			for _, e := range a.Except {
 				add("", e)
 			}
@@ -182,6 +185,7 @@ func (t *taker) host(l *listener, c *ir.Chain, h hostname.Pattern) {
 			case ir.MatchExact, ir.MatchPrefix, ir.MatchSegmentPrefix:
 				if strings.HasPrefix(m.Value, "/") {
 					add(method, m.Value)
+					tree[m.Value] = tree[m.Value] || m.Kind != ir.MatchExact
 				}
 			}
 		}
@@ -193,7 +197,7 @@ func (t *taker) host(l *listener, c *ir.Chain, h hostname.Pattern) {
 			return
 		}
 		q := Query{Host: sample(h), Path: a.path, Method: a.method}
-		row := Row{Listener: l.ir.Name, TLS: l.ir.TLS, Host: h.String(), Method: a.method, Path: a.path, query: q}
+		row := Row{Listener: l.ir.Name, TLS: l.ir.TLS, Host: h.String(), Method: a.method, Path: a.path, query: q, exact: a.path != "/" && !tree[a.path]}
 		for _, who := range t.survey.Clients {
 			q.Presented = who.presented
 			row.Answers = append(row.Answers, t.ask(l.ir.Name, q))
@@ -243,7 +247,7 @@ func (t *taker) spellings(r *Row, find func(Finding)) {
 		cased = p.IR().CaseSensitive
 	}
 	for _, path := range disguises(r.Path) {
-		if cased && path == strings.ToUpper(r.Path) {
+		if cased && path == strings.ToUpper(r.Path) || r.exact && strings.HasSuffix(path, "/below") {
 			continue // the policy says that this is another path
 		}
 		q := r.query
