@@ -71,7 +71,7 @@ func (a *asking) ask(ctx context.Context) *Error {
 	return a.request(ctx)
 }
 
-// address is where the origin is asked.
+// port is where the origin is asked.
 func (a *asking) port() uint16 {
 	if p := a.plan.monitor.Port; p != 0 {
 		return p
@@ -135,6 +135,12 @@ func (a *asking) serverName() string {
 	return strings.ToLower(u.Hostname())
 }
 
+// nameless reports whether the origin's address stands for a name that only requests bring.
+func (a *asking) nameless() bool {
+	s := a.plan.target.Server
+	return s.VerifyName == "" && s.HostHeader == "" && !slices.ContainsFunc(a.plan.monitor.Headers, func(h ir.NameValue) bool { return strings.EqualFold(h.Name, "Host") })
+}
+
 // secure makes a TLS connection to the origin.
 func (a *asking) secure(ctx context.Context) (net.Conn, *Error) {
 	conn, failure := a.dial(ctx)
@@ -150,6 +156,10 @@ func (a *asking) secure(ctx context.Context) (net.Conn, *Error) {
 	if secured == nil {
 		conn.Close()
 		failure = &Error{Code: rec.Code, Detail: rec.Detail}
+		if rec.Code == diag.UpstreamNameMismatch && a.nameless() {
+			failure.Detail += "; requests bring the name of their host here, checks have none: give the origin a verifyName, or the monitor a Host header"
+			return nil, failure
+		}
 		if rec.Err != "" {
 			failure.Err = errors.New(rec.Err)
 		}

@@ -87,7 +87,7 @@ func (o *origin) failed(code diag.Code, detail string) {
 }
 
 // eject takes an origin out, unless as many are as may be.
-func (p *pool) eject(o *origin, why *ejection) {
+func (p *originPool) eject(o *origin, why *ejection) {
 	s := p.settings.Load().Passive
 	if s == nil || !p.mayEject(o, s, why) {
 		return
@@ -97,7 +97,7 @@ func (p *pool) eject(o *origin, why *ejection) {
 }
 
 // mayEject takes an origin out and returns true, unless that would be more of them than may be.
-func (p *pool) mayEject(o *origin, s *ir.PassiveHealth, why *ejection) bool {
+func (p *originPool) mayEject(o *origin, s *ir.PassiveHealth, why *ejection) bool {
 	now := why.at.UnixNano()
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -15,9 +15,9 @@ import (
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
-// pool is what the upstreams of one OriginPool share: health, passive health, affinity and counters. It
+// originPool is what the upstreams of one OriginPool share: health, passive health, affinity and counters. It
 // lives from the first Acquire of one of them to the last Release.
-type pool struct {
+type originPool struct {
 	// Fixed after construction.
 	name     string
 	tag      uint64 // of the name, in cookies
@@ -42,7 +42,7 @@ type originKey struct{ name, address string }
 // origin is what is known of one server of a pool.
 type origin struct {
 	// Fixed after construction.
-	pool *pool
+	pool *originPool
 	key  originKey
 	tag  uint64 // in cookies, and for hashing
 
@@ -74,10 +74,10 @@ type verdict struct {
 }
 
 // join returns the pool of that name and counts one more user of it; registry.mu is held.
-func (r *Registry) join(settings *ir.OriginPool) *pool {
+func (r *Registry) join(settings *ir.OriginPool) *originPool {
 	p := r.pools[settings.Name]
 	if p == nil {
-		p = &pool{name: settings.Name, tag: tagOf(settings.Name), registry: r, monitors: make(map[*origin]*monitor)}
+		p = &originPool{name: settings.Name, tag: tagOf(settings.Name), registry: r, monitors: make(map[*origin]*monitor)}
 		p.settings.Store(settings)
 		r.pools[settings.Name] = p
 	}
@@ -86,7 +86,7 @@ func (r *Registry) join(settings *ir.OriginPool) *pool {
 }
 
 // leave gives up one use; registry.mu is held. It returns the pool if that was the last.
-func (r *Registry) leave(p *pool) *pool {
+func (r *Registry) leave(p *originPool) *originPool {
 	if p == nil {
 		return nil
 	}
@@ -110,7 +110,7 @@ func tagOf(parts ...string) uint64 {
 }
 
 // origin returns the state of one server, making it.
-func (p *pool) origin(t *ir.Endpoint) *origin {
+func (p *originPool) origin(t *ir.Endpoint) *origin {
 	key := originKey{t.Server.Name, net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port)))}
 	if o, ok := p.origins.Load(key); ok {
 		return o.(*origin)
@@ -125,7 +125,7 @@ func (p *pool) origin(t *ir.Endpoint) *origin {
 // fallbacks, monitors of pools and origins that are new begin, and those of others end. The caller has given
 // the upstreams their endpoints and TLS material. held are the upstreams by name.
 func (r *Registry) Settle(settings []*ir.Upstream, held map[string]*Upstream) {
-	current := make(map[*pool][]*Upstream)
+	current := make(map[*originPool][]*Upstream)
 	for _, s := range settings {
 		u := held[s.Name]
 		if u == nil || u.origins == nil || s.Origins == nil {
@@ -146,7 +146,7 @@ func (r *Registry) Settle(settings []*ir.Upstream, held map[string]*Upstream) {
 
 // settle takes the origins and monitors of a snapshot. variants are the pool's upstreams in it, ordered by
 // name; none if it has none.
-func (p *pool) settle(variants []*Upstream) {
+func (p *originPool) settle(variants []*Upstream) {
 	now := time.Now()
 	plans := make(map[*origin]*plan)
 	var order []*origin
@@ -175,7 +175,7 @@ func (p *pool) settle(variants []*Upstream) {
 }
 
 // replan changes what is asked of whom, and returns the monitors that are new.
-func (p *pool) replan(by *Upstream, order []*origin, plans map[*origin]*plan) (fresh []*monitor) {
+func (p *originPool) replan(by *Upstream, order []*origin, plans map[*origin]*plan) (fresh []*monitor) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.front, p.order = by, order

@@ -80,7 +80,7 @@ func (r *Registry) Pools() []PoolStatus {
 	return out
 }
 
-func (r *Registry) listPools() []*pool {
+func (r *Registry) listPools() []*originPool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Collect(maps.Values(r.pools))
@@ -108,7 +108,7 @@ func (r *Registry) tellPools() {
 }
 
 // status returns false for a pool that the snapshot which serves has not.
-func (p *pool) status(at time.Time) (PoolStatus, bool) {
+func (p *originPool) status(at time.Time) (PoolStatus, bool) {
 	p.mu.Lock()
 	front, order := p.front, p.order
 	p.mu.Unlock()

@@ -87,7 +87,7 @@ type Registry struct {
 	mu     sync.Mutex
 	closed bool
 	byKey  map[string]*Upstream
-	pools  map[string]*pool    // by name
+	pools  map[string]*originPool    // by name
 	trunks map[*trunk]struct{} // whose Serve runs, also of upstreams that were released
 }
 
@@ -104,7 +104,7 @@ func NewRegistry(opt Options) *Registry {
 		d := &net.Dialer{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 15 * time.Second, Count: 4}}
 		opt.Dial = d.DialContext
 	}
-	r := &Registry{opt: opt, cores: runtime.GOMAXPROCS(0), began: time.Now(), byKey: make(map[string]*Upstream), pools: make(map[string]*pool),
+	r := &Registry{opt: opt, cores: runtime.GOMAXPROCS(0), began: time.Now(), byKey: make(map[string]*Upstream), pools: make(map[string]*originPool),
 		sealer: newSealer(), checks: make(chan struct{}, maxChecks), trunks: make(map[*trunk]struct{})}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.now.Store(r.began.UnixNano())
@@ -237,7 +237,7 @@ func (r *Registry) Release(u *Upstream) {
 	if last && r.byKey[u.key] == u {
 		delete(r.byKey, u.key)
 	}
-	var ended *pool
+	var ended *originPool
 	if last {
 		ended = r.leave(u.origins)
 	}

@@ -29,7 +29,7 @@ type Upstream struct {
 
 	retryOverflows atomic.Int64 // retries refused at that bound
 
-	origins  *pool // of an OriginPool; else nil
+	origins  *originPool // of an OriginPool; else nil
 	fallback atomic.Pointer[Upstream]
 
 	untrailed atomic.Bool // trailers of requests have ended a connection: none are sent any more
