@@ -97,3 +97,31 @@ func TestAliasesFraming(t *testing.T) {
 		}
 	}
 }
+
+// A path of the configuration has the form of the request path that it means.
+func FuzzCanonicalPath(f *testing.F) {
+	for _, s := range []string{"/test1", "/%74est1//a/../b/", "/a%2fb", "/x;a=b", "/../a", "/a b", "/\u00e4", "x", ""} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, p string) {
+		got, fault := CanonicalPath(p)
+		if (got == "") != (fault != "") {
+			t.Fatalf("%q: %q and %q", p, got, fault)
+		}
+		if fault != "" {
+			return
+		}
+		if again, fault := CanonicalPath(got); again != got || fault != "" {
+			t.Errorf("%q becomes %q, and that %q (%s)", p, got, again, fault)
+		}
+		target := []byte(got)
+		end, path, query, rewrite := ScanTarget(target, 0)
+		var req message.Request
+		if end != len(target) || path != 0 || query >= 0 {
+			t.Fatalf("%q becomes %q, which no request can have", p, got)
+		}
+		if bad := SetPath(&req, target, query, rewrite); bad != "" || string(req.Path) != got {
+			t.Errorf("%q becomes %q, which requests have as %q (%s)", p, got, req.Path, bad)
+		}
+	})
+}
