@@ -309,10 +309,8 @@ func (a *Authority) find(ref string) (*record, error) {
 	if clean == "" {
 		return nil, fail(diag.IssueInvalid, "Give a serial number, a fingerprint or a file.", "no certificate is named")
 	}
-	for i := range a.idx.records {
-		if r := &a.idx.records[i]; r.id == clean {
-			return r, nil
-		}
+	if c := a.idx.cas[clean]; c != nil {
+		return a.idx.bySerialNumber(c.cert.SerialNumber), nil
 	}
 	n, ok := new(big.Int).SetString(clean, 16)
 	if !ok {

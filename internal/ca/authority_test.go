@@ -432,3 +432,26 @@ func TestLockIsBounded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func must2(subject string) pkix.Name {
+	n, err := ca.ParseSubject(subject)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+func TestParseSubject(t *testing.T) {
+	for in, want := range map[string]string{
+		"CN=a,O=b": "CN=a,O=b", "/C=JP/O=x, y/CN=a": "CN=a,O=x\\, y,C=JP", `CN=a\,b`: `CN=a\,b`, "": "", "cn = a , ou=x,OU=y": "CN=a,OU=x+OU=y",
+	} {
+		if n, err := ca.ParseSubject(in); err != nil || n.String() != want {
+			t.Errorf("%q: %s, %v", in, n, err)
+		}
+	}
+	for _, in := range []string{"a", "CN=", "X=1", "CN=a,,=b"} {
+		if n, err := ca.ParseSubject(in); code(err) != diag.IssueInvalid {
+			t.Errorf("%q: %s, %v", in, n, err)
+		}
+	}
+}

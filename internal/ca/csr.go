@@ -117,11 +117,6 @@ func (p *plan) dropped(req *x509.CertificateRequest) {
 			p.changed("the request's extension %s is dropped", oid)
 		}
 	}
-	for _, attr := range req.Attributes { //nolint:staticcheck // deprecated for extensions, and it is the others that are looked at
-		if oid := attr.Type.String(); oid == "1.2.840.113549.1.9.7" {
-			p.changed("the request's challenge password is not looked at")
-		}
-	}
 }
 
 // usages tells which purposes were asked for and are not in the profile.
