@@ -95,7 +95,7 @@ func tellRequest(w io.Writer, r map[string]any, handshake bool) {
 	row(w, "route", joined(text(r, "route"), text(r, "origin")))
 	row(w, "upstream", joined(text(r, "upstream"), text(r, "endpoint"), text(r, "upstream_proto"), worded("", text(r, "attempts"), " attempts")))
 	row(w, "pool", joined(text(r, "pool"), worded("origin ", text(r, "server"), "")))
-	row(w, "origin", joined(worded("TLS ", text(r, "upstream_tls"), ""), text(r, "upstream_cipher"), worded("answered ", text(r, "upstream_status"), ""), worded("after ", text(r, "upstream_ms"), " ms")))
+	row(w, "origin", joined(worded("TLS ", text(r, "upstream_tls"), ""), text(r, "upstream_cipher"), worded("answered "+worded("", text(r, "upstream_status"), " ")+"after ", text(r, "upstream_ms"), " ms")))
 	row(w, "protocol", joined(text(r, "proto"), worded("stream ", text(r, "stream"), "")))
 	row(w, "gRPC", worded("status ", text(r, "grpc_status"), ""))
 	row(w, "answer", fmt.Sprintf("%s after %s ms, %s bytes%s", text(r, "status"), text(r, "dur_ms"), or(text(r, "bytes_out"), "0"), worded(" and ", text(r, "head_bytes"), " of head")))

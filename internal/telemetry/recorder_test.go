@@ -63,6 +63,47 @@ func TestExplainTellsTheWholeStory(t *testing.T) {
 	}
 }
 
+// oldTimes is an archive that knows one request and the handshake of its connection.
+type oldTimes struct{ asked []string }
+
+func (o *oldTimes) Find(id string) ([]*Access, []*Handshake) {
+	o.asked = append(o.asked, id)
+	if id != "old" {
+		return nil, nil
+	}
+	a := sampleAccess()
+	a.PolicyCode = diag.ClientCertExpired
+	return []*Access{a}, o.Handshakes(a.Conn)
+}
+
+func (o *oldTimes) Handshakes(conn uint64) []*Handshake {
+	if conn != 7 {
+		return nil
+	}
+	return []*Handshake{{Conn: 7, Side: Downstream, Hello: Hello{SNI: "archived.test"}, Version: 0x0304}}
+}
+
+// TestExplainAsksTheArchive has the archive tell what the ring has not, and only that.
+func TestExplainAsksTheArchive(t *testing.T) {
+	o := &oldTimes{}
+	r := NewRecorder(RecorderOptions{Requests: 64, Refusals: 16, Archive: o})
+	r.Access(sampleAccess())
+	for id, want := range map[string]struct {
+		requests, shakes, reasons, asked int
+	}{"old": {1, 1, 1, 1}, "6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de": {1, 1, 0, 0}, "7": {1, 1, 0, 1}} {
+		o.asked = nil
+		raw, ok := r.Explain(id)
+		var s Story
+		if err := json.Unmarshal(raw, &s); err != nil || !ok || len(s.Requests) != want.requests || len(s.Handshakes) != want.shakes || len(s.Reasons) != want.reasons ||
+			!strings.Contains(string(s.Handshakes[0]), "archived.test") || len(o.asked) != want.asked {
+			t.Errorf("%s: %v, %s, asked %q", id, err, raw, o.asked)
+		}
+	}
+	if _, ok := r.Explain("unknown"); ok {
+		t.Error("the archive knows nothing of that")
+	}
+}
+
 func TestRingIsBoundedAndForgetsTheOldest(t *testing.T) {
 	r := newRing(64, 8)
 	a := sampleAccess()
