@@ -48,8 +48,9 @@ func odd(path []byte) bool {
 }
 
 // apply reads a normalised path, in new memory. The result begins with "/" and has no empty segment, and
-// ends with a slash only where it is "/". disguised reports that a dot segment came to light, which the
-// front has not resolved: where the path leads depends on the origin.
+// ends with a slash only where it is "/". disguised reports that a dot segment or a control character came to
+// light, with which the front has not dealt: where the path leads depends on the origin. "$" in a pattern of
+// nginx, Python and Perl stands before a last line feed too, "^" in Ruby behind any.
 func (r reading) apply(path []byte) (out []byte, disguised bool) {
 	cur := append(make([]byte, 0, len(path)), path...)
 	if r.params {
@@ -64,6 +65,7 @@ func (r reading) apply(path []byte) (out []byte, disguised bool) {
 			cur = cutParams(cur)
 		}
 	}
+	disguised = bytes.ContainsFunc(cur, func(c rune) bool { return c < ' ' || c == 0x7f })
 	out = make([]byte, 0, len(cur)+1)
 	for segment := range bytes.SplitSeq(cur, []byte("/")) {
 		if r.windows {
