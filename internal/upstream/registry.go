@@ -87,8 +87,8 @@ type Registry struct {
 	mu     sync.Mutex
 	closed bool
 	byKey  map[string]*Upstream
-	pools  map[string]*originPool    // by name
-	trunks map[*trunk]struct{} // whose Serve runs, also of upstreams that were released
+	pools  map[string]*originPool // by name
+	trunks map[*trunk]struct{}    // whose Serve runs, also of upstreams that were released
 }
 
 // NewRegistry returns an empty registry. Its background work begins with Run; DNS lookups of an
