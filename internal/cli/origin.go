@@ -16,7 +16,7 @@ func newOrigin(s Streams) *cobra.Command {
 		Use:   "origin",
 		Short: "Look at and prepare the servers behind origin pools",
 	}
-	cmd.AddCommand(newOriginLs(s), newOriginPull(s))
+	cmd.AddCommand(newOriginLs(s), newOriginPull(s), newOriginEnroll(s))
 	return cmd
 }
 

@@ -64,9 +64,8 @@ func (p *Pulls) row(o *resource.OriginPull, pattern hostname.Pattern) admin.Pull
 	}
 	ref := o.Spec.CertificateRef
 	if ref == nil {
-		r.Status, r.Detail = "missing", "the setting has no certificate"
-		if !r.Enabled {
-			r.Status = "active"
+		if r.Enabled {
+			r.Status, r.Detail = "missing", "the setting has no certificate"
 		}
 		return r
 	}
@@ -124,10 +123,14 @@ func (p *Pulls) find(pattern hostname.Pattern) *resource.OriginPull {
 	return found
 }
 
-func (p *Pulls) keys(pattern hostname.Pattern) (pull, credential resource.Key) {
+// keys are those of a setting's objects: of the one that is there, or of a new one.
+func (p *Pulls) keys(pattern hostname.Pattern, old *resource.OriginPull) (pull, credential resource.Key) {
 	name := enroll.PullName(pattern)
-	return resource.Key{Group: resource.GroupHakone, Kind: resource.KindOriginPull, Namespace: p.Namespace, Name: name},
-		resource.Key{Group: resource.GroupCore, Kind: resource.KindSecret, Namespace: p.Namespace, Name: name}
+	pull = resource.Key{Group: resource.GroupHakone, Kind: resource.KindOriginPull, Namespace: p.Namespace, Name: name}
+	if old != nil {
+		pull = old.Key
+	}
+	return pull, resource.Key{Group: resource.GroupCore, Kind: resource.KindSecret, Namespace: pull.Namespace, Name: name}
 }
 
 // Upload writes the certificate of a zone or host, in place of the one before. A new setting is off unless
@@ -142,7 +145,8 @@ func (p *Pulls) Upload(u admin.PullUpload) (*admin.PullChanged, error) {
 		return nil, problemOfEnrolment(err)
 	}
 	enabled := u.Enable
-	if old := p.find(pattern); old != nil {
+	old := p.find(pattern)
+	if old != nil {
 		if err := p.ours(old, pattern); err != nil {
 			return nil, err
 		}
@@ -152,11 +156,11 @@ func (p *Pulls) Upload(u admin.PullUpload) (*admin.PullChanged, error) {
 	if err != nil {
 		return nil, err
 	}
-	pullKey, secretKey := p.keys(pattern)
-	name := enroll.ObjectName{Namespace: p.Namespace, Name: pullKey.Name}
+	pullKey, secretKey := p.keys(pattern, old)
+	name, credential := enroll.ObjectName{Namespace: pullKey.Namespace, Name: pullKey.Name}, enroll.ObjectName{Namespace: secretKey.Namespace, Name: secretKey.Name}
 	chain := append(enroll.ChainPEM(pair.Leaf), enroll.ChainPEM(pair.Issuers...)...)
-	docs := []file.Document{{Key: secretKey, YAML: enroll.SecretYAML(name, chain, key, nil)},
-		{Key: pullKey, YAML: enroll.PullObject(name, pattern, "", name.Name, enabled, p.Now)}}
+	docs := []file.Document{{Key: secretKey, YAML: enroll.SecretYAML(credential, chain, key, nil)},
+		{Key: pullKey, YAML: enroll.PullObject(name, pattern, "", credential.Name, enabled, p.Now)}}
 	out := &admin.PullChanged{}
 	for _, f := range append(found, enroll.PullFindings(pair, p.Now)...) {
 		out.Findings = append(out.Findings, fmt.Sprintf("%s %s  %s — fix: %s", f.Severity, f.Code, f.Message, f.Fix))
@@ -172,8 +176,8 @@ func (p *Pulls) Switch(s admin.PullSwitch) (*admin.PullChanged, error) {
 		return nil, problemOfEnrolment(err)
 	}
 	old, out := p.find(pattern), &admin.PullChanged{}
-	pullKey, _ := p.keys(pattern)
-	name := enroll.ObjectName{Namespace: p.Namespace, Name: pullKey.Name}
+	pullKey, _ := p.keys(pattern, old)
+	name := enroll.ObjectName{Namespace: pullKey.Namespace, Name: pullKey.Name}
 	missing := &admin.Problem{Status: http.StatusNotFound, Code: diag.PullNotFound, Title: fmt.Sprintf("nothing was uploaded for %s", words(pattern)),
 		Fix: "hakone origin pull ls lists what there is; upload a certificate with hakone origin pull upload"}
 	if old == nil {
@@ -187,8 +191,6 @@ func (p *Pulls) Switch(s admin.PullSwitch) (*admin.PullChanged, error) {
 	}
 	if old.Spec.CertificateRef == nil {
 		if s.Enabled {
-			out.Pull = p.row(old, pattern)
-			out.Pull.Enabled = false
 			return out, p.write(out, nil, pullKey)
 		}
 		out.Pull = p.row(old, pattern)
@@ -200,7 +202,7 @@ func (p *Pulls) Switch(s admin.PullSwitch) (*admin.PullChanged, error) {
 
 // ours refuses to change what somebody else has written.
 func (p *Pulls) ours(o *resource.OriginPull, pattern hostname.Pattern) error {
-	if o.Namespace == p.Namespace && o.Name == enroll.PullName(pattern) && filepath.Base(o.Place.File) == file.ManagedFile && len(o.Spec.Hosts) == 1 {
+	if filepath.Base(o.Place.File) == file.ManagedFile && len(o.Spec.Hosts) == 1 {
 		return nil
 	}
 	return &admin.Problem{Status: http.StatusConflict, Code: diag.DuplicateObject, Title: fmt.Sprintf("%s is set by OriginPull %s/%s in %s, which is not ours to change", words(pattern), o.Namespace, o.Name, o.Position()),
