@@ -2,7 +2,6 @@ package cli
 
 import (
 	"bytes"
-	"strings"
 	"testing"
 	"time"
 
@@ -37,13 +36,4 @@ edge/app (below minimum)  e       192.0.2.4:443  no       disabled   100 d ago  
 	if out.String() != "no origin pool is used by a route\n" {
 		t.Errorf("got %q", out.String())
 	}
-}
-
-// squeeze makes one space of many.
-func squeeze(s string) string {
-	var lines []string
-	for l := range strings.Lines(s) {
-		lines = append(lines, strings.Join(strings.Fields(l), " "))
-	}
-	return strings.Join(lines, "\n")
 }
