@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"math/big"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -86,12 +87,15 @@ func TestParseOCSP(t *testing.T) {
 
 // findings is an Online that answers by serial number and counts.
 type findings struct {
+	mu    sync.Mutex
 	by    map[string]trust.Finding
 	asked int
 	hard  bool
 }
 
 func (f *findings) Check(cert, _ *x509.Certificate, how ir.Revocation, _ time.Time) trust.Finding {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.asked++
 	f.hard = how.Hard
 	return f.by[cert.SerialNumber.String()]
