@@ -64,9 +64,10 @@ func shadowed(s *ir.Snapshot, now time.Time, rules bool) (*ir.Snapshot, *shadows
 		config.AccessPolicies = append(config.AccessPolicies, &copied)
 	}
 	out.Config = &config
+	clients := ofClients(s.Config)
 	for ref, b := range s.Trust.ByRef {
 		copied := *b
-		if b.Bundle != nil {
+		if b.Bundle != nil && clients[ref] {
 			if err := x.replace(&copied, fetches[ref]); err != nil {
 				return nil, nil, fmt.Errorf("stand in for the CAs of %s: %w", ref, err)
 			}
@@ -77,6 +78,26 @@ func shadowed(s *ir.Snapshot, now time.Time, rules bool) (*ir.Snapshot, *shadows
 		return bytes.Compare([]byte(secret.Subject(a.cert)), []byte(secret.Subject(b.cert)))
 	})
 	return &out, x, nil
+}
+
+// ofClients returns the bundles that clients are judged by.
+func ofClients(c *ir.Config) map[ir.TrustRef]bool {
+	out := map[ir.TrustRef]bool{}
+	for _, p := range c.AccessPolicies {
+		out[p.Trust] = true
+	}
+	for _, l := range c.Listeners {
+		for _, chain := range l.Chains {
+			if chain.TLS == nil {
+				continue
+			}
+			out[chain.TLS.ClientAuth.Trust] = true
+			for _, h := range chain.HostTLS {
+				out[h.TLS.ClientAuth.Trust] = true
+			}
+		}
+	}
+	return out
 }
 
 // replace puts shadows into a bundle, with revocation lists where the original has some for the CA, or
