@@ -2,6 +2,7 @@ package secret_test
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"os"
 	"path/filepath"
 	"testing"
@@ -70,6 +71,26 @@ func FuzzParseCRLs(f *testing.F) {
 		}
 		for _, c := range crls {
 			_ = c.SignedBy(ca.Cert)
+		}
+	})
+}
+
+func FuzzParseFetchedCRL(f *testing.F) {
+	ca := testca.New(f, testca.Spec{})
+	leaf := ca.Issue(testca.Spec{CRLs: []string{"http://a.test/1.crl"}})
+	point := func(value []byte) []byte {
+		return ca.CRL(testca.CRLSpec{Extra: []pkix.Extension{{Id: []int{2, 5, 29, 28}, Critical: true, Value: value}}})
+	}
+	f.Add(ca.CRL(testca.CRLSpec{}))
+	f.Add(point([]byte{0x30, 3, 0x81, 1, 0xff}))
+	f.Add(point(append([]byte{0x30, 0x19, 0xa0, 0x17, 0xa0, 0x15, 0x86, 0x13}, "http://a.test/1.crl"...)))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c, err := secret.ParseFetchedCRL(data)
+		if (c == nil) == (err == nil) {
+			t.Fatal("a list or an error")
+		}
+		if c != nil {
+			_, _ = c.SignedBy(ca.Cert), c.Covers(leaf.Cert)
 		}
 	})
 }
