@@ -63,8 +63,8 @@ func BenchmarkWrite(b *testing.B) {
 			for b.Loop() {
 				a.ID = fmt.Appendf(a.ID[:0], "%016x-7d0b-4c3e-%012x", mix(uint64(n)), mix(uint64(n))>>16)
 				a.Start = a.Start.Add(time.Microsecond)
-				a.Duration = time.Duration(mix(uint64(n)) % 1e7)
-				a.Conn = uint64(n / 10)
+				a.Duration = time.Duration(mix(uint64(n)) % 5000)
+				a.Conn = uint64(n)
 				s.Access(a)
 				if n++; n%1000 == 0 {
 					s.write()

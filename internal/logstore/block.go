@@ -123,9 +123,10 @@ func newPacker() (*packer, error) {
 	return &packer{encoder: e}, nil
 }
 
-// pack makes a block of whole records. What it returns is valid until the next call.
-func (p *packer) pack(raw []byte) ([]byte, meta) {
-	m := meta{raw: len(raw), min: math.MaxInt64, max: math.MinInt64, codec: 1}
+// pack makes a block of whole records, compressed or as they are. What it returns is valid until the next
+// call.
+func (p *packer) pack(raw []byte, compress bool) ([]byte, meta) {
+	m := meta{raw: len(raw), min: math.MaxInt64, max: math.MinInt64}
 	for rest := raw; len(rest) > 0; m.count++ {
 		r, after, err := split(rest)
 		if err != nil { // we wrote it a moment ago
@@ -150,7 +151,12 @@ func (p *packer) pack(raw []byte) ([]byte, meta) {
 		}
 		rest = after
 	}
-	b = p.encoder.EncodeAll(raw, b)
+	if compress {
+		m.codec = 1
+		b = p.encoder.EncodeAll(raw, b)
+	} else {
+		b = append(b, raw...)
+	}
 	m.payload = len(b) - m.head
 	m.crc = checksum(b[m.head:])
 	copy(b, blockMagic)

@@ -203,7 +203,7 @@ func (d *disk) write(sorted []byte) error {
 			if records == 0 {
 				break
 			}
-			b, m := d.packer.pack(block)
+			b, m := d.packer.pack(block, true)
 			m.offset = int64(len(d.out))
 			d.out = append(d.out, b...)
 			metas = append(metas, m)

@@ -12,6 +12,10 @@ type ring struct {
 	run    uint64
 	packer *packer
 
+	// Owned by the writer: how many blocks may be compressed still in this second.
+	second int64
+	budget int
+
 	// Guarded by Store.mu.
 	blocks []heldBlock
 	size   int64
@@ -44,7 +48,7 @@ func (r *ring) write(sorted []byte) error {
 			if len(block) == 0 {
 				break
 			}
-			b, m := r.packer.pack(block)
+			b, m := r.packer.pack(block, r.compress())
 			b = bytes.Clone(b)
 			m.filter = filter(b[blockHead:m.head])
 			r.packed = append(r.packed, heldBlock{b, m})
@@ -53,6 +57,19 @@ func (r *ring) write(sorted []byte) error {
 	}
 	r.rest = all
 	return nil
+}
+
+// compressed is how many blocks a second are compressed. When more come, what is gained by it is old in a
+// moment, and what it costs is missed by those who make the records.
+const compressed = 16
+
+// compress reports whether the next block shall be compressed.
+func (r *ring) compress() bool {
+	if now := time.Now().Unix(); now != r.second {
+		r.second, r.budget = now, compressed
+	}
+	r.budget--
+	return r.budget >= 0
 }
 
 func (r *ring) commit() {

@@ -119,7 +119,7 @@ func (c *compaction) flush(limit int) error {
 		if n == 0 {
 			return errRecord
 		}
-		b, m := c.packer.pack(block)
+		b, m := c.packer.pack(block, true)
 		c.heads = append(binary.LittleEndian.AppendUint64(c.heads, uint64(c.size)), b[:m.head]...)
 		c.sum.add(&m)
 		if err := c.put(b); err != nil {

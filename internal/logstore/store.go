@@ -91,8 +91,8 @@ type shard struct {
 // flushAt is how many bytes wait in a shard before they are written early; keptBuffer how much memory
 // a buffer keeps.
 const (
-	flushAt    = 64 << 10
-	keptBuffer = 512 << 10
+	flushAt    = 128 << 10
+	keptBuffer = 256 << 10
 )
 
 // Open opens a store. An error says that the folder cannot be used. Nothing is written until Run runs.
@@ -270,16 +270,9 @@ func (s *Store) Flush(ctx context.Context) error {
 	}
 }
 
-// entry is a record that waits to be written.
-type entry struct {
-	end    int64
-	record []byte
-}
-
 // write gathers what waits in the shards, sorts it by time, and hands it to keeper and followers.
 func (s *Store) write() {
 	s.waiting.Store(false)
-	s.entries = s.entries[:0]
 	taken := make([][]byte, len(s.shards))
 	size := 0
 	for i := range s.shards {
@@ -289,31 +282,14 @@ func (s *Store) write() {
 		x.pending, x.spare = x.spare[:0], nil
 		x.mu.Unlock()
 		size += len(taken[i])
-		for rest := taken[i]; len(rest) > 0; {
-			r, after, err := split(rest)
-			if err != nil {
-				s.dropped.Add(1)
-				break
-			}
-			s.entries = append(s.entries, entry{endOf(r), r})
-			rest = after
-		}
 	}
 	if size > 0 {
-		slices.SortStableFunc(s.entries, func(a, b entry) int {
-			switch {
-			case a.end < b.end:
-				return -1
-			case a.end > b.end:
-				return 1
-			}
-			return 0
-		})
+		n := s.merge(taken)
 		s.sorted = slices.Grow(s.sorted[:0], size)
-		for _, e := range s.entries {
-			s.sorted = append(s.sorted, e.record...)
+		for i := range s.entries {
+			s.sorted = append(s.sorted, s.entries[i].record...)
 		}
-		s.store(s.sorted, len(s.entries))
+		s.store(s.sorted, n)
 	}
 	for i, b := range taken {
 		if cap(b) <= keptBuffer {

@@ -372,3 +372,22 @@ func allNames() string {
 	}
 	return strings.Join(names, ",")
 }
+
+// TestOrder sorts what is nearly in order, and what is not at all.
+func TestOrder(t *testing.T) {
+	for _, far := range []int{0, 3, 100, 5000} {
+		e := make([]entry, 3000)
+		for i := range e {
+			e[i].end = int64(i)
+			if far > 0 {
+				e[i].end -= int64(mix(uint64(i)) % uint64(far))
+			}
+		}
+		order(e)
+		for i := 1; i < len(e); i++ {
+			if e[i].end < e[i-1].end {
+				t.Fatalf("up to %d out of place: entry %d is before its time", far, i)
+			}
+		}
+	}
+}
