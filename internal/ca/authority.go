@@ -387,7 +387,7 @@ func (a *Authority) List(f Filter) ([]Entry, error) {
 	}
 	a.mu.RLock()
 	defer a.mu.RUnlock()
-	now := a.now()
+	now := a.now().Unix()
 	text := strings.ToLower(f.Text)
 	var out []Entry
 	for i := range slices.Backward(a.idx.records) {
@@ -399,11 +399,10 @@ func (a *Authority) List(f Filter) ([]Entry, error) {
 			!strings.Contains(fmt.Sprintf("%x %x", r.serial, r.fingerprint), text) {
 			continue
 		}
-		e := r.entry()
-		if f.State != "" && e.State(now) != f.State {
+		if f.State != "" && r.state(now) != f.State {
 			continue
 		}
-		if out = append(out, e); f.Limit > 0 && len(out) == f.Limit {
+		if out = append(out, r.entry()); f.Limit > 0 && len(out) == f.Limit {
 			break
 		}
 	}

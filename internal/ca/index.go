@@ -229,6 +229,19 @@ func (r *record) entry() Entry {
 	return e
 }
 
+// state is Entry.State without making an Entry.
+func (r *record) state(now int64) string {
+	switch {
+	case r.revoked != 0:
+		return "revoked"
+	case now > r.notAfter:
+		return "expired"
+	case now < r.notBefore:
+		return "pending"
+	}
+	return "valid"
+}
+
 // own reports whether the certificate serves the authority itself.
 func (r *record) own() bool { return r.id != "" || r.profile == OCSP }
 

@@ -180,7 +180,7 @@ func refused(found []Finding) *Error {
 			why, fix = append(why, f.Message), append(fix, f.Fix)
 		}
 	}
-	e := fail(diag.CertRefused, strings.Join(fix, " "), "nothing was issued: %s", strings.Join(why, "; "))
+	e := fail(diag.CertRefused, strings.Join(fix, " "), "%s", strings.Join(why, "; "))
 	e.Findings = found
 	return e
 }
@@ -347,7 +347,7 @@ func (a *Authority) verify(chain []*x509.Certificate, parent *caCert, usages []x
 		usages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
 	}
 	if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: chain[0].NotBefore.Add(time.Second), KeyUsages: usages}); err != nil {
-		return failWith(err, diag.CertRefused, "Correct the request.", "nothing was issued: the certificate would not verify")
+		return failWith(err, diag.CertRefused, "Correct the request.", "the certificate would not verify")
 	}
 	return nil
 }

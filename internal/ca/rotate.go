@@ -209,7 +209,7 @@ func (a *Authority) Info() (Info, error) {
 		case r.own():
 		default:
 			out.Counts.Issued++
-			switch r.entry().State(now) {
+			switch r.state(now.Unix()) {
 			case "valid":
 				out.Counts.Valid++
 			case "expired":

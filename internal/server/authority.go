@@ -17,6 +17,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/ca"
+	"github.com/hakone-gateway/hakone/internal/calendar"
 	"github.com/hakone-gateway/hakone/internal/secret"
 )
 
@@ -105,6 +106,26 @@ func (a *authority) start(ctx context.Context, wg *sync.WaitGroup) {
 			srv.Close()
 		}
 	})
+}
+
+// expiries are what of the process's authorities ends some day: their own certificates and their lists.
+func (a *authority) expiries(now time.Time) []calendar.Entry {
+	if a == nil {
+		return nil
+	}
+	var out []calendar.Entry
+	for _, name := range a.service.Names() {
+		open, err := a.service.Authority(context.Background(), name)
+		if err != nil {
+			continue // the service has said so
+		}
+		info, err := open.Info()
+		if err != nil {
+			continue
+		}
+		out = append(out, admin.AuthorityExpiries(info, now)...)
+	}
+	return out
 }
 
 // authorityEndpoints let commands use the authorities of this process. Reads are for operators too: they

@@ -152,7 +152,7 @@ func (p *process) Health() admin.Health {
 	failed := control.Failed(st.Diagnostics)
 	add("objects", len(failed) == 0, "degraded", first(failed))
 	if st.Generation != nil {
-		detail := cmp.Or(notForARestart(st), expiring(st.Generation.Snapshot, time.Now()))
+		detail := cmp.Or(notForARestart(st), expiring(st.Generation.Snapshot, time.Now(), p.authority.expiries(time.Now())...))
 		add("certificates", detail == "", "degraded", detail)
 		detail = p.revoker.ill()
 		add("stapling", detail == "", "degraded", detail)

@@ -34,13 +34,15 @@ func (p *process) calendar(ctx context.Context) (*admin.Calendar, error) {
 	served := calendar.Of(st.Generation.Snapshot, now)
 	ctx, cancel := context.WithTimeout(ctx, reloadWithin)
 	defer cancel()
-	out := &admin.Calendar{Time: now, Entries: served}
+	out := &admin.Calendar{Time: now}
 	fresh, err := Expiring(ctx, p.cfg.Folders, p.cfg.Settings, now)
 	if err != nil {
 		out.Unread = err.Error()
-		return out, nil
+	} else {
+		calendar.Compare(served, fresh)
 	}
-	calendar.Compare(served, fresh)
+	out.Entries = append(served, p.authority.expiries(now)...)
+	calendar.Sort(out.Entries)
 	return out, nil
 }
 
@@ -54,12 +56,13 @@ func Expiring(ctx context.Context, folders []string, settings control.Settings, 
 }
 
 // expiries are the calendar's entries as metrics show them.
-func expiries(st control.State) []telemetry.Expiry {
-	if st.Generation == nil {
-		return nil
+func expiries(st control.State, authority []calendar.Entry) []telemetry.Expiry {
+	all := authority
+	if st.Generation != nil {
+		all = append(calendar.Of(st.Generation.Snapshot, time.Now()), all...)
 	}
 	var out []telemetry.Expiry
-	for _, e := range calendar.Of(st.Generation.Snapshot, time.Now()) {
+	for _, e := range all {
 		out = append(out, telemetry.Expiry{Kind: string(e.Kind), Object: e.Object, Name: e.Name, At: e.NotAfter})
 	}
 	return out
@@ -67,14 +70,14 @@ func expiries(st control.State) []telemetry.Expiry {
 
 // expiring names what has less than a tenth of its life left, or none at all: a credential that is
 // missing, or the first in the calendar.
-func expiring(s *ir.Snapshot, now time.Time) string {
+func expiring(s *ir.Snapshot, now time.Time, authority ...calendar.Entry) string {
 	for ref, c := range s.Secrets.ByRef {
 		if c.Pair == nil {
 			return fmt.Sprintf("%s: %s", ref, c.Code.Slug())
 		}
 	}
 	alarms, first := 0, ""
-	for _, e := range calendar.Of(s, now) {
+	for _, e := range append(calendar.Of(s, now), authority...) {
 		if !e.Alarming() {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"sync"
 
+	"github.com/hakone-gateway/hakone/internal/calendar"
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/overload"
@@ -35,8 +36,8 @@ type counted interface {
 	Faults() int64
 }
 
-// newRecorder opens the logs. plane and state are called only once something asks for metrics.
-func newRecorder(cfg Config, plane func() counted, state func() control.State, bounds *overload.Bounds) (*recorder, error) {
+// newRecorder opens the logs. plane, state and authority are called only once something asks for metrics.
+func newRecorder(cfg Config, plane func() counted, state func() control.State, authority func() []calendar.Entry, bounds *overload.Bounds) (*recorder, error) {
 	r := &recorder{metrics: telemetry.NewMetrics(telemetry.Sources{
 		Version:     Version,
 		Connections: func() map[string]int { return plane().OpenConnections() },
@@ -45,7 +46,7 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State, b
 		Config:      func() telemetry.ConfigState { return configState(state()) },
 		HTTP2:       func() []telemetry.HTTP2State { return http2State(plane().HTTP2()) },
 		Faults:      func() int64 { return plane().Faults() },
-		Expiries:    func() []telemetry.Expiry { return expiries(state()) },
+		Expiries:    func() []telemetry.Expiry { return expiries(state(), authority()) },
 		Overload:    func() telemetry.OverloadState { return overloadState(bounds.State()) },
 	})}
 	if cfg.AccessLog.Format != "off" {

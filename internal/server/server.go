@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/admin"
+	"github.com/hakone-gateway/hakone/internal/calendar"
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/dataplane"
 	"github.com/hakone-gateway/hakone/internal/filter"
@@ -62,7 +63,7 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	trust := filter.Trust{Nets: trusted, Hops: cfg.TrustedHops}
 	p.bounds = newBounds(cfg.Limits, trust, cfg.Logger)
-	if p.record, err = newRecorder(cfg, func() counted { return p.plane }, func() control.State { return p.loop.State() }, p.bounds); err != nil {
+	if p.record, err = newRecorder(cfg, func() counted { return p.plane }, func() control.State { return p.loop.State() }, func() []calendar.Entry { return p.authority.expiries(time.Now()) }, p.bounds); err != nil {
 		return err
 	}
 	defer p.record.close()
