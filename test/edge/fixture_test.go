@@ -5,6 +5,7 @@ package edge
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"encoding/json"
 	"fmt"
@@ -179,4 +180,9 @@ func (w *world) raw(sni string, cert *testca.Pair) *client.Conn {
 func (w *world) line(a answer) gateway.Line {
 	w.Helper()
 	return w.g.AwaitLine(0, "kind", "request", "id", a.Header.Get("X-Request-Id"))
+}
+
+func sha256Of(b []byte) []byte {
+	sum := sha256.Sum256(b)
+	return sum[:]
 }
