@@ -205,7 +205,7 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 }
 
 func (p *Plane) wiring(l *ir.Listener, s *Staged) proxy.Wiring {
-	w := proxy.Wiring{Build: build.Route, Standard: p.standard, Upstreams: s.held, Policies: s.gen.Snapshot.Config.AccessPolicies, Access: s.access}
+	w := proxy.Wiring{Build: build.Route, Standard: p.standard, Trust: p.opts.Trust, Upstreams: s.held, Policies: s.gen.Snapshot.Config.AccessPolicies, Access: s.access}
 	if p.opts.Metrics != nil {
 		w.Metrics = func(r *route.Route) any { return p.opts.Metrics(l.Name, r) }
 	}

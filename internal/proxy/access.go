@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
-	"github.com/hakone-gateway/hakone/internal/filter/requestid"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
@@ -13,7 +12,7 @@ import (
 func (x *exchange) record() {
 	a := &x.access
 	x.noteEnd()
-	a.ID = x.id(requestid.Append)
+	a.ID = x.id()
 	x.client.describe(a, x.Request, x.started)
 	if j := x.decision.Judgement; j != nil && j.Code == 0 {
 		a.PeerHash, a.PeerSubject = j.Facts.Hash, j.Facts.Subject

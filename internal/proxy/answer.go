@@ -7,7 +7,6 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
-	"github.com/hakone-gateway/hakone/internal/filter/requestid"
 	"github.com/hakone-gateway/hakone/internal/message"
 )
 
@@ -38,7 +37,7 @@ func (x *exchange) respond(r *filter.Response) {
 	resp := &x.resp
 	resp.Reset()
 	resp.Proto, resp.Status = message.HTTP11, r.Status
-	id := x.id(requestid.Append)
+	id := x.id()
 	body := r.Body
 	f := &resp.Fields
 	f.AddString("Date", string(*x.client.p.date.Load()))

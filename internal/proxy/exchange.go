@@ -8,6 +8,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/filter/requestid"
 	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/overload"
@@ -136,10 +137,13 @@ func (x *exchange) release() {
 	x.decision, x.cookie = authz.Decision{}, nil
 }
 
-// id returns the request's ID, making one if no filter has.
-func (x *exchange) id(fresh func([]byte) []byte) []byte {
+// id returns the request's ID. If no filter has seen to it, that is the believed peer's or a new one.
+func (x *exchange) id() []byte {
+	if len(x.ID) == 0 && x.state != nil {
+		x.ID = requestid.Given(&x.Exchange, x.state.trust)
+	}
 	if len(x.ID) == 0 {
-		x.ID = fresh(x.idSpace[:0])
+		x.ID = requestid.Append(x.idSpace[:0])
 	}
 	return x.ID
 }

@@ -5,7 +5,6 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/filter"
-	"github.com/hakone-gateway/hakone/internal/filter/requestid"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/message"
 )
@@ -26,7 +25,7 @@ func (x *exchange) permitted(index *authz.Index) bool {
 	case authz.None:
 		return true
 	case authz.Deny:
-		ask := authz.Ask{Host: req.Host, ID: x.id(requestid.Append), GRPC: x.call.answers && len(req.Upgrade) == 0}
+		ask := authz.Ask{Host: req.Host, ID: x.id(), GRPC: x.call.answers && len(req.Upgrade) == 0}
 		ask.Accept, _ = req.Fields.Get(message.Accept)
 		x.respond(d.Answer(ask))
 		return false
@@ -71,6 +70,6 @@ func (x *exchange) tellPolicy() {
 		f.AddID(message.SetCookie, x.cookie)
 	}
 	if name := x.decision.Alias(); name != "" {
-		f.SetString(name, string(x.id(requestid.Append)))
+		f.SetString(name, string(x.id()))
 	}
 }

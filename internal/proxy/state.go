@@ -18,6 +18,9 @@ type Wiring struct {
 	// Standard are the steps before every route's filters: build.Standard.
 	Standard []filter.Filter
 
+	// Trust says whose request IDs are kept by requests that are answered before Standard has run.
+	Trust filter.Trust
+
 	// Upstreams are those of the snapshot by name. The caller holds them (upstream.Registry.Acquire)
 	// for as long as the State is current, and a while longer for the requests that still run.
 	Upstreams map[string]*upstream.Upstream
@@ -34,6 +37,7 @@ type Wiring struct {
 type State struct {
 	Index    *route.Index // whose entries' Data is an *authz.Index, or nil
 	standard []filter.Filter
+	trust    filter.Trust
 	access   *authz.Set
 }
 
@@ -51,7 +55,7 @@ func (s *State) WithAccess(access *authz.Set) *State {
 // Compile prepares a listener. What cannot be built becomes a fault of its route or backend, which
 // then refuses; it does not stop the others.
 func (p *Proxy) Compile(l *ir.Listener, w Wiring) *State {
-	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard, access: w.Access}
+	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard, trust: w.Trust, access: w.Access}
 	for _, e := range s.Index.Entries {
 		if x := authz.NewIndex(e.Chain, w.Policies); x != nil {
 			e.Data = x

@@ -25,18 +25,30 @@ func New(trust filter.Trust) filter.Filter { return &step{trust, []byte(message.
 
 func (s *step) Request(x *filter.Exchange) filter.Result {
 	f := &x.Request.Fields
-	if id, ok := f.Get(message.XRequestID); ok && wellFormed(id) && s.trust.Believes(x.Peer.Remote.Addr()) {
+	if id := Given(x, s.trust); id != nil {
 		if f.Count(message.XRequestID) > 1 {
 			f.SetID(message.XRequestID, id)
 		}
 		x.ID = id
 		return filter.Next
 	}
-	id := Append(f.Reserve(Length))
+	id := x.ID // one that the request was given before
+	if len(id) == 0 {
+		id = Append(f.Reserve(Length))
+	}
 	f.DelID(message.XRequestID)
 	f.Append(message.XRequestID, s.name, id)
 	x.ID = id
 	return filter.Next
+}
+
+// Given returns the well-formed ID of a peer that trust believes, else nil. It is for requests that are
+// answered before the step has run.
+func Given(x *filter.Exchange, trust filter.Trust) []byte {
+	if id, ok := x.Request.Fields.Get(message.XRequestID); ok && wellFormed(id) && trust.Believes(x.Peer.Remote.Addr()) {
+		return id
+	}
+	return nil
 }
 
 // Response tells the client the ID, in place of one that the upstream has made up.

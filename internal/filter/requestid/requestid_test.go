@@ -70,3 +70,25 @@ func TestAnswerTellsTheID(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// TestAnsweredEarly: a request that is answered before the step has run is called by the same ID.
+func TestAnsweredEarly(t *testing.T) {
+	trust := filter.Trust{Hops: 1}
+	for _, tc := range []struct {
+		trust filter.Trust
+		id    string
+		want  string
+	}{{trust, "from-the-proxy", "from-the-proxy"}, {filter.Trust{}, "from-a-client", ""}, {trust, "not well formed", ""}} {
+		var req message.Request
+		req.Fields.AddID(message.XRequestID, []byte(tc.id))
+		x := &filter.Exchange{Peer: &filter.Peer{}, Request: &req}
+		if got := string(Given(x, tc.trust)); got != tc.want {
+			t.Errorf("%q: %q, want %q", tc.id, got, tc.want)
+		}
+		x.ID = []byte("made-before")
+		New(tc.trust).Request(x)
+		if want := tc.want; want == "" && string(x.ID) != "made-before" || want != "" && string(x.ID) != want {
+			t.Errorf("%q: the request is called %q afterwards", tc.id, x.ID)
+		}
+	}
+}
