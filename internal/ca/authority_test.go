@@ -455,3 +455,43 @@ func TestParseSubject(t *testing.T) {
 		}
 	}
 }
+
+// The root's key may be kept elsewhere: leaves, their list and revocation do not need it.
+func TestRootKeyKeptElsewhere(t *testing.T) {
+	dir, now := t.TempDir(), newClock()
+	create(t, ca.Dir(dir), ca.Setup{}, ca.Options{Now: now.now})
+	if err := os.Remove(filepath.Join(dir, "default", "root-1.key")); err != nil {
+		t.Fatal(err)
+	}
+	a, err := ca.Open(t.Context(), ca.Dir(dir), "default", ca.Options{Now: now.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now.t = now.t.Add(5 * day)
+	out, _, err := a.Issue(t.Context(), ca.Request{Profile: ca.Server, Names: []string{"a.test"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.Revoke(t.Context(), "", out.Entry.Serial); err != nil {
+		t.Error(err)
+	}
+	if l, err := a.CRL(t.Context(), ""); err != nil || l.Entries != 1 {
+		t.Errorf("%+v %v", l, err)
+	}
+	if _, err := a.CRL(t.Context(), "root-1"); code(err) != diag.AuthorityKey {
+		t.Error(err)
+	}
+	if l, err := a.LastCRL("root-1"); err != nil || l == nil || l.Number != 1 {
+		t.Errorf("%+v %v", l, err)
+	}
+	if _, _, err := a.Issue(t.Context(), ca.Request{Profile: ca.Intermediate, Subject: pkix.Name{CommonName: "x"}}); code(err) != diag.AuthorityKey {
+		t.Error(err)
+	}
+	if _, _, err := a.Rotate(t.Context(), ca.Prepare, ca.RotateOptions{}); code(err) != diag.AuthorityKey {
+		t.Error(err)
+	}
+	// Nothing is half done by what could not be done.
+	if info, err := a.Info(); err != nil || info.Rotation.Stage != "steady" || info.Counts.Issued != 1 || len(info.CAs) != 2 {
+		t.Errorf("%+v %v", info.Rotation, err)
+	}
+}

@@ -72,6 +72,9 @@ func (a *Authority) prepare(o RotateOptions) ([]Finding, error) {
 		return nil, fail(diag.RotationOrder, "Retire the old root first: hakone ca rotate retire.", "the last rotation of authority %q is not over: root-%d is still in the trust bundle", a.name, x.old)
 	}
 	now, next := x.generation, x.generation+1
+	if _, err := a.signer(x.root(now).id); err != nil {
+		return nil, err // before anything is made
+	}
 	if x.next == 0 {
 		kind := o.Key
 		if kind == "" {

@@ -69,16 +69,18 @@ func openAuthority(ctx context.Context, cfg Config) (*authority, error) {
 		return nil, &ConfigError{"the authorities cannot be opened", err.Error(), "correct --ca-dir or --ca-secret"}
 	}
 	out := &authority{service: service, logger: cfg.Logger}
+	address := ""
 	if c.Listen != "" {
 		if out.ln, err = net.Listen("tcp", c.Listen); err != nil {
 			return nil, &ConfigError{"the address of the authority cannot be used", err.Error(), "give another one with --ca-listen HOST:PORT, or end the process that has it"}
 		}
+		address = out.ln.Addr().String()
 	}
 	names := service.Names()
 	if len(names) == 0 {
 		cfg.Logger.Warn("there is no authority yet; it is taken up when hakone ca init makes one", "store", store.String())
 	}
-	cfg.Logger.Info("authority", "store", store.String(), "authorities", names, "address", c.Listen)
+	cfg.Logger.Info("authority", "store", store.String(), "authorities", names, "address", address)
 	return out, nil
 }
 
