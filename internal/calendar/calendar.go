@@ -187,10 +187,11 @@ func (c *collector) credential(ref ir.SecretRef, u *use) []Entry {
 		return nil
 	}
 	object := objectOf(cred.Origin, string(ref))
-	leaf := ofCertificate(u.kind, object, cred.Pair.Leaf)
+	p := cred.Pair
+	leaf := Entry{Kind: u.kind, Object: object, Name: secret.Subject(p.Leaf), NotBefore: p.Leaf.NotBefore, NotAfter: p.Leaf.NotAfter, Fingerprint: p.Fingerprint}
 	leaf.Hosts, leaf.ref = u.hosts, string(ref)
 	out := []Entry{leaf}
-	for n, issuer := range cred.Pair.Issuers {
+	for n, issuer := range p.Issuers {
 		e := ofCertificate(Intermediate, object, issuer)
 		e.ref = fmt.Sprintf("%s#%d", ref, n)
 		out = append(out, e)

@@ -114,7 +114,13 @@ func (c *certCalendar) collect(ctx context.Context, asked bool) (*admin.Calendar
 			cal = &served
 		}
 	}
-	cal.Entries = append(cal.Entries, own...)
+	for _, e := range own { // the process may have the same authority open
+		if !slices.ContainsFunc(cal.Entries, func(o calendar.Entry) bool {
+			return o.Kind == e.Kind && o.Name == e.Name && o.Fingerprint == e.Fingerprint && o.NotAfter.Equal(e.NotAfter)
+		}) {
+			cal.Entries = append(cal.Entries, e)
+		}
+	}
 	slices.SortStableFunc(cal.Entries, func(a, b calendar.Entry) int { return a.NotAfter.Compare(b.NotAfter) })
 	return cal, nil
 }
