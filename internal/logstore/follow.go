@@ -10,7 +10,7 @@ import (
 var ErrLagging = errors.New("more was recorded than was read")
 
 // followBound bounds how many batches wait for one who follows; a batch is what is written at once.
-const followBound = 64
+const followBound = 32
 
 // follower is handed every batch of records that is written.
 type follower struct {

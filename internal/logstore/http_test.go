@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -272,6 +274,32 @@ func TestSampleIsRepeatable(t *testing.T) {
 	_, _, again := get(t, base+"/zones/all/logs/received?sample=0.1&fields=RayID&start=1h&kind=request")
 	if n := strings.Count(tenth, "\n"); n < 120 || n > 280 || tenth != again {
 		t.Errorf("%d of 2000 records", n)
+	}
+}
+
+// TestFieldsAreDocumented has docs/logs.md name every field, and each name once.
+func TestFieldsAreDocumented(t *testing.T) {
+	b, err := os.ReadFile("../../docs/logs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(b), "\n## Fields\n")
+	list, _, _ = strings.Cut(list, "\nA refused handshake")
+	documented := map[string]bool{}
+	for _, name := range regexp.MustCompile(`[A-Z][A-Za-z0-9]+\b`).FindAllString(list, -1) {
+		documented[name] = true
+	}
+	seen := map[string]bool{}
+	for _, f := range Fields() {
+		if !documented[f.Name] || seen[f.Name] || f.Doc == "" {
+			t.Errorf("%s is not documented, or there twice", f.Name)
+		}
+		seen[f.Name] = true
+	}
+	for name := range documented {
+		if !seen[name] && strings.ContainsAny(name[1:], "ABCDEFGHIJKLMNOPQRSTUVWXYZ") && name != "HTTP" {
+			t.Errorf("%s is documented and does not exist", name)
+		}
 	}
 }
 

@@ -20,8 +20,6 @@ type ring struct {
 	blocks []heldBlock
 	size   int64
 	open   []byte // only appended to, so that readers may hold what was there
-	since  int64  // when the first record of open ended
-	latest int64
 
 	// Of write, until commit.
 	packed []heldBlock
