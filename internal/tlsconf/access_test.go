@@ -1,6 +1,7 @@
 package tlsconf
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"testing"
 	"time"
@@ -52,6 +53,9 @@ func TestRejects(t *testing.T) {
 		c := NewState(nil).newClass(settings, nil, term.accessOf(&settings.ClientAuth), "")
 		if code, detail := c.rejects(k.shown, time.Now()); code != k.want || (code != 0) != (detail != "") {
 			t.Errorf("%s: %s %s, want %s", k.name, code, detail, k.want)
+		}
+		if required := c.config.ClientAuth == tls.RequireAnyClientCert; required != (k.mode == ir.RejectAll && !k.missing && !k.policies[0].Audit) {
+			t.Errorf("%s: %v", k.name, c.config.ClientAuth)
 		}
 	}
 }

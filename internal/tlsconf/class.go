@@ -6,8 +6,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hakone-gateway/hakone/internal/authz"
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/trust"
@@ -85,6 +87,9 @@ func (s *State) newClass(t *ir.TLS, bundle *ir.TrustBundle, access []*authz.Poli
 	case t.ClientAuth.Mode == ir.ClientAuthPolicy:
 		config.ClientAuth, config.ClientCAs = tls.RequestClientCert, acceptable(access)
 		config.VerifyConnection = c.verifyPolicies
+		if code, _ := c.rejects(nil, time.Time{}); code == diag.ClientCertMissing {
+			config.ClientAuth = tls.RequireAnyClientCert // its alert says what is missing
+		}
 	case asksClient(t.ClientAuth.Mode):
 		c.bundle = bundle
 		wanted, err := trust.ClientPolicy(t.ClientAuth, bundle)

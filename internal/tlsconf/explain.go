@@ -130,6 +130,9 @@ func (s *shake) aboutSignature(tls.ConnectionState) (diag.Code, string) {
 }
 
 func (s *shake) aboutMissing(tls.ConnectionState) (diag.Code, string) {
+	if code, words := s.policy.class.rejects(nil, time.Time{}); code != 0 {
+		return code, words
+	}
 	accepted := quoted(anchors(s.policy.class.bundle).Subjects())
 	return diag.ClientCertMissing, "the host requires a client certificate and the client sent none; accepted issuers: " + list(accepted)
 }
