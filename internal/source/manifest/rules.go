@@ -3,6 +3,7 @@ package manifest
 import (
 	"reflect"
 	"regexp"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -77,7 +78,7 @@ func typeRules() map[reflect.Type]rule {
 		reflect.TypeFor[gatewayv1.PortNumber]():               {min: 1, max: 65535},
 		reflect.TypeFor[gatewayv1.HTTPRouteRetryStatusCode](): {min: 400, max: 599},
 
-		reflect.TypeFor[gatewayv1.Hostname]():          {check: pattern(`^(\*\.)?`+domain+`$`, 253, `a DNS name in lower case, or "*." and a DNS name`)},
+		reflect.TypeFor[gatewayv1.Hostname]():          {check: hostName(pattern(`^(\*\.)?`+domain+`$`, 253, `a DNS name in lower case, or "*." and a DNS name`))},
 		reflect.TypeFor[gatewayv1.PreciseHostname]():   {check: pattern(`^`+domain+`$`, 253, "a DNS name in lower case")},
 		reflect.TypeFor[gatewayv1.ObjectName]():        {check: pattern(`.`, 253, "a name of 1 to 253 characters")},
 		reflect.TypeFor[gatewayv1.Namespace]():         {check: pattern(`^`+label+`$`, 63, "a namespace name: lower-case letters, digits and hyphens")},
@@ -138,6 +139,17 @@ func pattern(expression string, longest int, want string) func(string) string {
 			return want
 		}
 		return ""
+	}
+}
+
+// hostName says of a name that fails for its underscores only what can hold it.
+func hostName(check func(string) string) func(string) string {
+	return func(v string) string {
+		want := check(v)
+		if want != "" && check(strings.ReplaceAll(v, "_", "x")) == "" {
+			return "a DNS name without underscores (an EdgeHost of hakone.dev/v1alpha1 serves names that have them)"
+		}
+		return want
 	}
 }
 
