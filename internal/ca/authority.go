@@ -40,6 +40,7 @@ type Authority struct {
 	options Options
 	logger  *slog.Logger
 	config  config
+	turn    chan struct{} // of one; held by who changes the authority
 
 	lists sync.Map // CA → *List as it was published last
 
@@ -89,7 +90,7 @@ func newAuthority(s Store, name string, o Options) *Authority {
 	if o.LockWait <= 0 {
 		o.LockWait = lockWait
 	}
-	return &Authority{store: s, name: name, options: o, logger: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), idx: newIndex(), keys: map[string]func() crypto.Signer{}}
+	return &Authority{store: s, name: name, options: o, logger: cmp.Or(o.Logger, slog.New(slog.DiscardHandler)), idx: newIndex(), turn: make(chan struct{}, 1), keys: map[string]func() crypto.Signer{}}
 }
 
 // Open opens the authority of that name and reads its journal. A torn last line is dropped, which Info
@@ -154,15 +155,22 @@ func (a *Authority) lock(ctx context.Context) (func(), error) {
 	return a.store.Lock(ctx, a.name)
 }
 
-// change runs f as the only one who changes the authority, on what it is now.
+// change runs f as the only one who changes the authority, on what it is now. Waiting for its turn and for
+// other processes keeps nobody from reading.
 func (a *Authority) change(ctx context.Context, f func() error) error {
-	a.mu.Lock()
-	defer a.mu.Unlock()
+	select {
+	case a.turn <- struct{}{}:
+	case <-ctx.Done():
+		return failWith(ctx.Err(), diag.AuthorityLocked, "Try again.", "the authority %q is busy", a.name)
+	}
+	defer func() { <-a.turn }()
 	release, err := a.lock(ctx)
 	if err != nil {
 		return err
 	}
 	defer release()
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	if err := a.catchUp(true); err != nil {
 		return err
 	}

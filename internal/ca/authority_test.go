@@ -424,7 +424,16 @@ func TestLockIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := a.Issue(t.Context(), ca.Request{Profile: ca.Client, Names: []string{"x.test"}}); code(err) != diag.AuthorityLocked {
+	done := make(chan error)
+	go func() {
+		_, _, err := a.Issue(t.Context(), ca.Request{Profile: ca.Client, Names: []string{"x.test"}})
+		done <- err
+	}()
+	// Meanwhile reading goes on.
+	if _, err := a.Find("issuer-1"); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; code(err) != diag.AuthorityLocked {
 		t.Error(err)
 	}
 	release()

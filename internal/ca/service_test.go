@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -365,5 +366,51 @@ func TestServiceKeepsWhatWorks(t *testing.T) {
 	}
 	if a, err := s.Authority(t.Context(), "later"); err != nil || a.Name() != "later" {
 		t.Error(err)
+	}
+}
+
+// Issuing, revoking, asking and listing go on beside each other, from two openings of one authority.
+func TestBesideEachOther(t *testing.T) {
+	r := serve(t)
+	other, err := ca.Open(t.Context(), ca.Dir(r.dir), "default", ca.Options{Now: r.now.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := r.url + "/ocsp/" + url.PathEscape(r.ask(t, crypto.SHA256))
+	var wg sync.WaitGroup
+	for _, a := range []*ca.Authority{r.Authority, other, r.Authority, other} {
+		wg.Go(func() {
+			for range 5 {
+				out, _, err := a.Issue(t.Context(), ca.Request{Profile: ca.Client, Names: []string{"x.test"}})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if _, err := a.Revoke(t.Context(), "", out.Entry.Serial); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 20 {
+				if g := get(t, path); g.status != http.StatusOK {
+					t.Errorf("status %d", g.status)
+				}
+				if _, err := a.List(ca.Filter{State: "revoked"}); err != nil {
+					t.Error(err)
+				}
+				if _, err := a.Info(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	l, err := other.CRL(t.Context(), "")
+	if err != nil || l.Entries != 20 || l.Number < 21 {
+		t.Errorf("%+v %v", l, err)
+	}
+	if info, err := r.VerifyJournal(); err != nil {
+		t.Error(info, err)
 	}
 }
