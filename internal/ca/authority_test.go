@@ -133,6 +133,7 @@ func TestIssueAndFindAgain(t *testing.T) {
 }
 
 func TestProfilesAndRefusals(t *testing.T) {
+	t.Parallel()
 	a := create(t, ca.Dir(t.TempDir()), ca.Setup{IssuerValidity: 6000 * day, Constraints: ca.Constraints{ExcludedDNS: []string{"*.secret.test"}, PermittedIP: []string{"192.0.2.0/24"}}}, ca.Options{})
 	hundred := make([]string, 101)
 	for i := range hundred {
@@ -265,6 +266,7 @@ func TestExposedKeysAreTold(t *testing.T) {
 }
 
 func TestPassphrase(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	pass := secret.NewBytes([]byte("correct horse"))
 	create(t, ca.Dir(dir), ca.Setup{RootOnly: true}, ca.Options{Passphrase: pass})
@@ -300,6 +302,7 @@ func TestPassphrase(t *testing.T) {
 }
 
 func TestSign(t *testing.T) {
+	t.Parallel()
 	a := create(t, ca.Dir(t.TempDir()), ca.Setup{}, ca.Options{})
 	dir := t.TempDir()
 	csr := func(args ...string) []byte {
@@ -360,6 +363,7 @@ func dirNameConfig(t *testing.T) string {
 }
 
 func TestRenew(t *testing.T) {
+	t.Parallel()
 	now := newClock()
 	a := create(t, ca.Dir(t.TempDir()), ca.Setup{}, ca.Options{Now: now.now})
 	first, _, err := a.Issue(t.Context(), ca.Request{Profile: ca.Node, Subject: pkix.Name{CommonName: "n"}, Names: []string{"n.test", "192.0.2.1"}, Validity: 30 * day, Key: ca.RSA2048})

@@ -129,6 +129,7 @@ func TestMissingHeadIsTold(t *testing.T) {
 
 // The journal spreads over several Secrets, each small enough for Kubernetes, and is read as one.
 func TestSecretsStayBelowTheirBound(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	s := ca.Secrets(dir, "edge")
 	create(t, s, ca.Setup{Key: ca.Ed25519}, ca.Options{})

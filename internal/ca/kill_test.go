@@ -59,6 +59,7 @@ func helper(dir string) error {
 // Fifty processes, two at a time, issue and revoke from one directory and are killed at any moment. What
 // they printed is in the journal afterwards; serial numbers are unique, lists' numbers rise.
 func TestKilledWhileIssuing(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	create(t, ca.Dir(dir), ca.Setup{Key: ca.Ed25519}, ca.Options{})
 	const kills = 50

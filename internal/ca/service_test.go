@@ -126,6 +126,7 @@ func (r *responder) read(t *testing.T, g got) *ocsp.Response {
 
 // What golang.org/x/crypto reads of our answers, for every hash and every way to write a GET.
 func TestOCSPOverGET(t *testing.T) {
+	t.Parallel()
 	r := serve(t)
 	for _, h := range []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA384, crypto.SHA512} {
 		text := r.ask(t, h)
@@ -159,6 +160,7 @@ func must(b []byte, err error) []byte {
 // The same answer is given until half of its life is over or the certificate's standing changes; by
 // another process too.
 func TestOCSPCache(t *testing.T) {
+	t.Parallel()
 	r := serve(t)
 	path := r.url + "/ocsp/" + url.PathEscape(r.ask(t, crypto.SHA1))
 	first := r.read(t, get(t, path))
@@ -371,6 +373,7 @@ func TestServiceKeepsWhatWorks(t *testing.T) {
 
 // Issuing, revoking, asking and listing go on beside each other, from two openings of one authority.
 func TestBesideEachOther(t *testing.T) {
+	t.Parallel()
 	r := serve(t)
 	other, err := ca.Open(t.Context(), ca.Dir(r.dir), "default", ca.Options{Now: r.now.now})
 	if err != nil {
