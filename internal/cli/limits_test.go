@@ -40,7 +40,8 @@ func TestLimitsAreDocumented(t *testing.T) {
 	}
 	f := pflag.NewFlagSet("run", pflag.ContinueOnError)
 	registerLimits(f, &server.Limits{})
-	named := map[string]bool{"trusted-proxies": false, "trusted-hops": false} // elsewhere
+	registerLogStore(f, &server.LogStore{})
+	named := map[string]bool{"trusted-proxies": false, "trusted-hops": false, "log-store": true} // elsewhere
 	for _, m := range regexp.MustCompile("`--([a-z0-9-]+)`").FindAllStringSubmatch(string(b), -1) {
 		if _, other := named[m[1]]; !other && f.Lookup(m[1]) == nil {
 			t.Errorf("--%s is documented and does not exist", m[1])
