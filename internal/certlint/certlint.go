@@ -44,7 +44,7 @@ func Leaf(in Input, now time.Time) []secret.Finding {
 	leaf := in.Pair.Leaf
 	l := &lint{}
 	l.validity(leaf, "the certificate", now)
-	l.form(leaf)
+	l.form(leaf, in.Client)
 	l.strength(leaf, "the certificate")
 	l.usage(leaf, in.Client)
 	for _, c := range linked(in.Pair)[1:] {
@@ -88,13 +88,13 @@ func (l *lint) validity(c *x509.Certificate, who string, now time.Time) {
 	}
 }
 
-// form looks at what kind of certificate it is.
-func (l *lint) form(c *x509.Certificate) {
+// form looks at what kind of certificate it is. Nobody connects to a client by name.
+func (l *lint) form(c *x509.Certificate, client bool) {
 	if c.Version < 3 {
 		l.tell(diag.CertVersion1, fmt.Sprintf("the certificate of %s is X.509 version %d: it can carry neither names nor usages", secret.Subject(c), c.Version),
 			"Re-issue it with openssl x509 -req … -copy_extensions copy, from a request made with -addext subjectAltName=DNS:HOST.")
 	}
-	if len(c.DNSNames)+len(c.IPAddresses)+len(c.URIs)+len(c.EmailAddresses) == 0 {
+	if !client && len(c.DNSNames)+len(c.IPAddresses)+len(c.URIs)+len(c.EmailAddresses) == 0 {
 		only := "it has only the common name " + fmt.Sprintf("%q", c.Subject.CommonName)
 		if c.Subject.CommonName == "" {
 			only = "it has no common name either"

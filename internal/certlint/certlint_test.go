@@ -107,6 +107,7 @@ func TestLeaf(t *testing.T) {
 		{"SHA-1 by a known CA", certlint.Input{Pair: pair(t, rsaRoot.Issue(testca.Spec{DNS: []string{"a.test"}, SHA1: true})), Known: certlint.NewKnown([]*secret.Bundle{bundle(rsaRoot)}, nil)}, "cert_weak_signature", "SHA1-RSA"},
 		{"client only", certlint.Input{Pair: pair(t, leaf(func(s *testca.Spec) { s.EKU = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }))}, "cert_eku", "lacks serverAuth"},
 		{"client only, as client", certlint.Input{Client: true, Pair: pair(t, leaf(func(s *testca.Spec) { s.EKU = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth} }))}, "", ""},
+		{"no name, as client", certlint.Input{Client: true, Pair: pair(t, leaf(func(s *testca.Spec) { s.DNS = nil }))}, "", ""},
 		{"server only, as client", certlint.Input{Client: true, Pair: pair(t, leaf(func(s *testca.Spec) { s.EKU = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }))}, "cert_eku", "lacks clientAuth"},
 		{"a CA", certlint.Input{Pair: pair(t, testca.New(t, testca.Spec{DNS: []string{"a.test"}}))}, "cert_is_ca", "CA certificate"},
 		{"expired intermediate", certlint.Input{Pair: pair(t, oldInter.Issue(good), oldInter)}, "cert_expired", `the intermediate "CN=Old inter"`},

@@ -12,7 +12,7 @@ import (
 // before they sign. usages are those that its holder needs.
 func Single(c *x509.Certificate, usages ...x509.ExtKeyUsage) []secret.Finding {
 	l := &lint{}
-	l.form(c)
+	l.form(c, false)
 	l.strength(c, "the certificate")
 	for _, u := range usages {
 		switch u {

@@ -26,7 +26,6 @@ type certCalendar struct {
 	config    []string
 	within    string
 	output    string
-	offline   bool
 }
 
 func newCertCalendar(s Streams) *cobra.Command {

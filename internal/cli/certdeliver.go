@@ -42,13 +42,12 @@ func (d *delivery) register(cmd *cobra.Command) {
 
 // plan is a delivery once the certificate's name is known.
 type plan struct {
-	stdout     bool
-	cert, key  string // pem
-	container  string // p12 or yaml
-	object     enroll.ObjectName
-	password   secret.Bytes
-	certOnly   bool
-	exportOnly bool // the key was read, not made
+	stdout    bool
+	cert, key string // pem
+	container string // p12 or yaml
+	object    enroll.ObjectName
+	password  secret.Bytes
+	certOnly  bool
 }
 
 // prepare refuses what cannot be delivered, before anything is issued.

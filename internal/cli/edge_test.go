@@ -48,7 +48,7 @@ func startEdge(t *testing.T, dir string, args ...string) *running {
 			t.Log(g.log.String())
 		}
 	})
-	within(t, "the gateway answers", func() bool { return strings.Contains(run(t, "", "status").out, "serving") })
+	within(t, "the gateway answers", func() bool { return strings.Count(run(t, "", "status").out, " serving ") == 3 }) // with the process's own
 	return g
 }
 

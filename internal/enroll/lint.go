@@ -10,21 +10,16 @@ import (
 	"github.com/hakone-gateway/hakone/internal/secret"
 )
 
-// PullFindings judges a client certificate that is to be presented to origins. Names do not matter
-// there, and neither does version 1 to most: that is told as information.
+// PullFindings judges a client certificate that is to be presented to origins. Version 1 does
+// not matter to most: that is told as information.
 func PullFindings(pair *secret.KeyPair, now time.Time) []secret.Finding {
 	found := certlint.Leaf(certlint.Input{Pair: pair, Client: true}, now)
-	out := found[:0]
-	for _, f := range found {
-		switch f.Code {
-		case diag.CertNoSAN, diag.CertRSA:
-			continue
-		case diag.CertVersion1:
-			f.Severity = diag.Info
+	for i := range found {
+		if found[i].Code == diag.CertVersion1 {
+			found[i].Severity = diag.Info
 		}
-		out = append(out, f)
 	}
-	return out
+	return found
 }
 
 func shortDigest(s string) string {

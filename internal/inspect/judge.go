@@ -146,9 +146,6 @@ func (j *judgement) certificates() {
 		}
 		in := certlint.Input{Pair: pair, Hosts: j.opts.Hosts, Client: j.client(l.cert), Known: known, System: j.opts.System}
 		for _, f := range certlint.Leaf(in, j.opts.Now) {
-			if in.Client && f.Code == diag.CertNoSAN {
-				continue // nobody connects to a client by name
-			}
 			j.say(l, f.Code, f.Severity, f.Message, f.Fix)
 		}
 		j.order(l, chain)
