@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/url"
+	"time"
 
 	"github.com/hakone-gateway/hakone/internal/ca"
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -27,6 +28,7 @@ type AuthorityCall struct {
 	Refs    []string         `json:"refs,omitempty"`
 	Reason  string           `json:"reason,omitempty"`
 	ID      string           `json:"id,omitempty"`
+	Life    time.Duration    `json:"life,omitempty"` // nanoseconds
 }
 
 // AuthorityAnswer is what an authority answers. Refused is set instead of all else but Findings where it
@@ -140,13 +142,13 @@ func (a *Authority) List(ctx context.Context, f ca.Filter) ([]ca.Entry, error) {
 	return out.Entries, err
 }
 
-// CRL is ca.Authority.CRL, or with publish set PublishCRL.
-func (a *Authority) CRL(ctx context.Context, id string, publish bool) (*ca.List, error) {
+// CRL is ca.Authority.CRL, or with publish set PublishCRLFor.
+func (a *Authority) CRL(ctx context.Context, id string, publish bool, life time.Duration) (*ca.List, error) {
 	operation := "crl"
 	if publish {
 		operation = "publish"
 	}
-	out, err := a.call(ctx, operation, AuthorityCall{ID: id})
+	out, err := a.call(ctx, operation, AuthorityCall{ID: id, Life: life})
 	return out.List, err
 }
 
@@ -184,10 +186,10 @@ func (a LocalAuthority) List(_ context.Context, f ca.Filter) ([]ca.Entry, error)
 	return a.Authority.List(f)
 }
 
-// CRL is ca.Authority.CRL, or with publish set PublishCRL.
-func (a LocalAuthority) CRL(ctx context.Context, id string, publish bool) (*ca.List, error) {
+// CRL is ca.Authority.CRL, or with publish set PublishCRLFor.
+func (a LocalAuthority) CRL(ctx context.Context, id string, publish bool, life time.Duration) (*ca.List, error) {
 	if publish {
-		return a.PublishCRL(ctx, id)
+		return a.PublishCRLFor(ctx, id, life)
 	}
 	return a.Authority.CRL(ctx, id)
 }
@@ -237,7 +239,7 @@ func AnswerAuthority(ctx context.Context, a LocalAuthority, operation string, c 
 	case "list":
 		out.Entries, err = a.List(ctx, c.Filter)
 	case "crl", "publish":
-		out.List, err = a.CRL(ctx, c.ID, operation == "publish")
+		out.List, err = a.CRL(ctx, c.ID, operation == "publish", c.Life)
 	case "rotate":
 		out.Rotation, out.Findings, err = a.Rotate(ctx, c.Step, c.Rotate)
 	case "bundle":

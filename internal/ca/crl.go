@@ -51,13 +51,22 @@ func (a *Authority) CRL(ctx context.Context, id string) (*List, error) {
 
 // PublishCRL makes a new list with the next number, due or not.
 func (a *Authority) PublishCRL(ctx context.Context, id string) (*List, error) {
+	return a.PublishCRLFor(ctx, id, 0)
+}
+
+// PublishCRLFor is PublishCRL for a list that lives as long as is said, once: those that follow it live as
+// long as the authority's lists do. 0 is that too.
+func (a *Authority) PublishCRLFor(ctx context.Context, id string, life time.Duration) (*List, error) {
+	if life < 0 || life > 0 && life < minCRLLife || life > maxCRLLife {
+		return nil, fail(diag.IssueInvalid, "Give a time from an hour to a year.", "a revocation list cannot live %s", life)
+	}
 	var out *List
 	err := a.change(ctx, func() error {
 		id, err := a.listOf(id)
 		if err != nil {
 			return err
 		}
-		if out, err = a.publish(id); err != nil {
+		if out, err = a.publishFor(id, life); err != nil {
 			return err
 		}
 		return a.exports()
@@ -130,9 +139,20 @@ func (a *Authority) fresh(id string) *List {
 	return l
 }
 
-// publish makes a list: the number goes into the journal first, so that it is never used twice. The caller
+// How long a single list may live.
+const (
+	minCRLLife = time.Hour
+	maxCRLLife = 366 * day
+)
+
+func (a *Authority) publish(id string) (*List, error) { return a.publishFor(id, 0) }
+
+// publishFor makes a list: the number goes into the journal first, so that it is never used twice. The caller
 // holds mu and the lock.
-func (a *Authority) publish(id string) (*List, error) {
+func (a *Authority) publishFor(id string, life time.Duration) (*List, error) {
+	if life == 0 {
+		life = a.config.CRLLifetime
+	}
 	c := a.idx.cas[id]
 	key, err := a.signer(id)
 	if err != nil {
@@ -147,7 +167,7 @@ func (a *Authority) publish(id string) (*List, error) {
 			now = prev
 		}
 	}
-	out := &List{CA: id, Number: number, ThisUpdate: now, NextUpdate: now.Add(a.config.CRLLifetime)}
+	out := &List{CA: id, Number: number, ThisUpdate: now, NextUpdate: now.Add(life)}
 	entries := a.revoked(c, now)
 	out.Entries = len(entries)
 	if err := a.write(line{Event: eventList, Issuer: id, Number: number, ThisUpdate: out.ThisUpdate.Unix(), NextUpdate: out.NextUpdate.Unix()}); err != nil {

@@ -32,8 +32,6 @@ const (
 	Anchor       Kind = "trust-anchor" // CA whose certificates are accepted
 	List         Kind = "crl"          // revocation list: its nextUpdate
 	Authority    Kind = "authority"    // root or issuer of our own authority
-	Issued       Kind = "issued"       // certificate that our own authority issued
-	Seen         Kind = "origin"       // certificate of an origin, as its last check saw it
 )
 
 // State says how near the end is.

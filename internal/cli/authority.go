@@ -69,7 +69,7 @@ type authority interface {
 	Release(context.Context, ...string) ([]ca.Entry, error)
 	Get(context.Context, string) (*ca.Issued, error)
 	List(context.Context, ca.Filter) ([]ca.Entry, error)
-	CRL(ctx context.Context, id string, publish bool) (*ca.List, error)
+	CRL(ctx context.Context, id string, publish bool, life time.Duration) (*ca.List, error)
 	CRLs(context.Context) ([]byte, error)
 	Bundle(context.Context) ([]byte, error)
 	Rotate(context.Context, ca.Step, ca.RotateOptions) (ca.Rotation, []ca.Finding, error)

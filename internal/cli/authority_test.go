@@ -143,6 +143,9 @@ func TestCertCommands(t *testing.T) {
 		if r := run(t, "", "cert", "inspect", "alice.crt", "list.pem"); r.code != ExitFindings || !strings.Contains(r.out, "HK7059") {
 			t.Errorf("%+v", r)
 		}
+		if r := ok(t, "", "ca", "crl", "--lifetime", "30d"); !strings.Contains(r.err, "next update "+time.Now().Add(30*24*time.Hour).UTC().Format(time.DateOnly)) {
+			t.Errorf("%+v", r)
+		}
 		ok(t, "", "cert", "revoke", "alice2.crt", "--reason", "certificateHold")
 		ok(t, "", "cert", "release", "alice2.crt")
 		if r := ok(t, "", "cert", "ls", "--profile", "client", "--expiring", "2y"); !strings.Contains(r.out, "CN=bob") || strings.Contains(r.out, "revoked") || strings.Contains(r.out, "a.test") {
@@ -288,6 +291,8 @@ func TestWrongUsageOfAuthority(t *testing.T) {
 		{"ca show --admin unix:" + missing, "error: no running hakone answers (HK6002)"},
 		{"ca rotate nonsense", `hakone ca rotate has no command "nonsense"`},
 		{"ca crl --form txt", `--form "txt" is neither pem nor der`},
+		{"ca crl --lifetime soon", `--lifetime "soon" is no time such as 30d or 12h`},
+		{"ca crl --lifetime 2y", "error: the list cannot be made (HK7012)\n  cause: a revocation list cannot live"},
 		{"ca crl --ca nobody", "error: the list cannot be made (HK"},
 		{"ca ocsp --listen nowhere", "error: nowhere cannot be served"},
 		{"ca ocsp --ca-dir " + missing, "error: there is no authority in " + missing},

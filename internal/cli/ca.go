@@ -306,6 +306,7 @@ type caCRL struct {
 	at      authorityFlags
 	id, out string
 	form    string
+	life    string
 	publish bool
 }
 
@@ -315,15 +316,16 @@ func newCACRL(s Streams) *cobra.Command {
 		Use:   "crl",
 		Short: "Print or write the revocation list",
 		Long: `Prints the newest revocation list; it is made anew where it is due, or with --publish in any case, with the next number. A list holds
-what the CA has revoked; each CA has its own, and --ca all prints those of all CAs that are trusted or still have valid certificates. How long a list
-lives is the authority's setting: hakone ca init --crl-lifetime.`,
-		Example: "  hakone ca crl > ca.crl\n  hakone ca crl --publish --form der --out ca.crl",
+what the CA has revoked; each CA has its own, and --ca all prints those of all CAs that are trusted or still have valid certificates. A list
+lives as long as hakone ca init --crl-lifetime says; --lifetime makes one that lives longer or shorter, as for a machine that is offline for a month.`,
+		Example: "  hakone ca crl > ca.crl\n  hakone ca crl --publish --form der --out ca.crl\n  hakone ca crl --lifetime 30d > month.crl",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context(), s) },
 	}
 	f := cmd.Flags()
 	f.StringVar(&c.id, "ca", "", "which CA, as issuer-1 (default: the one that issues); all: of every CA")
 	f.BoolVar(&c.publish, "publish", false, "make a new list even if the last one is not due")
+	f.StringVar(&c.life, "lifetime", "", "make a new list that lives so long (1h to 1y), this once")
 	f.StringVar(&c.form, "form", "pem", "pem or der")
 	f.StringVar(&c.out, "out", "", "file to write (default: standard output)")
 	c.at.registerAll(cmd)
@@ -334,6 +336,14 @@ func (c *caCRL) run(ctx context.Context, s Streams) error {
 	if c.form != "pem" && c.form != "der" {
 		return usage("--form %q is neither pem nor der", c.form)
 	}
+	var life time.Duration
+	if c.life != "" {
+		var err error
+		if life, err = parseSpan(c.life); err != nil {
+			return usage("--lifetime %q is no time such as 30d or 12h", c.life)
+		}
+		c.publish = true
+	}
 	a, err := c.at.open(ctx, s)
 	if err != nil {
 		return err
@@ -341,13 +351,13 @@ func (c *caCRL) run(ctx context.Context, s Streams) error {
 	var data []byte
 	if c.id == "all" {
 		if c.form != "pem" || c.publish {
-			return usage("--ca all goes with --form pem, and not with --publish")
+			return usage("--ca all goes with --form pem, and not with --publish or --lifetime")
 		}
 		if data, err = a.CRLs(ctx); err != nil {
 			return authorityFailure("the lists cannot be made", err)
 		}
 	} else {
-		list, err := a.CRL(ctx, c.id, c.publish)
+		list, err := a.CRL(ctx, c.id, c.publish, life)
 		if err != nil {
 			return authorityFailure("the list cannot be made", err)
 		}
