@@ -5,7 +5,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/hakone-gateway/hakone/internal/authz"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
@@ -87,7 +86,7 @@ func (x *exchange) match() *route.Route {
 		x.access.Metrics, _ = r.Metrics.(*telemetry.RouteMetrics)
 	}
 	// Before anything is told of routes: what lies below a protected path is nobody's business.
-	if index, ok := entry.Data.(*authz.Index); ok && !x.permitted(index) {
+	if !x.permitted(entry) {
 		return nil
 	}
 	if code != 0 {
