@@ -234,6 +234,48 @@ func TestChangesOnOpenConnections(t *testing.T) {
 	}
 }
 
+// TestPolicyUnderOpenConnections gives a host its first policy: it holds for the next request of connections that
+// were made before, which are told to come again where a certificate is asked for.
+func TestPolicyUnderOpenConnections(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "a.test", "b.test")
+	w.start()
+	var http1 []*client.Conn
+	for range 2 {
+		c := w.raw("a.test", nil)
+		if resp, _ := c.Get("a.test", "/in"); resp.StatusCode != 200 {
+			t.Fatalf("%d before", resp.StatusCode)
+		}
+		http1 = append(http1, c)
+	}
+	own, shared := client.DialHTTP2(t, w.g.Addr(443), w.config("a.test", nil), 0, false), client.DialHTTP2(t, w.g.Addr(443), w.config("b.test", nil), 0, false)
+	defer own.Close()
+	defer shared.Close()
+	for _, c := range []*client.HTTP2{own, shared} {
+		if s, err := c.Get("https", "a.test", "/in"); err != nil || s.Status != 200 {
+			t.Fatalf("%d before, %v", s.Status, err)
+		}
+	}
+	w.g.Change(func() { w.g.Write("policies.yaml", policy("p", "hosts: [a.test]", "paths: [/in]", trusts("a"))) })
+	for path, want := range map[string]int{"/in": 421, "/out": 200} {
+		c := http1[len(path)-3]
+		if resp, _ := c.Get("a.test", path); resp.StatusCode != want || !resp.Close {
+			t.Errorf("HTTP/1.1, %s: %d, close %v", path, resp.StatusCode, resp.Close)
+		}
+	}
+	for _, c := range []*client.HTTP2{own, shared} {
+		if s, err := c.Get("https", "a.test", "/in"); err != nil || s.Status != 421 {
+			t.Errorf("HTTP/2: %d %s %v", s.Status, s.Body, err)
+		}
+	}
+	if s, err := shared.Get("https", "b.test", "/in"); err != nil || s.Status != 200 {
+		t.Errorf("HTTP/2, the other host: %d %v", s.Status, err)
+	}
+	if n := w.up.Count(); n != 6 {
+		t.Errorf("the origin saw %d requests", n)
+	}
+}
+
 // TestOnChange revokes a client with everything in progress: with Now it ends within two seconds, with Finish
 // it goes on. What others have in progress goes on in both.
 func TestOnChange(t *testing.T) {
