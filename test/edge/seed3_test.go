@@ -45,6 +45,7 @@ func TestSeed3(t *testing.T) {
 	w.originsLog()
 	w.pull(begin, with, without)
 	w.explain(without)
+	w.enrolled(n.Host())
 }
 
 // certificates runs chapter 4: the clients' CA and certificate.
@@ -264,6 +265,39 @@ func (w *walk) explain(ray string) {
 	for _, want := range []string{"HK2101", "client_cert_missing", "mtls-app"} {
 		if !strings.Contains(story, want) {
 			w.Errorf("explain %s does not say %s:\n%s", ray, want, story)
+		}
+	}
+}
+
+// enrolled does chapters 6 to 8 again for another host, with one command and an nginx, which runs what the
+// command wrote for it. It lets in the edge only, not even the client that the document gives the edge's part.
+func (w *walk) enrolled(origin *testnet.Host) {
+	const name, second = "mtls_second.mtls-test.net", "mtls_two.mtls-test.net"
+	before := w.g.Status().Epoch
+	w.hakone("origin", "enroll", "second", "--host", name, "--address", origin.Address, "--key-type", "rsa2048", "--edge-host", second, "--config", w.g.Dir, "--path", w.dir+"/second")
+	w.g.Write("second.yaml", fmt.Sprintf("apiVersion: hakone.dev/v1alpha1\nkind: EdgeHost\nmetadata: {name: second}\nspec:\n  hosts: [%s]\n  certificateRefs: [{name: edge-certificate}]\n  poolRef: {name: second}\n", second))
+	w.g.AwaitEpoch(before)
+	dir := gateway.Folder(w)
+	conf := filepath.Join(dir, "nginx.conf")
+	text := fmt.Sprintf("daemon off; error_log stderr; pid %[1]s/pid;\nevents {}\nhttp {\naccess_log off; client_body_temp_path %[1]s; proxy_temp_path %[1]s; fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s;\n%[2]s\n}\n",
+		dir, strings.Replace(w.read("second/nginx.conf"), "root /var/www/html;", "return 200 'Hello nginx';", 1))
+	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+		w.Fatal(err)
+	}
+	log := program.Start(w, origin.On(program.Command{Path: program.Find(w, "nginx"), Args: []string{"-c", conf}}))
+	get := func(to, host string, args ...string) program.Result {
+		return program.Run(w, w.client.On(program.Command{Path: program.Find(w, "curl"), Dir: w.dir,
+			Args: append([]string{"-sv", "--max-time", "20", "--resolve", host + ":443:" + to, "https://" + host + "/"}, args...)}))
+	}
+	var r program.Result
+	await(w, "nginx answers through the edge", func() bool {
+		r = get(w.edge.Address, second, "--cacert", "public.crt")
+		return r.Out == "Hello nginx"
+	})
+	w.wants(r, r.Err, `(?m)^< HTTP/2 200`)
+	for _, args := range [][]string{nil, {"--cert", "client.crt", "--key", "client.key"}} {
+		if r := get(origin.Address, name, append(args, "-k")...); strings.Contains(r.Out, "Hello") || r.Code == 0 && !strings.Contains(r.Err, "400") {
+			w.Errorf("nginx serves %v: exit %d\n%s\n%s\n%s", args, r.Code, r.Out, r.Err, log())
 		}
 	}
 }
