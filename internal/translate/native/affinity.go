@@ -39,6 +39,9 @@ func (t *translator) affinity(p *resource.OriginPool) *ir.Affinity {
 				idle(f.name, f.name+" is of the cookie, and affinity by address sets none", "Set type to cookie, or remove it.")
 			}
 		}
+		if spec.Failover != "" {
+			idle("failover", "by address clients of an unhealthy origin go to another one while it is; failover is of the cookie", "Set type to cookie, or remove it.")
+		}
 		if p.Spec.Steering == v1alpha1.SteeringHash {
 			idle("type", "steering hash chooses by the client's address already", "Remove affinity.")
 		}

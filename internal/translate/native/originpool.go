@@ -245,6 +245,9 @@ func (t *translator) unverified(p *resource.OriginPool) {
 	if p.Spec.TLS.CARef != nil {
 		t.report(&p.Meta, diag.OriginSettingIdle, field+".caRef", "insecureSkipVerify accepts any certificate, so nothing is verified against the CA", "Remove insecureSkipVerify.")
 	}
+	if len(p.Spec.TLS.SPKI) > 0 {
+		t.report(&p.Meta, diag.OriginSettingIdle, field+".spki", "insecureSkipVerify accepts any certificate, whatever its key", "Remove insecureSkipVerify.")
+	}
 	if p.Spec.TLS.Revocation != nil {
 		t.report(&p.Meta, diag.OriginSettingIdle, field+".revocation", "insecureSkipVerify accepts any certificate, revoked ones too", "Remove insecureSkipVerify.")
 	}
