@@ -144,13 +144,13 @@ func (p *Pulls) Upload(u admin.PullUpload) (*admin.PullChanged, error) {
 	if err != nil {
 		return nil, problemOfEnrolment(err)
 	}
-	enabled := u.Enable
+	enabled, display := u.Enable, ""
 	old := p.find(pattern)
 	if old != nil {
 		if err := p.ours(old, pattern); err != nil {
 			return nil, err
 		}
-		enabled = enabled || old.Spec.Enabled == nil || *old.Spec.Enabled
+		enabled, display = enabled || old.Spec.Enabled == nil || *old.Spec.Enabled, old.Spec.DisplayName
 	}
 	key, err := enroll.KeyPEM(pair)
 	if err != nil {
@@ -160,7 +160,7 @@ func (p *Pulls) Upload(u admin.PullUpload) (*admin.PullChanged, error) {
 	name, credential := enroll.ObjectName{Namespace: pullKey.Namespace, Name: pullKey.Name}, enroll.ObjectName{Namespace: secretKey.Namespace, Name: secretKey.Name}
 	chain := append(enroll.ChainPEM(pair.Leaf), enroll.ChainPEM(pair.Issuers...)...)
 	docs := []file.Document{{Key: secretKey, YAML: enroll.SecretYAML(credential, chain, key, nil)},
-		{Key: pullKey, YAML: enroll.PullObject(name, pattern, "", credential.Name, enabled, p.Now)}}
+		{Key: pullKey, YAML: enroll.PullObject(name, pattern, display, credential.Name, enabled, p.Now)}}
 	out := &admin.PullChanged{}
 	for _, f := range append(found, enroll.PullFindings(pair, p.Now)...) {
 		out.Findings = append(out.Findings, fmt.Sprintf("%s %s  %s — fix: %s", f.Severity, f.Code, f.Message, f.Fix))
