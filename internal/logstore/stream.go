@@ -108,6 +108,7 @@ type polled struct {
 	span   Span
 	past   *past // nil: to be looked for
 	seen   map[uint64]int64
+	left   int   // of seen, when it was looked through last
 	last   int64 // when the last record ended
 	bad    int
 	batch  []byte
@@ -151,11 +152,7 @@ func (p *polled) look(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		for h, end := range p.seen {
-			if end < p.last-int64(overlap) {
-				delete(p.seen, h)
-			}
-		}
+		p.forget()
 		if p.last != math.MinInt64 {
 			p.span.Start = max(p.span.Start, p.last-int64(overlap))
 		}
@@ -186,15 +183,21 @@ func (p *polled) fresh(b []byte) []byte {
 		p.seen[h] = end
 		p.last = max(p.last, end)
 		p.batch = append(p.batch, r...)
-		if len(p.seen) > maxSeen {
-			for h, end := range p.seen {
-				if end < p.last-int64(overlap) {
-					delete(p.seen, h)
-				}
-			}
+		if len(p.seen) > max(maxSeen, 2*p.left) {
+			p.forget()
 		}
 	}
 	return p.batch
+}
+
+// forget drops what lies too far back to come again.
+func (p *polled) forget() {
+	for h, end := range p.seen {
+		if end < p.last-int64(overlap) {
+			delete(p.seen, h)
+		}
+	}
+	p.left = len(p.seen)
 }
 
 // maxSeen is how many records are remembered before those are forgotten that cannot come again.
