@@ -1,6 +1,7 @@
 package logstore
 
 import (
+	"cmp"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -97,7 +98,7 @@ func requestFields() []Field {
 			}
 			return a.Remote.Addr()
 		}, func(h *handshake) netip.Addr { return h.Remote.Addr() })},
-		{"ClientMTLSAuthCertFingerprint", "SHA-256 of the client certificate that was presented", either(fingerprint, func(h *handshake) string { return orElse(h.PeerHash, h.PeerOffered) })},
+		{"ClientMTLSAuthCertFingerprint", "SHA-256 of the client certificate that was presented", either(fingerprint, func(h *handshake) string { return cmp.Or(h.PeerHash, h.PeerOffered) })},
 		{"ClientMTLSAuthStatus", "ok, absent, untrusted, expired, notyetvalid, revoked, or unknown", either(mtlsStatus, mtlsStatusOfHandshake)},
 		{"ClientRequestBytes", "bytes of the request, head and body", number(func(a *access) int64 { return a.HeadReceived + a.BytesReceived })},
 		{"ClientRequestHost", "host that was asked for; of a refused handshake the server name", func(_ *renderer, b []byte, r *Record) []byte {
@@ -115,11 +116,11 @@ func requestFields() []Field {
 		{"ClientRequestUserAgent", "User-Agent", ofRequest(func(a *access) []byte { return a.UserAgent })},
 		{"ClientSSLCipher", "cipher suite as OpenSSL names it, NONE without TLS", func(e *renderer, b []byte, r *Record) []byte {
 			_, suite, _ := tlsOf(r)
-			return telemetry.AppendJSON(b, orElse(e.suite(suite), "NONE"))
+			return telemetry.AppendJSON(b, cmp.Or(e.suite(suite), "NONE"))
 		}},
 		{"ClientSSLProtocol", "TLSv1.3, TLSv1.2, TLSv1.1, TLSv1 or none", func(_ *renderer, b []byte, r *Record) []byte {
 			version, _, _ := tlsOf(r)
-			return telemetry.AppendJSON(b, orElse(protocol(version), "none"))
+			return telemetry.AppendJSON(b, cmp.Or(protocol(version), "none"))
 		}},
 		{"ClientSrcPort", "port of the client, or of the proxy before us", func(_ *renderer, b []byte, r *Record) []byte {
 			if r.Access == nil {
@@ -164,7 +165,7 @@ func requestFields() []Field {
 
 func ownFields() []Field {
 	return []Field{
-		{"ClientCertFingerprint", "SHA-256 of the client certificate that was presented", either(fingerprint, func(h *handshake) string { return orElse(h.PeerHash, h.PeerOffered) })},
+		{"ClientCertFingerprint", "SHA-256 of the client certificate that was presented", either(fingerprint, func(h *handshake) string { return cmp.Or(h.PeerHash, h.PeerOffered) })},
 		{"ClientCertSubject", "subject of a verified client certificate", either(func(a *access) string { return a.PeerSubject }, func(h *handshake) string { return h.PeerSubject })},
 		{"ClientJA4", "JA4 fingerprint of the ClientHello", either(func(a *access) string { return a.JA4 }, func(h *handshake) string { return h.Hello.JA4 })},
 		{"ClientRequestPathNormalized", "path as policies and routes saw it", ofRequest(func(a *access) []byte { return a.Path })},
@@ -243,14 +244,7 @@ func ownFields() []Field {
 	}
 }
 
-func orElse(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
-}
-
-func fingerprint(a *access) string { return orElse(a.PeerHash, a.PeerOffered) }
+func fingerprint(a *access) string { return cmp.Or(a.PeerHash, a.PeerOffered) }
 
 func tlsOf(r *Record) (version, suite, group uint16) {
 	if h := r.Handshake; h != nil {

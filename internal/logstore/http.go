@@ -109,7 +109,7 @@ func (h *Handler) Fields(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, names)
 }
 
-// zoneID is what Cloudflare's zones are called by.
+// isZoneID reports whether a zone is named as Cloudflare names its own.
 func isZoneID(zone string) bool {
 	ok, _ := regexp.MatchString("^[0-9a-f]{32}$", zone)
 	return ok

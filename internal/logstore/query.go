@@ -56,6 +56,7 @@ type QueryError struct {
 	Text string
 }
 
+// Error returns the text.
 func (e *QueryError) Error() string { return e.Text }
 
 func invalid(format string, args ...any) error {
