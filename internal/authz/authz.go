@@ -20,6 +20,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/trust"
 )
 
@@ -195,7 +196,4 @@ func (p *Policy) Ongoing(presented []*x509.Certificate, since, now time.Time) (d
 }
 
 // Fingerprint returns SHA-256 over a certificate in lower-case hex.
-func Fingerprint(c *x509.Certificate) string {
-	sum := sha256.Sum256(c.Raw)
-	return hex.EncodeToString(sum[:])
-}
+func Fingerprint(c *x509.Certificate) string { return secret.Fingerprint(c) }

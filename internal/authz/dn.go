@@ -55,7 +55,7 @@ func (d dn) values(kind string) []string {
 	return out
 }
 
-func oidCommonName() string { return "2.5.4.3" }
+const oidCommonName = "2.5.4.3"
 
 // dnPattern is a whole name, or one part of one. Values may hold stars.
 type dnPattern [][]attributePattern
@@ -219,7 +219,7 @@ func parseEscape(s string) (n int, lit byte, err error) {
 func attributeKind(name string) string {
 	switch strings.ToUpper(name) {
 	case "CN":
-		return oidCommonName()
+		return oidCommonName
 	case "SN", "SURNAME":
 		return "2.5.4.4"
 	case "SERIALNUMBER":

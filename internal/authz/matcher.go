@@ -112,8 +112,8 @@ func (m *matcher) match(s *subject, deny bool) string {
 		s.parse()
 	}
 	switch {
-	case len(m.common) > 0 && !commonFits(m.common, s.dn.values(oidCommonName()), deny):
-		return fmt.Sprintf("the common name is %q", s.dn.values(oidCommonName()))
+	case len(m.common) > 0 && !commonFits(m.common, s.dn.values(oidCommonName), deny):
+		return fmt.Sprintf("the common name is %q", s.dn.values(oidCommonName))
 	case len(m.subjects) > 0 && !fitsDN(m.subjects, s.dn):
 		return "the subject is another"
 	case len(m.issuers) > 0 && !fitsDN(m.issuers, s.issuer):

@@ -270,7 +270,7 @@ func TestCookieIsRevoked(t *testing.T) {
 			o.lists = lists
 		},
 		"denied": func(o *office, c *x509.Certificate) {
-			o.policy.Deny = []ir.CertificateRule{{Fingerprints: []string{Fingerprint(c)}}}
+			o.policy.Deny = []ir.CertificateRule{{Fingerprints: []string{secret.Fingerprint(c)}}}
 		},
 		"another CA":  func(o *office, _ *x509.Certificate) { o.ca = testca.New(o.t, testca.Spec{CommonName: "Root"}) },
 		"list, other": func(o *office, c *x509.Certificate) {}, // nothing changes: it is good

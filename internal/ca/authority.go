@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
@@ -360,7 +361,7 @@ func (a *Authority) certificate(r *record) (*x509.Certificate, error) {
 	if err != nil {
 		return nil, a.journalBroken(err)
 	}
-	if hexFingerprint(c) != r.fingerprint {
+	if sha256.Sum256(c.Raw) != r.fingerprint {
 		return nil, a.journalBroken(fmt.Errorf("the certificate %x is not the one whose fingerprint is noted", r.serial))
 	}
 	return c, nil

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/secret"
 )
 
 // Reasons of a revocation that matter here (RFC 5280 section 5.3.1).
@@ -27,13 +28,7 @@ func Reasons() []string {
 	return out
 }
 
-func reasonText(code int) string {
-	words := [...]string{"unspecified", "keyCompromise", "cACompromise", "affiliationChanged", "superseded", "cessationOfOperation", "certificateHold", "", "", "privilegeWithdrawn", "aACompromise"}
-	if code < 0 || code >= len(words) || words[code] == "" {
-		return "reason " + strconv.Itoa(code)
-	}
-	return words[code]
-}
+func reasonText(code int) string { return secret.Revocation{Reason: code}.ReasonText() }
 
 // parseReason reads a reason's word without regard to case and hyphens, or its number; "" is unspecified.
 func parseReason(s string) (int, error) {

@@ -301,5 +301,3 @@ func certPEM(certs ...*x509.Certificate) []byte {
 	}
 	return out
 }
-
-func hexFingerprint(c *x509.Certificate) [32]byte { return sha256.Sum256(c.Raw) }
