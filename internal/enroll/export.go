@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"maps"
 	"regexp"
@@ -44,15 +45,7 @@ func KeyPEM(pair *secret.KeyPair) (secret.Bytes, error) {
 }
 
 func pemBlock(label string, der []byte) []byte {
-	var b bytes.Buffer
-	text := base64.StdEncoding.EncodeToString(der)
-	b.WriteString("-----BEGIN " + label + "-----\n")
-	for len(text) > 64 {
-		b.WriteString(text[:64] + "\n")
-		text = text[64:]
-	}
-	b.WriteString(text + "\n-----END " + label + "-----\n")
-	return b.Bytes()
+	return pem.EncodeToMemory(&pem.Block{Type: label, Bytes: der})
 }
 
 // ChainPEM writes certificates one after the other.

@@ -93,10 +93,21 @@ func write(f File, force bool) (err error) {
 	case err != nil:
 		return err
 	case f.Private && !force:
-		return os.Link(tmp.Name(), f.Path)
+		err = os.Link(tmp.Name(), f.Path)
+	default:
+		err = os.Rename(tmp.Name(), f.Path)
 	}
-	if err := os.Rename(tmp.Name(), f.Path); err != nil {
-		return fmt.Errorf("replace: %w", err)
+	if err != nil {
+		return fmt.Errorf("put in place: %w", err)
 	}
-	return nil
+	return syncFolder(filepath.Dir(f.Path))
+}
+
+// syncFolder makes the names in a folder outlive the machine's end.
+func syncFolder(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }
