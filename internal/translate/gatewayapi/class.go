@@ -61,29 +61,9 @@ func (t *translator) isOurs(g *resource.Gateway) bool {
 func nearest(name string, candidates []string) string {
 	best, limit := "", len(name)/3+1
 	for _, c := range candidates {
-		if d := distance(name, c); d <= limit && (d < limit || best == "") {
+		if d := diag.Distance(name, c, limit+1); d <= limit && (d < limit || best == "") {
 			best, limit = c, d
 		}
 	}
 	return best
-}
-
-// distance is the number of single-byte changes between two strings.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(row[j+1]+1, row[j]+1, diagonal+cost)
-		}
-	}
-	return row[len(b)]
 }

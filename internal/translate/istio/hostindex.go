@@ -3,6 +3,7 @@ package istio
 import (
 	"strings"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/hostname"
 )
 
@@ -52,30 +53,9 @@ func nearest(want string, names []string) (string, bool) {
 	best, found := "", false
 	least := len(want)/3 + 2
 	for _, n := range names {
-		if d := distance(strings.ToLower(want), strings.ToLower(n)); d < least {
+		if d := diag.Distance(strings.ToLower(want), strings.ToLower(n), least); d < least {
 			best, least, found = n, d, true
 		}
 	}
 	return best, found
-}
-
-// distance is the Levenshtein distance in bytes.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
