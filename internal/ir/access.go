@@ -111,7 +111,7 @@ type Session struct {
 	SameSite  string        `json:"sameSite,omitempty"`
 }
 
-// DenyPage is what is sent with a refusal. ${code}, ${reason}, ${requestId}, ${host}, ${status} in HTML
+// DenyPage is what is sent with a refusal. ${code}, ${slug}, ${reason}, ${requestId}, ${host}, ${status} in HTML
 // and JSON are the refusal's.
 type DenyPage struct {
 	Status   int    `json:"status,omitempty"` // 0: 403
