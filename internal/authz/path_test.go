@@ -85,7 +85,7 @@ func TestPathsThatOriginsReadAsProtected(t *testing.T) {
 	for _, target := range []string{
 		"/test1", "/%74est1", "/%74%65%73%74%31", "//test1", "///test1", "/x/../test1", "/./test1", "/test1;a", "/test1;a=b;c", "/;x/test1", "/test1/", "/test1//",
 		"/TEST1", "/Test1/x", "/test1/x", "/test1?a", "/test1/../test1", "/test1/.", "/test1/x/..", "/test1.", "/test1./x", "/test1...", "/test1%20", "/test1%20/x", "/test1.%20",
-		"/test1::$DATA", "/test1%3A%3A$DATA", "/%2574est1", "/x%252f..%252ftest1", "/x%255c..%255ctest1", "/%252ftest1", "/%255Ctest1", "/test1%252fx", "/test1%255cx", "/test1%3ba",
+		"/test1::$DATA", "/test1:$I30:$INDEX_ALLOCATION/x", "/test1%3A$i30:$INDEX_ALLOCATION", "/test1%3A%3A$DATA", "/%2574est1", "/x%252f..%252ftest1", "/x%255c..%255ctest1", "/%252ftest1", "/%255Ctest1", "/test1%252fx", "/test1%255cx", "/test1%3ba",
 		"/test1%253ba", "/test1%3Fx", "/test1%23x", "/test1%2500.html", "/te%C5%BFt1", "/%C1%B4est1", "/%25C1%25B4est1", "/%E0%81%B4est1", "/;/test1", "/;a;b/;c/test1;d/e", "/%3b/test1",
 		"/test1;a/..%3B", "/test1/..%253Bx", "/%2574est1/..%253Bx", "/test1%c0%afx", "/%252e/test1",
 		"/test1%0a", "/test1%250A", "/test1%0d%0a/x", "/x%0a/test1", "/x%250d/test1/y", "/test1%09", "/test1%7f",

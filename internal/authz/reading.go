@@ -12,7 +12,7 @@ import (
 type reading struct {
 	decode  int  // how often escapes are decoded: 0 as Express does, 1 as most, 2 those behind another proxy
 	params  bool // ";" ends a segment's name, as in Tomcat and Jetty
-	windows bool // a name ends before trailing dots, spaces and "::$", and a path at "?", "#" and NUL that escapes hid
+	windows bool // a name ends before trailing dots, spaces and ":$", and a path at "?", "#" and NUL that escapes hid
 }
 
 // readings are all of them, the plain one first.
@@ -39,7 +39,7 @@ func odd(path []byte) bool {
 				return true
 			}
 		case ':':
-			if bytes.HasPrefix(path[i:], []byte("::$")) {
+			if bytes.HasPrefix(path[i:], []byte(":$")) {
 				return true
 			}
 		}
@@ -115,8 +115,8 @@ func cutHidden(path []byte) []byte {
 
 // trimWindows returns the name that Windows opens for a segment.
 func trimWindows(segment []byte) []byte {
-	if i := bytes.Index(segment, []byte("::$")); i >= 0 {
-		segment = segment[:i]
+	if i := bytes.Index(segment, []byte(":$")); i >= 0 { // "::$DATA", ":$I30:$INDEX_ALLOCATION"
+		segment = bytes.TrimRight(segment[:i], ":")
 	}
 	cut := bytes.TrimRight(segment, ". ")
 	if len(cut) == 0 && len(segment) > 0 { // "." and "..", and what becomes of them

@@ -37,7 +37,7 @@ func TestIdentify(t *testing.T) {
 }
 
 func TestAlias(t *testing.T) {
-	for name, want := range map[string]Name{"X_Forwarded_Client-Cert": XForwardedClientCert, "CLIENT_CERT": ClientCert,
+	for name, want := range map[string]Name{"X_Forwarded_Client-Cert": XForwardedClientCert, "CLIENT_CERT": ClientCert, "Client.Cert": ClientCert, "cf~client!cert_sha256": CfClientCertHash,
 		"Client-Cert": Other, "X_Own": Other, "_": Other, "": Other, strings.Repeat("_", 40): Other} {
 		if got := Alias([]byte(name)); got != want {
 			t.Errorf("Alias(%q) = %v, want %v", name, got, want)

@@ -1,7 +1,6 @@
 package message
 
 import (
-	"bytes"
 	"encoding/binary"
 )
 
@@ -92,17 +91,22 @@ func hash(name []byte) uint8 {
 }
 
 // Alias returns the known name that a name stands for to readers who take "_" for "-", as CGI and
-// what came of it do (RFC 3875 section 4.1.18). It is Other for names without "_".
+// what came of it do (RFC 3875 section 4.1.18), some of them every other byte that is no letter and no
+// digit too ("Client.Cert"). It is Other for names without such bytes.
 func Alias(name []byte) Name {
-	if len(name) > maxName || bytes.IndexByte(name, '_') < 0 {
+	if len(name) > maxName {
 		return Other
 	}
 	var dashed [maxName]byte
+	odd := false
 	for i, c := range name {
-		if c == '_' {
-			c = '-'
+		if l := c | 0x20; c != '-' && (l < 'a' || l > 'z') && (c < '0' || c > '9') {
+			c, odd = '-', true
 		}
 		dashed[i] = c
+	}
+	if !odd {
+		return Other
 	}
 	return Identify(dashed[:len(name)])
 }
