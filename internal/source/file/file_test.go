@@ -176,6 +176,18 @@ func TestBrokenNamesWhatADamagedFileHeldBefore(t *testing.T) {
 			t.Fatalf("objects %s, broken %v, %v", names(set), broken, ds)
 		}
 	}
+	for range 2 { // a shell that redirects into it
+		write(t, file, "")
+		if set, ds := load(t, s); names(set) != "" || len(set.Broken()) != 3 || len(ds) != 2 || ds[0].Code != diag.YAMLSyntax {
+			t.Fatalf("empty: objects %s, broken %v, %v", names(set), set.Broken(), ds)
+		}
+	}
+	write(t, file, "# nothing\n")
+	if set, ds := load(t, s); len(set.Broken()) != 0 {
+		t.Errorf("nothing but a comment is no damage: %v %v", set.Broken(), ds)
+	}
+	write(t, file, whole)
+	load(t, s)
 	write(t, file, configMap("first"))
 	if set, _ := load(t, s); len(set.Broken()) != 0 {
 		t.Errorf("deleting in a sound file is no damage: %v", set.Broken())

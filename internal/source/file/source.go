@@ -75,6 +75,7 @@ type loaded struct {
 	sums    []digest
 	ds      []diag.Diagnostic
 	damaged bool // something of it could not be read
+	emptied bool // it is there and has no byte: somebody is about to write it
 }
 
 func (s *Source) load(ctx context.Context) (*resource.Set, []diag.Diagnostic, fingerprint, error) {
@@ -104,7 +105,7 @@ func (s *Source) load(ctx context.Context) (*resource.Set, []diag.Diagnostic, fi
 		documents[rootOf(found.roots, i)] += document
 	}
 	s.cache = cache
-	s.remember(b, found.files, files)
+	ds = append(ds, s.remember(b, found.files, files)...)
 	for i, n := range documents {
 		if n == 0 {
 			d := diag.New(diag.EmptyFolder, diag.Object{}, "", fmt.Sprintf("%s holds no .yaml, .yml or .json document.", s.dirs[i]), "Check --config.")
@@ -130,8 +131,9 @@ func rootOf(starts []int, i int) int {
 }
 
 // remember notes which objects stand in which file, and calls those broken that a damaged file held
-// before and that nobody defines now: half a file says nothing of the other half. Caller holds mu.
-func (s *Source) remember(b *resource.Builder, names []string, files []*loaded) {
+// before and that nobody defines now: half a file says nothing of the other half. Nor does one without a byte,
+// which is what a shell leaves that redirects a slow command into it. Caller holds mu.
+func (s *Source) remember(b *resource.Builder, names []string, files []*loaded) (ds []diag.Diagnostic) {
 	known := make(map[string][]resource.Key, len(names))
 	for i, name := range names {
 		f := files[i]
@@ -142,7 +144,12 @@ func (s *Source) remember(b *resource.Builder, names []string, files []*loaded) 
 		for _, p := range f.parsed {
 			keys = append(keys, p.Keys()...)
 		}
-		if f.damaged {
+		if f.emptied && len(s.known[name]) > 0 {
+			d := diag.New(diag.YAMLSyntax, diag.Object{}, "", fmt.Sprintf("the file is empty; the %d objects that it held stay as they were", len(s.known[name])), "Write it, or delete the file to delete them.")
+			d.Position = diag.Position{File: name}
+			ds = append(ds, d)
+		}
+		if f.damaged || f.emptied {
 			for _, key := range s.known[name] {
 				b.Break(resource.Broken{Key: key, Position: diag.Position{File: name}, Code: diag.YAMLSyntax})
 				if !slices.Contains(keys, key) {
@@ -153,6 +160,7 @@ func (s *Source) remember(b *resource.Builder, names []string, files []*loaded) 
 		known[name] = keys
 	}
 	s.known = known
+	return ds
 }
 
 // readAll reads and parses files with as many goroutines as there are processors. Caller holds mu.
@@ -190,7 +198,7 @@ func (s *Source) readOne(name string) *loaded {
 		return f
 	}
 	chunks, bad := manifest.Split(name, text)
-	f.chunks, f.ds, f.damaged = chunks, bad, len(bad) > 0
+	f.chunks, f.ds, f.damaged, f.emptied = chunks, bad, len(bad) > 0, len(text) == 0
 	for _, c := range chunks {
 		sum := sha256.Sum256(c.Text)
 		if c.JSON {
