@@ -24,6 +24,9 @@ func reachOf(key resource.Key, root *yaml.Node) *v1alpha1.ClientCertificatePolic
 	}
 	out := &v1alpha1.ClientCertificatePolicySpec{CaseSensitive: textOf(child(spec, "caseSensitive")) == "true"}
 	out.Hosts, _ = texts(child(spec, "hosts"))
+	for i, h := range out.Hosts {
+		out.Hosts[i] = hostOf(h)
+	}
 	if refs := child(spec, "targetRefs"); refs != nil && refs.Kind == yaml.SequenceNode {
 		for _, ref := range refs.Content {
 			t := v1alpha1.PolicyTarget{Group: textOf(child(ref, "group")), Kind: textOf(child(ref, "kind")), Namespace: textOf(child(ref, "namespace")),
@@ -66,13 +69,57 @@ func reachOfText(key resource.Key, text []byte) *v1alpha1.ClientCertificatePolic
 		if reach != nil {
 			reach.Paths, reach.Except = nil, nil // more of them may stand behind the fault
 		}
-		return reach
+		if reach != nil {
+			return reach
+		}
+		break
 	}
-	return nil
+	return scanned(string(text))
 }
 
-// texts returns the texts of a list; false if not all of it is text, or there is none.
+// scanned is reachOf where nothing can be read but words: the hosts that stand behind "hosts:", with every path.
+func scanned(text string) *v1alpha1.ClientCertificatePolicySpec {
+	var plain strings.Builder
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		plain.WriteString(line + "\n")
+	}
+	words := strings.FieldsFunc(plain.String(), func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]{}\"'", r) })
+	out := &v1alpha1.ClientCertificatePolicySpec{}
+	in := false
+	for i, w := range words {
+		before := words[max(i-1, 0)]
+		switch {
+		case before == "action:" && w == string(v1alpha1.ActionOpen), before == "mode:" && w == string(v1alpha1.ModeAudit):
+			return nil
+		case strings.HasSuffix(w, ":"):
+			in = w == "hosts:"
+		case in && w != "-":
+			out.Hosts = append(out.Hosts, hostOf(w))
+		}
+	}
+	if len(out.Hosts) == 0 {
+		return nil
+	}
+	return out
+}
+
+// hostOf returns the host of what may be a URL or have a port.
+func hostOf(s string) string {
+	if _, rest, ok := strings.Cut(s, "://"); ok {
+		s = rest
+	}
+	s, _, _ = strings.Cut(s, "/")
+	s, _, _ = strings.Cut(s, ":")
+	return strings.TrimSuffix(s, ".")
+}
+
+// texts returns the texts of a list, or of one text that stands where a list should; false if not all of it
+// is text, or there is none.
 func texts(n *yaml.Node) (out []string, whole bool) {
+	if t := textOf(n); t != "" {
+		return []string{t}, true
+	}
 	if n == nil || n.Kind != yaml.SequenceNode {
 		return nil, false
 	}

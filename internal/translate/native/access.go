@@ -148,8 +148,13 @@ func (b *accessBuilder) paths(field string, list []string, widen bool) []string 
 	out := []string{}
 	for i, p := range list {
 		canonical, fault := semantics.CanonicalPath(p)
-		if fault != "" {
+		star := strings.IndexByte(p, '*')
+		if fault != "" || star >= 0 {
 			at, message := fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("no request can have the path %q: %s", p, fault)
+			if fault == "" {
+				message = fmt.Sprintf("the path %q holds a star, which is no wildcard: a path covers all below it", p)
+				p = p[:star+1] // what stands before it is covered
+			}
 			if !widen {
 				b.say(diag.AccessPathInvalid, at, message+"; it is left out", "Write the path as the origin knows it.")
 				continue

@@ -164,6 +164,9 @@ func TestAccessPaths(t *testing.T) {
 		{"[/../a]", "[]", nil, nil, true},
 		{"[/x/%zz/y]", "[]", []string{"/x"}, nil, true},
 		{`["/a b", /ä]`, "[]", []string{"/%C3%A4", "/a%20b"}, nil, false},
+		{`["/x/*"]`, "[/x/health/*]", []string{"/x"}, []string{}, true},
+		{`["/x*"]`, "[]", nil, nil, true},
+		{`["/x/y*/z", /q]`, "[]", []string{"/q", "/x"}, nil, true},
 		{"[/b%3b, /b;x]", "[]", []string{"/b%3B", "/b;x"}, nil, false},
 	} {
 		f, ds := policyOf(t, "{hosts: [a.test], paths: "+c.paths+", except: "+c.except+", trust: {caRefs: [{name: ca}]}}")
@@ -191,7 +194,11 @@ func TestPoliciesThatCannotBeReadClose(t *testing.T) {
 		"misspelt action":  {"{hosts: [a.test], paths: [/x], action: Opn}", "a.test", "/x"},
 		"path of no path":  {"{hosts: [a.test], paths: [x], trust: {caRefs: [{name: ca}]}}", "a.test", "/x"},
 		"one path is none": {"{hosts: [a.test], paths: [/x, {}], trust: {caRefs: [{name: ca}]}}", "a.test", ""},
-		"not YAML":         {"{hosts: [a.test], paths: [/x, trust: {caRefs: [{name: ca}]}}", "", "none"},
+		"not YAML":         {"{hosts: [a.test], paths: [/x, trust: {caRefs: [{name: ca}]}}", "a.test", ""},
+		"no YAML at all":   {"[\n  hosts:\n  - a.test # ours\n  - \"*.b.test\"\n\tpaths: [/x]\n", "a.test *.b.test", ""},
+		"open, not YAML":   {"[\n  hosts: [a.test]\n  action: Open\n", "", "none"},
+		"hosts of URLs":    {"{hosts: [\"https://a.test/x\", \"b.test:443\"], paths: [/x], trust: {caRefs: [{name: ca}]}}", "a.test b.test", "/x"},
+		"text for lists":   {"{hosts: a.test, paths: /x, trust: {caRefs: [{name: ca}]}}", "a.test", "/x"},
 		"half YAML":        {"\n  hosts: [a.test]\n  paths: [/x]\n  trust: {caRefs: [\n", "a.test", ""},
 		"open":             {"{hosts: [a.test], action: Open, nonsense: 1}", "", "none"},
 		"audit":            {"{hosts: [a.test], mode: Audit, nonsense: 1, trust: {caRefs: [{name: ca}]}}", "", "none"},
