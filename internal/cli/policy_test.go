@@ -215,7 +215,34 @@ metadata: {name: other}
 spec: {hosts: ["*.other.test"], paths: [/test1, /test2], trust: {caRefs: [{name: ca-b}]}}
 ---
 `
+	const rewritten = `---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: own}
+spec:
+  parentRefs: [{name: gw}]
+  rules:
+  - matches: [{path: {value: /closed}}]
+    backendRefs: [{group: hakone.dev, kind: OriginPool, name: pool}]
+  - matches: [{path: {value: /hidden}}]
+    filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /closed}}}]
+    backendRefs: [{group: hakone.dev, kind: OriginPool, name: pool}]
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: hakone
+  listeners: [{name: h, port: 443, protocol: HTTPS, hostname: own.test, tls: {certificateRefs: [{name: cert}]}}]
+---
+apiVersion: hakone.dev/v1alpha1
+kind: ClientCertificatePolicy
+metadata: {name: own}
+spec: {hosts: [own.test], paths: [/closed], trust: {caRefs: [{name: ca-b}]}}
+---
+`
 	for name, c := range map[string]struct{ more, kind, host string }{
+		"rewrite of the same host": {rewritten, "sideDoor", "own.test"},
 		"plain": {`apiVersion: hakone.dev/v1alpha1
 kind: EdgeHost
 metadata: {name: plain}

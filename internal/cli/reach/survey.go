@@ -276,10 +276,11 @@ func (t *taker) sideDoors(r *Row, find func(Finding)) {
 		return
 	}
 	for _, p := range t.places {
-		if p.listener.ir.Name == r.Listener && p.host.String() == r.Host {
-			continue
-		}
+		same := p.listener.ir.Name == r.Listener && p.host.String() == r.Host // then by rewrites alone
 		for _, path := range wayTo(p, origin) {
+			if same && path == origin {
+				continue
+			}
 			q := r.query
 			q.Host, q.Path = sample(p.host), path
 			a := t.ask(p.listener.ir.Name, q)
