@@ -5,6 +5,7 @@ package edge
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/test/gateway"
+	"github.com/hakone-gateway/hakone/test/testca"
 )
 
 // originServer is an origin that answers with what it was asked, and is well or ill as a test says.
@@ -234,9 +236,16 @@ type traffic struct {
 // startTraffic lets clients browse url over HTTP/2 and 1.1; every fourth request has a connection of its own.
 func (w *world) startTraffic(url string, clients int) *traffic {
 	w.Helper()
+	return w.startTrafficOf(url, clients, nil, w.public.Pool())
+}
+
+// startTrafficOf is startTraffic of clients with a certificate, if cert is not nil, who trust other CAs.
+func (w *world) startTrafficOf(url string, clients int, cert *testca.Pair, roots *x509.CertPool) *traffic {
+	w.Helper()
 	l := &traffic{ended: make(chan struct{})}
 	for i := range clients {
-		c := w.browser(i%2 == 0, "", nil)
+		c := w.browser(i%2 == 0, "", cert)
+		c.Transport.(*http.Transport).TLSClientConfig.RootCAs = roots
 		l.wg.Go(func() {
 			for n := 0; ; n++ {
 				select {
