@@ -170,6 +170,9 @@ func TestPoliciesDecideByPathAndCA(t *testing.T) {
 			}
 		}
 	}
+	// The last record is made a moment after its answer.
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end) && e.sink.count() < 26; time.Sleep(time.Millisecond) {
+	}
 	e.sink.mu.Lock()
 	defer e.sink.mu.Unlock()
 	for _, a := range e.sink.decided {

@@ -49,6 +49,13 @@ func (s *sink) Access(a *telemetry.Access) {
 	s.decided = append(s.decided, kept)
 }
 
+// count returns how many requests a policy has decided.
+func (s *sink) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.decided)
+}
+
 func (s *sink) Handshake(h *telemetry.Handshake) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
