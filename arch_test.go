@@ -20,7 +20,7 @@ const module = "github.com/hakone-gateway/hakone/"
 // sub-packages count as the room. To change an arrow, write a decision first.
 var rooms = map[string][]string{
 	// words
-	"internal/diag": nil, "internal/hostname": nil, "internal/message": nil, "internal/tlsname": nil,
+	"internal/certname": nil, "internal/diag": nil, "internal/hostname": nil, "internal/message": nil, "internal/tlsname": nil,
 	"internal/secret": {"internal/diag"},
 	"api/v1alpha1":    nil,
 	// the snapshot
@@ -28,7 +28,7 @@ var rooms = map[string][]string{
 	// control side
 	"internal/resource":  {"api/v1alpha1", "internal/diag", "internal/secret"},
 	"internal/source":    {"api/v1alpha1", "internal/diag", "internal/resource", "internal/secret"},
-	"internal/translate": {"api/v1alpha1", "internal/diag", "internal/hostname", "internal/ir", "internal/resource", "internal/secret", "internal/semantics", "internal/tlsname"}, // semantics: one meaning of a path
+	"internal/translate": {"api/v1alpha1", "internal/certname", "internal/diag", "internal/hostname", "internal/ir", "internal/resource", "internal/secret", "internal/semantics", "internal/tlsname"}, // semantics: one meaning of a path
 	"internal/compile":   {"internal/diag", "internal/hostname", "internal/ir", "internal/translate", "internal/tlsname"},
 	"internal/certlint":  {"internal/diag", "internal/hostname", "internal/ir", "internal/secret"},
 	"internal/calendar":  {"internal/diag", "internal/ir", "internal/secret"},
@@ -49,7 +49,7 @@ var rooms = map[string][]string{
 	"internal/route":      {"internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/message"},
 	"internal/upstream":   {"internal/filter", "internal/hostname", "internal/message", "internal/revocation", "internal/trust", "internal/diag", "internal/http2", "internal/ir", "internal/telemetry", "internal/tlsconf"},
 	"internal/revocation": {"internal/diag", "internal/ir", "internal/secret", "internal/telemetry", "internal/trust"},
-	"internal/authz": {"internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/message", "internal/secret", "internal/semantics", "internal/telemetry",
+	"internal/authz": {"internal/certname", "internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/message", "internal/secret", "internal/semantics", "internal/telemetry",
 		"internal/tlsname", "internal/trust"},
 	"internal/logstore": {"internal/diag", "internal/ir", "internal/message", "internal/telemetry", "internal/tlsname"},
 	// authority: knows neither side

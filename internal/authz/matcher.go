@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/certname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/trust"
 )
@@ -21,12 +22,12 @@ type matcher struct {
 	name string // "allow[0]"
 	rule *ir.CertificateRule
 
-	common   []glob
-	subjects []dnPattern
-	issuers  []dnPattern
-	dns      []glob
-	uris     []glob
-	emails   []glob
+	common   []certname.Glob
+	subjects []certname.Pattern
+	issuers  []certname.Pattern
+	dns      []certname.Glob
+	uris     []certname.Glob
+	emails   []certname.Glob
 	nets     []netip.Prefix
 	usages   []asn1.ObjectIdentifier
 }
@@ -39,7 +40,7 @@ type subject struct {
 	now     time.Time
 	changes time.Time
 
-	dn, issuer dn
+	dn, issuer certname.Name
 	parsed     bool
 }
 
@@ -58,12 +59,12 @@ func newMatchers(rules []ir.CertificateRule, list string) ([]matcher, error) {
 }
 
 func newMatcher(r *ir.CertificateRule) (matcher, error) {
-	m := matcher{rule: r, common: globs(r.CommonNames), dns: globs(lowered(r.DNS)), uris: globs(r.URIs), emails: globs(r.Emails)}
+	m := matcher{rule: r, common: certname.Globs(r.CommonNames), dns: certname.Globs(lowered(r.DNS)), uris: certname.Globs(r.URIs), emails: certname.Globs(r.Emails)}
 	var err error
-	if m.subjects, err = parseDNs(r.Subjects); err != nil {
+	if m.subjects, err = certname.ParsePatterns(r.Subjects); err != nil {
 		return m, fmt.Errorf("subjects: %w", err)
 	}
-	if m.issuers, err = parseDNs(r.Issuers); err != nil {
+	if m.issuers, err = certname.ParsePatterns(r.Issuers); err != nil {
 		return m, fmt.Errorf("issuers: %w", err)
 	}
 	for _, text := range r.IPs {
@@ -74,7 +75,7 @@ func newMatcher(r *ir.CertificateRule) (matcher, error) {
 		m.nets = append(m.nets, p)
 	}
 	for _, text := range r.Usages {
-		oid, err := parseOID(text)
+		oid, err := certname.ParseOID(text)
 		if err != nil {
 			return m, fmt.Errorf("usages: %w", err)
 		}
@@ -112,8 +113,8 @@ func (m *matcher) match(s *subject, deny bool) string {
 		s.parse()
 	}
 	switch {
-	case len(m.common) > 0 && !commonFits(m.common, s.dn.values(oidCommonName), deny):
-		return fmt.Sprintf("the common name is %q", s.dn.values(oidCommonName))
+	case len(m.common) > 0 && !commonFits(m.common, s.dn.Values(certname.CommonName), deny):
+		return fmt.Sprintf("the common name is %q", s.dn.Values(certname.CommonName))
 	case len(m.subjects) > 0 && !fitsDN(m.subjects, s.dn):
 		return "the subject is another"
 	case len(m.issuers) > 0 && !fitsDN(m.issuers, s.issuer):
@@ -147,15 +148,15 @@ func (m *matcher) match(s *subject, deny bool) string {
 
 func (s *subject) parse() {
 	if !s.parsed {
-		s.dn, s.issuer, s.parsed = parseRawDN(s.cert.RawSubject), parseRawDN(s.cert.RawIssuer), true
+		s.dn, s.issuer, s.parsed = certname.ParseName(s.cert.RawSubject), certname.ParseName(s.cert.RawIssuer), true
 	}
 }
 
 // commonFits compares common names. A subject with several is let in only if each fits, and kept out if
 // one does.
-func commonFits(patterns []glob, names []string, anyName bool) bool {
+func commonFits(patterns []certname.Glob, names []string, anyName bool) bool {
 	fits := func(name string) bool {
-		return slices.ContainsFunc(patterns, func(g glob) bool { return g.match(name) })
+		return slices.ContainsFunc(patterns, func(g certname.Glob) bool { return g.Match(name) })
 	}
 	if anyName {
 		return slices.ContainsFunc(names, fits)
@@ -163,8 +164,8 @@ func commonFits(patterns []glob, names []string, anyName bool) bool {
 	return len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool { return !fits(n) })
 }
 
-func fitsDN(patterns []dnPattern, name dn) bool {
-	return slices.ContainsFunc(patterns, func(p dnPattern) bool { return p.match(name) })
+func fitsDN(patterns []certname.Pattern, name certname.Name) bool {
+	return slices.ContainsFunc(patterns, func(p certname.Pattern) bool { return p.Match(name) })
 }
 
 // sanFits reports whether one entry of the four lists of names holds, or there is none.
@@ -172,8 +173,8 @@ func (m *matcher) sanFits(f *trust.Facts) bool {
 	if len(m.dns)+len(m.uris)+len(m.emails)+len(m.nets) == 0 {
 		return true
 	}
-	return anyOf(m.dns, f.DNS, func(g glob, n string) bool { return g.matchDNS(strings.ToLower(n)) }) ||
-		anyOf(m.uris, f.URIs, glob.match) || anyOf(m.emails, f.Emails, glob.match) ||
+	return anyOf(m.dns, f.DNS, func(g certname.Glob, n string) bool { return g.MatchDNS(strings.ToLower(n)) }) ||
+		anyOf(m.uris, f.URIs, certname.Glob.Match) || anyOf(m.emails, f.Emails, certname.Glob.Match) ||
 		anyOf(m.nets, f.IPs, func(p netip.Prefix, n string) bool {
 			a, err := netip.ParseAddr(n)
 			return err == nil && p.Contains(a.Unmap())
@@ -243,21 +244,4 @@ func parseNet(text string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q is no address and no prefix", text)
 	}
 	return p.Masked(), nil
-}
-
-// parseOID reads dotted decimals.
-func parseOID(text string) (asn1.ObjectIdentifier, error) {
-	oid, err := x509.ParseOID(text)
-	if err != nil {
-		return nil, fmt.Errorf("%q is no object identifier", text)
-	}
-	var out asn1.ObjectIdentifier
-	for part := range strings.SplitSeq(oid.String(), ".") {
-		n := 0
-		if _, err := fmt.Sscan(part, &n); err != nil {
-			return nil, fmt.Errorf("%q has a number that is too large", text)
-		}
-		out = append(out, n)
-	}
-	return out, nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/api/v1alpha1"
+	"github.com/hakone-gateway/hakone/internal/certname"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
@@ -62,6 +63,16 @@ func (b *accessBuilder) rule(field string, r *v1alpha1.CertificateRule) (ir.Cert
 	for _, s := range r.Serials {
 		out.Serials = append(out.Serials, serialText(s))
 	}
+	for _, d := range []struct {
+		name string
+		list []string
+	}{{"subjects", r.Subjects}, {"issuers", r.Issuers}} {
+		for i, text := range d.list {
+			if _, err := certname.ParsePattern(text); err != nil {
+				bad(fmt.Sprintf("%s[%d]", d.name, i), fmt.Sprintf("%q is no distinguished name, nor part of one: %v", text, err), "Write it as RFC 2253 does: CN=vera,O=Example, or O=Example.")
+			}
+		}
+	}
 	for i, u := range r.ExtendedKeyUsages {
 		oid := usageOID(u)
 		if oid == "" {
@@ -110,7 +121,7 @@ func usageOID(name string) string {
 	case "emailProtection":
 		return "1.3.6.1.5.5.7.3.4"
 	}
-	if name == "" || strings.Trim(name, "0123456789.") != "" || !strings.Contains(name, ".") {
+	if _, err := certname.ParseOID(name); err != nil {
 		return ""
 	}
 	return name

@@ -1,6 +1,12 @@
-package authz
+// Package certname holds names in certificates, and patterns of them: distinguished names (RFC 2253), names
+// with stars, object identifiers.
+//
+// Patterns are made only by parsing. The package refuses to know what matching means for whom. Begin reading
+// at ParsePattern.
+package certname
 
 import (
+	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/hex"
@@ -10,9 +16,12 @@ import (
 	"strings"
 )
 
-// dn is a distinguished name, most specific part first, as RFC 2253 writes it. Each part (RDN) is a set of
-// attributes.
-type dn [][]attribute
+// CommonName is the object identifier of the common name.
+const CommonName = "2.5.4.3"
+
+// Name is a distinguished name, most specific part first, as RFC 2253 writes it. Each part (RDN) is a set of
+// attributes. The zero value has no parts.
+type Name [][]attribute
 
 type attribute struct {
 	kind string // object identifier, dotted
@@ -20,13 +29,13 @@ type attribute struct {
 	raw  bool
 }
 
-// parseRawDN reads a certificate's name; nil if it is malformed.
-func parseRawDN(raw []byte) dn {
+// ParseName reads a certificate's name (DER); nil if it is malformed.
+func ParseName(raw []byte) Name {
 	var seq pkix.RDNSequence
 	if rest, err := asn1.Unmarshal(raw, &seq); err != nil || len(rest) > 0 {
 		return nil
 	}
-	var out dn
+	var out Name
 	for i := len(seq) - 1; i >= 0; i-- {
 		var part []attribute
 		for _, a := range seq[i] {
@@ -42,10 +51,11 @@ func parseRawDN(raw []byte) dn {
 	return out
 }
 
-// values returns the values of one kind of attribute.
-func (d dn) values(kind string) []string {
+// Values returns the values of one kind of attribute, by its object identifier; those that are no text are left
+// out.
+func (n Name) Values(kind string) []string {
 	var out []string
-	for _, part := range d {
+	for _, part := range n {
 		for _, a := range part {
 			if a.kind == kind && !a.raw {
 				out = append(out, a.text)
@@ -55,21 +65,21 @@ func (d dn) values(kind string) []string {
 	return out
 }
 
-const oidCommonName = "2.5.4.3"
-
-// dnPattern is a whole name, or one part of one. Values may hold stars.
-type dnPattern [][]attributePattern
+// Pattern is a whole name, or one part of one. Values may hold stars. The zero value covers names without
+// parts only.
+type Pattern [][]attributePattern
 
 type attributePattern struct {
 	kind  string
-	value glob
+	value Glob
 	raw   string // DER in hex, instead of value
 }
 
-func parseDNs(in []string) ([]dnPattern, error) {
-	var out []dnPattern
+// ParsePatterns reads several; the error quotes the one that cannot be read.
+func ParsePatterns(in []string) ([]Pattern, error) {
+	var out []Pattern
 	for _, s := range in {
-		p, err := parseDN(s)
+		p, err := ParsePattern(s)
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", s, err)
 		}
@@ -78,9 +88,9 @@ func parseDNs(in []string) ([]dnPattern, error) {
 	return out, nil
 }
 
-// match reports whether the pattern covers a name: one part any part of it, several the whole. A part of
+// Match reports whether the pattern covers a name: one part any part of it, several the whole. A part of
 // the name may have attributes besides, only where the pattern is one part.
-func (p dnPattern) match(name dn) bool {
+func (p Pattern) Match(name Name) bool {
 	if len(p) == 1 {
 		return slices.ContainsFunc(name, func(part []attribute) bool { return partHas(p[0], part) })
 	}
@@ -102,7 +112,7 @@ func partHas(want []attributePattern, part []attribute) bool {
 			if a.kind != w.kind || a.raw != (w.raw != "") {
 				return false
 			}
-			return a.raw && a.text == w.raw || !a.raw && w.value.match(a.text)
+			return a.raw && a.text == w.raw || !a.raw && w.value.Match(a.text)
 		}) {
 			return false
 		}
@@ -110,10 +120,10 @@ func partHas(want []attributePattern, part []attribute) bool {
 	return true
 }
 
-// parseDN reads RFC 2253 with stars: an escaped star ("\*") is an ordinary character. Spaces around
+// ParsePattern reads RFC 2253 with stars: an escaped star ("\*") is an ordinary character. Spaces around
 // separators are ignored, as RFC 2253 section 4 has it.
-func parseDN(s string) (dnPattern, error) {
-	var out dnPattern
+func ParsePattern(s string) (Pattern, error) {
+	var out Pattern
 	part := []attributePattern{}
 	for rest := s; ; {
 		a, separator, tail, err := parseAttribute(rest)
@@ -160,7 +170,7 @@ func parseAttribute(s string) (a attributePattern, separator byte, rest string, 
 }
 
 // parseValue reads an attribute's value.
-func parseValue(s string) (value glob, separator byte, rest string, err error) {
+func parseValue(s string) (value Glob, separator byte, rest string, err error) {
 	var b []byte
 	kept := 0 // length of b without spaces that the separator may turn out to be behind
 	quoted := false
@@ -203,10 +213,8 @@ scan:
 // parseEscape reads what follows a backslash: a character, or two hexadecimal digits.
 func parseEscape(s string) (n int, lit byte, err error) {
 	if len(s) >= 2 {
-		hi, ok1 := unhex(s[0])
-		lo, ok2 := unhex(s[1])
-		if ok1 && ok2 {
-			return 2, hi<<4 | lo, nil
+		if b, err := hex.DecodeString(s[:2]); err == nil {
+			return 2, b[0], nil
 		}
 	}
 	if len(s) == 0 {
@@ -219,7 +227,7 @@ func parseEscape(s string) (n int, lit byte, err error) {
 func attributeKind(name string) string {
 	switch strings.ToUpper(name) {
 	case "CN":
-		return oidCommonName
+		return CommonName
 	case "SN", "SURNAME":
 		return "2.5.4.4"
 	case "SERIALNUMBER":
@@ -250,8 +258,25 @@ func attributeKind(name string) string {
 		return "1.2.840.113549.1.9.1"
 	}
 	dotted := strings.TrimPrefix(strings.ToUpper(name), "OID.")
-	if oid, err := parseOID(dotted); err == nil {
+	if oid, err := ParseOID(dotted); err == nil {
 		return oid.String()
 	}
 	return ""
+}
+
+// ParseOID reads dotted decimals, each of which fits an int.
+func ParseOID(text string) (asn1.ObjectIdentifier, error) {
+	oid, err := x509.ParseOID(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no object identifier", text)
+	}
+	var out asn1.ObjectIdentifier
+	for part := range strings.SplitSeq(oid.String(), ".") {
+		n := 0
+		if _, err := fmt.Sscan(part, &n); err != nil {
+			return nil, fmt.Errorf("%q has a number that is too large", text)
+		}
+		out = append(out, n)
+	}
+	return out, nil
 }
