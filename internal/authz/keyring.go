@@ -31,7 +31,7 @@ const (
 // use.
 type Keyring struct {
 	mu    sync.Mutex          // guards all
-	made  map[string]*lazyKey // by policy and algorithm
+	made  map[string]*lazyKey // by algorithm
 	rings map[string]*ring    // by policy
 }
 
@@ -64,7 +64,7 @@ type lazyKey struct {
 func (k *Keyring) ring(policy string, s *ir.Session, cred *ir.Credential) *ring {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	key := k.key(policy, s, cred)
+	key := k.key(s, cred)
 	r := k.rings[policy]
 	if r == nil {
 		r = &ring{}
@@ -85,9 +85,10 @@ func (k *Keyring) ring(policy string, s *ir.Session, cred *ir.Credential) *ring 
 // maxFormer bounds the former keys of a policy.
 const maxFormer = 8
 
-func (k *Keyring) key(policy string, s *ir.Session, cred *ir.Credential) *lazyKey {
+func (k *Keyring) key(s *ir.Session, cred *ir.Credential) *lazyKey {
 	if s.Key == "" {
-		id := "made " + s.Algorithm + " " + policy
+		// One for all policies: whoever asks for the keys of a host has all of them made, and RSA takes long.
+		id := "made " + s.Algorithm
 		if k.made[id] == nil {
 			k.made[id] = &lazyKey{id, sync.OnceValues(func() (*signingKey, error) { return makeKey(s.Algorithm) })}
 		}
