@@ -249,7 +249,11 @@ func readManaged(root *os.Root, file managedFile) ([]byte, fs.FileMode, error) {
 		return nil, 0, fmt.Errorf("it is larger than %d MiB", manifest.MaxFileSize>>20)
 	}
 	text, err := root.ReadFile(file.name)
-	return text, info.Mode().Perm(), err
+	mode := info.Mode().Perm()
+	if file.name == ManagedSecrets {
+		mode &^= 0o007 // a group may be meant to read keys, everybody never is
+	}
+	return text, mode, err
 }
 
 // replace writes a new file beside the managed one and renames it over.
