@@ -60,7 +60,7 @@ type session struct {
 	// Fixed after construction.
 	ir    *ir.Session
 	ring  *ring
-	rules string // digest of what lets clients in
+	rules string // digest of the policy's name and of what lets clients in
 	lists *trustLists
 
 	mu     sync.Mutex         // guards the maps
@@ -85,7 +85,7 @@ type trustLists struct {
 
 func newSession(p *ir.AccessPolicy, bundle *ir.TrustBundle, cred *ir.Credential, keys *Keyring) *session {
 	s := &session{ir: p.Session, ring: keys.ring(p.Name, p.Session, cred), known: map[string]*Claims{}, issued: map[issue]token{}}
-	rules, _ := json.Marshal([]any{p.Allow, p.Deny, p.Trust, anchorsKey(bundle)}) // its types cannot fail to be encoded
+	rules, _ := json.Marshal([]any{p.Name, p.Allow, p.Deny, p.Trust, anchorsKey(bundle)}) // its types cannot fail to be encoded
 	sum := sha256.Sum256(rules)
 	s.rules = hex.EncodeToString(sum[:16])
 	s.lists = &trustLists{bundle: bundle, serials: p.Revocation.Serials, keys: p.Revocation.SPKI, useLists: !p.Revocation.NoCRL}

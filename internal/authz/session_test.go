@@ -43,7 +43,7 @@ func newOffice(t testing.TB, s ir.Session) *office {
 }
 
 func (o *office) make() {
-	c, _ := chain(o.t, "ns/p *")
+	c, _ := chain(o.t, o.policy.Name+" *")
 	ps := []*ir.AccessPolicy{o.policy}
 	bundles := &ir.Trust{ByRef: map[ir.TrustRef]*ir.TrustBundle{"ca": {Bundle: secret.NewBundle(o.ca.Cert), CRLs: o.lists}}}
 	secrets := &ir.Secrets{ByRef: map[ir.SecretRef]*ir.Credential{}}
@@ -272,7 +272,8 @@ func TestCookieIsRevoked(t *testing.T) {
 		"denied": func(o *office, c *x509.Certificate) {
 			o.policy.Deny = []ir.CertificateRule{{Fingerprints: []string{secret.Fingerprint(c)}}}
 		},
-		"another CA":  func(o *office, _ *x509.Certificate) { o.ca = testca.New(o.t, testca.Spec{CommonName: "Root"}) },
+		"another CA": func(o *office, _ *x509.Certificate) { o.ca = testca.New(o.t, testca.Spec{CommonName: "Root"}) },
+		"of another policy, audience and key the same": func(o *office, _ *x509.Certificate) { o.policy.Name = "test/other" },
 		"list, other": func(o *office, c *x509.Certificate) {}, // nothing changes: it is good
 	} {
 		o := newOffice(t, ir.Session{Algorithm: "ES256"})
