@@ -19,7 +19,11 @@ type ring struct {
 	// Guarded by Store.mu.
 	blocks []heldBlock
 	size   int64
-	open   []byte // only appended to, so that readers may hold what was there
+	open   []byte // readers may hold what is there
+	shown  bool   // open has been shown to a reader: it is only appended to
+
+	// Owned by the writer: memory of blocks that went before a reader came.
+	free [][]byte
 
 	// Of write, until commit.
 	packed []heldBlock
@@ -29,32 +33,70 @@ type ring struct {
 type heldBlock struct {
 	bytes []byte
 	meta  meta
+	shown bool // a reader may hold it
 }
+
+// maxFree bounds the memory kept for the next blocks, in blocks.
+const maxFree = 4
 
 func newRing(bound int64, age time.Duration, run uint64, p *packer) *ring {
 	return &ring{bound: bound, age: age, run: run, packer: p, open: make([]byte, 0, blockRaw)}
 }
 
-// write implements keeper. Only write and commit change open, and both are called by one goroutine.
+// write implements keeper. Only write and commit change open, and both are called by one goroutine. The
+// first block goes on behind what is open, in its own memory: readers hold a shorter slice of that.
 func (r *ring) write(sorted []byte) error {
 	r.packed, r.rest = r.packed[:0], nil
-	all := sorted
-	if len(r.open)+len(all) > blockRaw {
-		all = append(bytes.Clone(r.open), sorted...)
-		for len(all) > blockRaw {
-			block, rest, _ := cut(all)
+	if len(r.open)+len(sorted) > blockRaw {
+		var first []byte
+		first, sorted = room(sorted, blockRaw-len(r.open))
+		r.pack(append(r.open, first...))
+		for len(sorted) > blockRaw {
+			var block []byte
+			block, sorted, _ = cut(sorted)
 			if len(block) == 0 {
 				break
 			}
-			b, m := r.packer.pack(block, r.compress())
-			b = bytes.Clone(b)
-			m.filter = filter(b[blockHead:m.head])
-			r.packed = append(r.packed, heldBlock{b, m})
-			all = rest
+			r.pack(block)
 		}
 	}
-	r.rest = all
+	r.rest = sorted
 	return nil
+}
+
+// pack makes a block for the ring to keep.
+func (r *ring) pack(raw []byte) {
+	if len(raw) == 0 {
+		return
+	}
+	compress, scratch := r.compress(), r.packer.block
+	if !compress { // it is written where it stays
+		r.packer.block = nil
+		if n := len(r.free); n > 0 {
+			r.packer.block, r.free = r.free[n-1], r.free[:n-1]
+		}
+	}
+	b, m := r.packer.pack(raw, compress)
+	if compress {
+		b = bytes.Clone(b)
+	} else {
+		r.packer.block = scratch
+	}
+	m.filter = filter(b[blockHead:m.head])
+	r.packed = append(r.packed, heldBlock{bytes: b, meta: m})
+}
+
+// room returns the longest prefix of records that is at most n bytes long, and the rest.
+func room(sorted []byte, n int) (fits, rest []byte) {
+	rest = sorted
+	for len(rest) > 0 {
+		_, after, err := split(rest)
+		if err != nil || len(sorted)-len(after) > n {
+			break
+		}
+		rest = after
+	}
+	return sorted[:len(sorted)-len(rest)], rest
 }
 
 // compressed is how many blocks a second are compressed. When more come, what is gained by it is old in a
@@ -77,7 +119,10 @@ func (r *ring) commit() {
 			r.size += int64(len(b.bytes))
 		}
 		clear(r.packed)
-		r.open = append(make([]byte, 0, blockRaw), r.rest...)
+		if r.shown {
+			r.open, r.shown = make([]byte, 0, blockRaw), false
+		}
+		r.open = append(r.open[:0], r.rest...)
 	} else {
 		r.open = append(r.open, r.rest...)
 	}
@@ -89,7 +134,11 @@ func (r *ring) commit() {
 func (r *ring) trim() {
 	n := 0
 	for n < len(r.blocks) && r.size+blockRaw > r.bound {
-		r.size -= int64(len(r.blocks[n].bytes))
+		b := &r.blocks[n]
+		r.size -= int64(len(b.bytes))
+		if !b.shown && b.meta.codec == 0 && len(r.free) < maxFree {
+			r.free = append(r.free, b.bytes[:0])
+		}
 		n++
 	}
 	r.forget(n)
@@ -98,7 +147,9 @@ func (r *ring) trim() {
 // forget drops the first n blocks.
 func (r *ring) forget(n int) {
 	if n > 0 {
-		r.blocks = append([]heldBlock(nil), r.blocks[n:]...)
+		left := copy(r.blocks, r.blocks[n:])
+		clear(r.blocks[left:])
+		r.blocks = r.blocks[:left]
 	}
 }
 
@@ -108,14 +159,16 @@ func (r *ring) sweep(time.Time) {}
 func (r *ring) view() ([]part, error) {
 	limit := time.Now().Add(-r.age).UnixNano()
 	parts := make([]part, 0, len(r.blocks)+1)
-	for _, b := range r.blocks {
-		if b.meta.max >= limit {
-			parts = append(parts, heldPart(b, r.run))
+	for i := range r.blocks {
+		if b := &r.blocks[i]; b.meta.max >= limit {
+			b.shown = true
+			parts = append(parts, heldPart(*b, r.run))
 		}
 	}
 	if len(r.open) > 0 {
+		r.shown = true
 		b, m := plainBlock(r.open)
-		parts = append(parts, heldPart(heldBlock{b, m}, r.run))
+		parts = append(parts, heldPart(heldBlock{bytes: b, meta: m}, r.run))
 	}
 	return parts, nil
 }

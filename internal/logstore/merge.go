@@ -14,9 +14,39 @@ type entry struct {
 // maxShift is over how many records one is carried to its place before all are sorted anew.
 const maxShift = 256
 
-// merge fills s.entries with the records of several buffers, by time, and returns how many there are.
-// Within a buffer nearly all are in order already.
-func (s *Store) merge(buffers [][]byte) int {
+// merge returns the records of several buffers, by time, and how many there are. Within a buffer nearly
+// all are in order already; a buffer that is alone and all in order is returned as it is.
+func (s *Store) merge(buffers [][]byte, size int) ([]byte, int) {
+	for _, b := range buffers {
+		if len(b) != size {
+			continue
+		}
+		if n, ok := inOrder(b); ok {
+			return b, n
+		}
+	}
+	s.gather(buffers)
+	s.sorted = slices.Grow(s.sorted[:0], size)
+	for i := range s.entries {
+		s.sorted = append(s.sorted, s.entries[i].record...)
+	}
+	return s.sorted, len(s.entries)
+}
+
+// inOrder returns the number of records of a buffer, and whether each ended after the one before.
+func inOrder(b []byte) (n int, ok bool) {
+	for last := int64(0); len(b) > 0; n++ {
+		r, rest, err := split(b)
+		if err != nil || n > 0 && endOf(r) < last {
+			return n, false
+		}
+		b, last = rest, endOf(r)
+	}
+	return n, true
+}
+
+// gather fills s.entries, by time.
+func (s *Store) gather(buffers [][]byte) {
 	s.entries = s.entries[:0]
 	type head struct {
 		end  int64
@@ -56,7 +86,6 @@ func (s *Store) merge(buffers [][]byte) int {
 	if !sorted {
 		order(s.entries)
 	}
-	return len(s.entries)
 }
 
 // order sorts entries of which few are out of place, and those by little.

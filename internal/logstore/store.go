@@ -117,8 +117,8 @@ func Open(opt Options) (*Store, error) {
 	}
 	s := &Store{opt: opt, run: rand.Uint64(), kick: make(chan struct{}, 1), full: make(chan struct{}, 1), ask: make(chan chan struct{}),
 		followers: map[*follower]struct{}{}}
-	n := 4
-	for n < 2*runtime.GOMAXPROCS(0) && n < 64 {
+	n := 1 // more would only have to be merged
+	for p := runtime.GOMAXPROCS(0); p > 1 && n < max(4, 2*p) && n < 64; {
 		n *= 2
 	}
 	s.shards = make([]shard, n)
@@ -284,12 +284,7 @@ func (s *Store) write() {
 		size += len(taken[i])
 	}
 	if size > 0 {
-		n := s.merge(taken)
-		s.sorted = slices.Grow(s.sorted[:0], size)
-		for i := range s.entries {
-			s.sorted = append(s.sorted, s.entries[i].record...)
-		}
-		s.store(s.sorted, n)
+		s.store(s.merge(taken, size))
 	}
 	for i, b := range taken {
 		if cap(b) <= keptBuffer {
