@@ -199,10 +199,18 @@ func (s *stage) banner() {
 		return
 	}
 	fmt.Fprintf(w, "\nTry, in a second terminal:\n\n")
+	var own []step // hakone's own commands
 	for _, step := range s.opts.Scene.steps(s) {
+		if step.command != nil {
+			own = append(own, step)
+			continue
+		}
 		fmt.Fprintf(w, "  %s\n      → %s\n", step.line(s), step.says)
 	}
 	fmt.Fprintf(w, "  export HAKONE_ADMIN=%s\n      → from then on hakone's commands are about this demo\n", s.admin())
+	for _, step := range own {
+		fmt.Fprintf(w, "  %s\n      → %s\n", step.line(s), step.says)
+	}
 	fmt.Fprintf(w, "  %s status\n  %s tls-version set 1.3\n", s.opts.Program, s.opts.Program)
 	fmt.Fprintf(w, "\nEach request, each refused handshake and each change of the manifests shows here. Ctrl-C ends the demo.\n\n")
 }

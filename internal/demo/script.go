@@ -64,7 +64,7 @@ func (p *step) line(s *stage) string {
 	}
 	words := []string{"curl", "-i"}
 	for _, a := range p.args(s) {
-		if strings.ContainsAny(a, " @") {
+		if strings.ContainsAny(a, " @;") {
 			a = "'" + a + "'"
 		}
 		words = append(words, a)

@@ -127,7 +127,7 @@ const (
 func certificateReasonCodes() []Entry {
 	return []Entry{
 		{ClientCertMissing, "client_cert_missing", Error, "client sent no certificate",
-			"This host requires a client certificate (MUTUAL) and the client sent none. TLS 1.3 clients see alert 116 (certificate_required) on their first read, TLS 1.2 clients alert 40.",
+			"The host (MUTUAL) or a policy on the path requires a client certificate and the client sent none. Where the host does, TLS 1.3 clients see alert 116 (certificate_required) on their first read and TLS 1.2 clients alert 40; where a policy does, the answer is 403.",
 			"Give the client a certificate of an accepted issuer: curl --cert client.crt --key client.key.", 403},
 		{ClientCertUnknownCA, "client_cert_unknown_ca", Error, "client certificate of an unknown issuer",
 			"The client's certificate does not lead to a CA in the host's trust bundle. Equal names do not help: the signature has to verify. Alert 48, or 42 where Hakone verifies by itself.",

@@ -52,7 +52,7 @@ func upstreamReasonCodes() []Entry {
 		{UpstreamCertNoSAN, "upstream_cert_no_san", Error, "upstream certificate has no subject alternative name",
 			"The certificate only has a common name, which RFC 9110 section 4.3.4 and today's TLS libraries no longer accept.", "Re-issue with subjectAltName = DNS:host.", 502},
 		{UpstreamRequiresCert, "upstream_requires_client_cert", Error, "upstream wants a client certificate",
-			"The upstream ended the handshake with alert 116, or 40 after asking for a certificate.", "Use mode MUTUAL with a client certificate in the DestinationRule.", 502},
+			"The upstream ended the handshake with alert 116, or 40 after asking for a certificate.", "Give Hakone a client certificate that the upstream accepts: an OriginPull (hakone origin pull upload, then enable) or tls.certificateRef of the OriginPool; mode MUTUAL of the DestinationRule.", 502},
 		{UpstreamRejectedCert, "upstream_rejected_client_cert", Error, "upstream rejected our client certificate",
 			"The upstream answered our client certificate with an alert.", "Check that the upstream trusts its issuer and that it has not expired.", 502},
 		{UpstreamSpeaksPlaintext, "upstream_speaks_plaintext", Error, "upstream speaks plain HTTP where TLS was expected",
