@@ -54,7 +54,7 @@ func fileCodes() []Entry {
 		{KindWithoutEffect, "kind_without_effect", Warning, "kind has no effect yet",
 			"The kind is known, but this version of Hakone does nothing with it.", "Do not rely on the object; see the README's table of kinds.", 0},
 		{KindMisspelt, "kind_misspelt", Error, "kind is misspelt or in the wrong group",
-			"The kind is not known in its API group, but one with nearly this name, or of this name in another group, is: the object was meant to have an effect and has none.", "Correct apiVersion and kind as the message says.", 0},
+			"The kind is not known in its API group, but one with nearly this name, or of this name in another group, is (or the group is hakone.dev, of which every kind is known): the object was meant to have an effect and has none.", "Correct apiVersion and kind as the message says.", 0},
 		{PolicyNotEnforced, "policy_not_enforced", Error, "policy is not enforced",
 			"The policy would deny or verify traffic, and this version of Hakone does not enforce it. Backends that a BackendTLSPolicy targets are refused (503) rather than sent to in plaintext; for the other kinds traffic passes as if the policy were not there.",
 			"Say the same with what is enforced (client certificates, DestinationRule tls), or put the enforcement elsewhere and move the policy out of what Hakone reads.", 503},

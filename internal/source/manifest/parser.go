@@ -197,6 +197,10 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 		}
 		out.lose(key, fault{code: diag.MissingField, line: root.Line, field: strings.Fields(missing)[0], message: "The document has no " + missing + ", so it is no Kubernetes object.",
 			fix: "Add " + missing + ", or move the file out of the folder."})
+		if meant, ok := p.unnamed(key, version, root); ok {
+			lost := &out.broken[len(out.broken)-1]
+			lost.key, lost.reach = meant, reachOf(meant, root)
+		}
 		return
 	}
 	if kind == resource.KindSecret {
@@ -216,7 +220,7 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 		}
 		f := p.stranger(group, kind, root)
 		out.faults = append(out.faults, objectFault{fault: f, key: key})
-		if meant, ok := p.misspelt(key); ok && f.code == diag.KindMisspelt {
+		if meant, ok := p.misspelt(key, root); ok && f.code == diag.KindMisspelt {
 			out.broken = append(out.broken, objectFault{fault: f, key: meant, reach: reachOf(meant, root)})
 		}
 		return

@@ -52,6 +52,10 @@ func (p *Parser) stranger(group, kind string, root *yaml.Node) fault {
 		}
 		return f
 	}
+	if group == resource.GroupHakone {
+		f.code, f.fix = diag.KindMisspelt, "Did you mean "+quote(p.own(kind, root))+"?"
+		return f
+	}
 	if near := nearest(kind, p.kindNames(group)); near != "" {
 		f.fix = "Did you mean " + quote(near) + "?"
 		if p.meant(group, near) {
@@ -81,10 +85,58 @@ func (p *Parser) knownGroup(group string) bool {
 	return false
 }
 
+// own returns the kind of ours that an object with another kind was most likely meant to have: the one of
+// nearly that name, unless more of its spec is of another kind. Of equals a ClientCertificatePolicy is
+// taken, because the slip must not open what it closes.
+func (p *Parser) own(kind string, root *yaml.Node) string {
+	names := p.kindNames(resource.GroupHakone)
+	near := nearest(kind, names)
+	if near == resource.KindClientCertificatePolicy {
+		return near
+	}
+	best, most := near, p.fits(near, root)
+	for _, name := range append([]string{resource.KindClientCertificatePolicy}, names...) {
+		if n := p.fits(name, root); n > most {
+			best, most = name, n
+		}
+	}
+	if best != "" {
+		return best
+	}
+	const far = 64
+	for _, name := range names {
+		if d := diag.Distance(strings.ToLower(kind), strings.ToLower(name), far); best == "" || d < most {
+			best, most = name, d
+		}
+	}
+	return best
+}
+
+// fits counts the fields of an object's spec that a kind of ours has.
+func (p *Parser) fits(kind string, root *yaml.Node) (n int) {
+	known := p.kinds[groupKind{resource.GroupHakone, kind}]
+	if known == nil {
+		return 0
+	}
+	fields := known.root.byName["spec"].shape.byName
+	eachEntry(child(root, "spec"), func(key string, _ *yaml.Node) {
+		if fields[key] != nil {
+			n++
+		}
+	})
+	return n
+}
+
 // misspelt returns the key that an object with a misspelt kind was meant to have, so that its last
 // good version goes on serving; false if that is in doubt.
-func (p *Parser) misspelt(key resource.Key) (resource.Key, bool) {
+func (p *Parser) misspelt(key resource.Key, root *yaml.Node) (resource.Key, bool) {
 	near := nearest(key.Kind, p.kindNames(key.Group))
+	switch {
+	case key.Group == resource.GroupHakone:
+		near = p.own(key.Kind, root)
+	case key.Kind == resource.KindClientCertificatePolicy: // a kind of ours alone, so its group is the slip
+		key.Group, near = resource.GroupHakone, key.Kind
+	}
 	if !p.meant(key.Group, near) {
 		return key, false
 	}
@@ -95,4 +147,18 @@ func (p *Parser) misspelt(key resource.Key) (resource.Key, bool) {
 	}
 	key.Namespace = namespaceOf(spec, key.Namespace)
 	return key, true
+}
+
+// unnamed is misspelt for an object that lacks apiVersion or kind: of ours alone can be told what was meant.
+func (p *Parser) unnamed(key resource.Key, version string, root *yaml.Node) (resource.Key, bool) {
+	group, _, _ := strings.Cut(version, "/")
+	switch {
+	case group == resource.GroupHakone:
+		key.Kind = p.own("", root)
+	case version != "" || key.Kind != resource.KindClientCertificatePolicy:
+		return key, false
+	}
+	key.Group = resource.GroupHakone
+	key.Namespace = namespaceOf(&kindSpec{}, key.Namespace)
+	return key, key.Name != ""
 }
