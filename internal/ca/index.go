@@ -59,6 +59,7 @@ type index struct {
 	order       []string // IDs of cas
 	lists       map[string]*crlState
 	compromised map[string]bool // SHA-256 of public keys, hex
+	standings   int             // revocations and releases so far
 	words       map[string]string
 
 	ready      bool
@@ -172,6 +173,7 @@ func (x *index) revocation(l line) error {
 		}
 	}
 	x.list(r.issuer.id).due = true
+	x.standings++
 	return nil
 }
 

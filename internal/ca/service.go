@@ -32,7 +32,7 @@ const (
 
 const (
 	maxOCSPRequest = 16 << 10
-	maxCacheAge    = time.Hour // of lists and answers: how late a revocation may reach who caches
+	maxCacheAge    = 5 * time.Minute // of lists and answers: how late a revocation may reach who caches
 	freshenEvery   = time.Minute
 )
 
@@ -286,7 +286,7 @@ func readOCSP(w http.ResponseWriter, r *http.Request, rest string) ([]byte, int)
 }
 
 // cacheable writes the headers of RFC 5019 section 6.2. What says when a thing is due says how long it may
-// be kept; never longer than an hour, so that a revocation is seen.
+// be kept; never longer than maxCacheAge, so that a revocation is seen.
 func cacheable(w http.ResponseWriter, this, next, now time.Time, body []byte) {
 	age := min(next.Sub(now), maxCacheAge)
 	h := w.Header()
@@ -348,7 +348,7 @@ func (s *Service) serveCA(w http.ResponseWriter, r *http.Request, file string) {
 	}
 	a.mu.RUnlock()
 	w.Header().Set("Content-Type", media)
-	w.Header().Set("Cache-Control", fmt.Sprintf("max-age=%d, public", int(maxCacheAge.Seconds())))
+	w.Header().Set("Cache-Control", "max-age=3600, public")
 	http.ServeContent(w, r, "", c.cert.NotBefore, bytes.NewReader(body))
 }
 

@@ -21,7 +21,7 @@ const (
 	maxPoints, maxResponders = 4, 2
 	// briefly is how long a finding holds while something better is on its way.
 	briefly = time.Second
-	// leastPause is between two fetches of an answer that goes well.
+	// leastPause is between two fetches of an answer that goes well, unless Options.Refresh is shorter.
 	leastPause = 5 * time.Second
 	// firstRetry and lastRetry bound the pause after failures, which doubles.
 	firstRetry, lastRetry = 2 * time.Second, 5 * time.Minute
@@ -139,6 +139,7 @@ type entry struct {
 	fetched  time.Time     // end of the last fetch
 	used     time.Time     // last looked at
 	done     chan struct{} // closed when the fetch in progress ends; nil: none
+	dated    int           // calls of Forget that no fetch has begun after
 	pinned   bool          // kept and renewed although nobody asks
 }
 
@@ -241,16 +242,16 @@ func (s *Service) work(ctx context.Context) {
 			return
 		case e := <-s.queue:
 			s.mu.Lock()
-			old := e.answer
+			old, dated, owned := e.answer, e.dated, s.owned(e.question)
 			s.mu.Unlock()
-			a, fault := s.obtain(ctx, e.question, old)
-			s.settle(e, a, fault)
+			a, fault := s.obtain(ctx, e.question, old, !owned)
+			s.settle(e, a, fault, dated)
 		}
 	}
 }
 
-// settle enters the outcome of a fetch.
-func (s *Service) settle(e *entry, a *answer, fault *fault) {
+// settle enters the outcome of a fetch; dated is what the entry's was when it began.
+func (s *Service) settle(e *entry, a *answer, fault *fault, dated int) {
 	now := time.Now()
 	s.mu.Lock()
 	changed := false
@@ -271,10 +272,15 @@ func (s *Service) settle(e *entry, a *answer, fault *fault) {
 	} else {
 		e.fault, e.invalid, e.failures = "", false, 0
 		e.due = s.renewal(e.answer, now)
+		e.dated -= dated
 	}
 	e.fetched = now
 	done := e.done
 	e.done = nil
+	if e.dated > 0 && fault == nil { // Forget was called meanwhile
+		e.due = time.Time{}
+		s.schedule(e)
+	}
 	tell := s.pinned
 	if !e.pinned {
 		tell = nil
@@ -316,7 +322,7 @@ func (s *Service) renewal(a *answer, now time.Time) time.Time {
 	if at.After(latest) {
 		at = latest
 	}
-	if least := now.Add(leastPause); at.Before(least) {
+	if least := now.Add(min(leastPause, s.opts.Refresh)); at.Before(least) {
 		at = least
 	}
 	return at

@@ -105,8 +105,8 @@ func allowed(a netip.Addr, publicOnly bool) bool {
 
 // obtain finds the answer to a question, on disk or by the network; old is what is known. An answer may
 // come with a fault: it is verified, but stale.
-func (s *Service) obtain(ctx context.Context, q question, old *answer) (*answer, *fault) {
-	if old == nil {
+func (s *Service) obtain(ctx context.Context, q question, old *answer, disk bool) (*answer, *fault) {
+	if old == nil && disk {
 		if a := s.fromDisk(q); a != nil {
 			s.counts.add(q.kind, resultDisk)
 			if a.kept = true; a.stale(time.Now()) == "" {

@@ -15,6 +15,7 @@ package revocation
 import (
 	"container/list"
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"fmt"
 	"log/slog"
@@ -92,15 +93,16 @@ type Service struct {
 
 	mu      sync.Mutex // guards what follows, and the entries
 	entries map[key]*entry
-	order   *list.List // of *entry, the one used last first
-	bytes   int64      // of lists held
-	pinned  func()     // an answer to a pinned question has changed; may be nil
+	order   *list.List                 // of *entry, the one used last first
+	bytes   int64                      // of lists held
+	own     map[[sha256.Size]byte]bool // SHA-256 of the public keys of issuers that Forget was told of
+	pinned  func()                     // an answer to a pinned question has changed; may be nil
 }
 
 // New returns a Service. The error is about Options.Dir.
 func New(opts Options) (*Service, error) {
 	s := &Service{opts: opts.withDefaults(), queue: make(chan *entry, maxWaiting), ended: make(chan struct{}), wake: make(chan struct{}, 1),
-		entries: map[key]*entry{}, order: list.New()}
+		entries: map[key]*entry{}, order: list.New(), own: map[[sha256.Size]byte]bool{}}
 	s.client = newClient(s.opts)
 	if opts.Dir != "" {
 		d, err := openDisk(opts.Dir)
@@ -185,6 +187,7 @@ func (s *Service) look(asked []question, cert *x509.Certificate, eager bool, now
 		if f.Standing == trust.Unknown && e.done == nil {
 			f = e.finding(cert, now) // it may have been refused just now
 		}
+		s.bound(e, &f, eager, now)
 		if f.Standing != trust.Unknown {
 			return f, pending
 		}

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -84,12 +85,14 @@ func openAuthority(ctx context.Context, cfg Config) (*authority, error) {
 	return out, nil
 }
 
-// start keeps lists fresh and serves until ctx ends. A nil authority does nothing.
-func (a *authority) start(ctx context.Context, wg *sync.WaitGroup) {
+// start keeps lists fresh, serves, and has forget forget what was known about revocation when that changes,
+// until ctx ends. A nil authority does nothing.
+func (a *authority) start(ctx context.Context, wg *sync.WaitGroup, forget func(...*x509.Certificate)) {
 	if a == nil {
 		return
 	}
 	wg.Go(func() { _ = a.service.Run(ctx) })
+	wg.Go(func() { a.service.Watch(ctx, func(cas []*x509.Certificate) { forget(cas...) }) })
 	if a.ln == nil {
 		return
 	}

@@ -113,7 +113,7 @@ func (p *process) run(ctx context.Context, access admin.Access) error {
 		planes.Go(func() { _ = p.locator.Run(planeCtx) })
 	}
 	p.revoker.start(planeCtx, &planes)
-	p.authority.start(planeCtx, &planes)
+	p.authority.start(planeCtx, &planes, p.revoker.service.Forget)
 
 	loopCtx, stopLoop := context.WithCancel(ctx)
 	defer stopLoop()
