@@ -57,6 +57,43 @@ type coverage struct {
 	used    []map[string]bool // for each policy the fields (targetRefs, hosts) that something was found for
 	covers  []bool            // for each policy whether it covers anything
 	against map[string]bool   // pairs of policies that were told to be rivals
+	hosts   hostSet           // of the chain in work
+}
+
+// hostSet is the hosts of a chain, found by name: there may be thousands of them, and of policies too.
+type hostSet struct {
+	all    []hostname.Pattern
+	exact  map[hostname.Pattern]bool
+	others []hostname.Pattern // wildcards
+}
+
+func newHostSet(hosts []hostname.Pattern) hostSet {
+	s := hostSet{all: hosts, exact: make(map[hostname.Pattern]bool, len(hosts))}
+	for _, h := range hosts {
+		if h.IsExact() {
+			s.exact[h] = true
+		} else {
+			s.others = append(s.others, h)
+		}
+	}
+	return s
+}
+
+// near returns the hosts that may have to do with one of names, in no order; all of them for no names.
+func (s *hostSet) near(names []hostname.Pattern) []hostname.Pattern {
+	if len(names) == 0 {
+		return s.all
+	}
+	out := s.others[:len(s.others):len(s.others)]
+	for _, n := range names {
+		switch {
+		case !n.IsExact():
+			return s.all
+		case s.exact[n]:
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // cover gives every chain its rules and returns the policies, ordered by name. It runs after TLSPolicies
@@ -94,6 +131,7 @@ func (c *compiler) cover(listeners []*ir.Listener) []*ir.AccessPolicy {
 
 // chain gives one chain its rules, and its TLS what they ask of clients.
 func (v *coverage) chain(chain *ir.Chain, from *translate.Listener) {
+	v.hosts = newHostSet(chain.Hosts)
 	var rules []placed
 	for i := range v.access {
 		rules = append(rules, v.rules(i, chain, from)...)
@@ -146,7 +184,7 @@ func (v *coverage) rules(i int, chain *ir.Chain, from *translate.Listener) []pla
 		}
 	}
 	if len(a.Targets) == 0 {
-		for _, h := range chain.Hosts {
+		for _, h := range v.hosts.near(a.Hosts) {
 			narrowed(h, reachHost, nil)
 		}
 	}
@@ -154,7 +192,7 @@ func (v *coverage) rules(i int, chain *ir.Chain, from *translate.Listener) []pla
 		if !isRoute(t.Object.Kind) {
 			if at, ok := targetsListener(t, from); ok {
 				v.used[i][t.Field] = true
-				for _, h := range chain.Hosts {
+				for _, h := range v.hosts.near(a.Hosts) {
 					narrowed(h, at, nil)
 				}
 			}
@@ -198,7 +236,7 @@ func targetsListener(t translate.AccessTarget, l *translate.Listener) (reach, bo
 func routeHosts(t translate.AccessTarget, chain *ir.Chain) []hostname.Pattern {
 	var out []hostname.Pattern
 	for _, vh := range chain.VirtualHosts {
-		if !slices.ContainsFunc(vh.Routes, func(r *ir.Route) bool { return isOf(t, r) }) {
+		if !slices.ContainsFunc(vh.Routes, func(r *ir.Route) bool { return isOf(t, r) && !r.Match.Path.Unmatchable() }) {
 			continue
 		}
 		for _, p := range vh.Hosts {
@@ -436,7 +474,7 @@ func (v *coverage) absent(t translate.AccessTarget) (message string, near func()
 
 func (v *coverage) absentRoute(t translate.AccessTarget, name string) (string, func() string) {
 	var routes, sections []string
-	exists := false
+	exists, never := false, ""
 	for _, l := range v.listeners {
 		for _, vh := range l.Chain.VirtualHosts {
 			for _, r := range vh.Routes {
@@ -446,11 +484,18 @@ func (v *coverage) absentRoute(t translate.AccessTarget, name string) (string, f
 					if r.Section != "" {
 						sections = append(sections, r.Section)
 					}
+					if r.Match.Path.Unmatchable() && (t.Section == "" || t.Section == r.Section) {
+						never = r.Match.Path.Value
+					}
 				case o.Kind == t.Object.Kind:
 					routes = append(routes, o.Namespace+"/"+o.Name)
 				}
 			}
 		}
+	}
+	if never != "" {
+		return fmt.Sprintf("%s can match no request, for paths begin with a slash and %q does not, so nothing is protected through this target", t.Object, never),
+			func() string { return fmt.Sprintf("Write %q in the route. ", "/"+never) }
 	}
 	if exists && t.Section != "" && !slices.Contains(sections, t.Section) {
 		return fmt.Sprintf("%s has no rule named %q, so nothing is protected through this target", t.Object, t.Section),

@@ -53,6 +53,7 @@ const (
 	RouteTimeout       Code = 5310
 	RouteRetryInvalid  Code = 5311
 	RouteKindConflict  Code = 5312
+	RouteNeverMatches  Code = 5313
 )
 
 func routeCodes() []Entry {
@@ -69,6 +70,7 @@ func routeCodes() []Entry {
 		{RouteTimeout, "route_timeout_invalid", Error, "timeout cannot be used", "A timeout is malformed or contradicts another.", "Write a duration such as 10s; backendRequest must not exceed request.", 500},
 		{RouteRetryInvalid, "route_retry_invalid", Warning, "retry condition cannot be used", "A part of retries is not known, contradicts another part, or can never apply; that part is left out and the rest holds.", "Use the words of Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on, or status codes.", 0},
 		{RouteKindConflict, "route_kind_conflict", Error, "HTTPRoute and GRPCRoute claim one host", "Gateway API lets a listener take either HTTPRoutes or GRPCRoutes for a host; the older route has it.", "Give one of the two routes other hostnames, or write all rules in one kind.", 0},
+		{RouteNeverMatches, "route_never_matches", Warning, "match admits no request", "The path that the match asks for does not begin with a slash, as every path of a request does; Istio takes such a match without a word.", "Write the path with a slash before it.", 0},
 	}
 }
 
@@ -99,7 +101,7 @@ func tlsSettingCodes() []Entry {
 		{TLSPolicyConflict, "tls_policy_conflict", Error, "two TLSPolicies with the same target", "The older one (by creation time, then name) wins.", "Remove one of them.", 0},
 		{TLSLegacy, "tls_legacy", Warning, "TLS below 1.2 is enabled", "RFC 8996 deprecates TLS 1.0 and 1.1.", "Raise the floor: hakone tls-version set 1.2.", 0},
 		{PinInvalid, "pin_invalid", Error, "pin is malformed", "verifyCertificateSpki takes base64 of SHA-256, verifyCertificateHash hex of SHA-256.", "Correct the pin.", 0},
-		{CRLInvalid, "crl_invalid", Error, "revocation list cannot be used", "The CRL does not parse or is signed by none of the CAs; client certificates cannot be judged, so the host refuses them.", "Put a valid PEM or DER CRL into ca.crl / crl.", 0},
+		{CRLInvalid, "crl_invalid", Error, "revocation list cannot be used", "The CRL is empty, does not parse, or is signed by none of the CAs. The trust it belongs to is unusable, so whoever is judged by it is refused.", "Put a valid PEM or DER CRL into ca.crl / crl.", 0},
 		{VerificationOff, "verification_off", Warning, "verification is switched off", "insecureSkipVerify accepts any certificate.", "Remove insecureSkipVerify and give the CA.", 0},
 		{FileReferenceUnread, "file_reference_unreadable", Error, "referenced certificate file cannot be read", "serverCertificate, privateKey, caCertificates or caCrl name a file that cannot be read here.", "Correct the path, or use credentialName.", 0},
 	}

@@ -106,6 +106,12 @@ type PathMatch struct {
 	IgnoreCase bool      `json:"ignoreCase,omitempty"`
 }
 
+// Unmatchable reports whether no request can match, because paths begin with a slash and the match asks for
+// another beginning. (The path of OPTIONS * is a star.)
+func (m PathMatch) Unmatchable() bool {
+	return (m.Kind == MatchExact || m.Kind == MatchPrefix) && m.Value != "" && m.Value[0] != '/' && m.Value != "*"
+}
+
 // StringMatch compares one string.
 type StringMatch struct {
 	Kind       MatchKind `json:"kind,omitempty"`

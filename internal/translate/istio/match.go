@@ -25,6 +25,9 @@ func (t *translator) match(m *istio.HTTPMatchRequest, from ir.Origin) matched {
 	r := &matchReader{t: t}
 	uri := r.text(m.GetUri(), below(from, "uri"))
 	r.out.match.Path = ir.PathMatch{Kind: uri.Kind, Value: uri.Value, IgnoreCase: m.GetIgnoreUriCase() && uri.Kind != ir.MatchRegex && uri.Kind != ir.MatchAny}
+	if r.out.match.Path.Unmatchable() {
+		t.report(diag.RouteNeverMatches, below(from, "uri.%s", string(uri.Kind)), fmt.Sprintf("no request matches %q: paths begin with a slash", uri.Value), fmt.Sprintf("Write %q.", "/"+uri.Value))
+	}
 	r.out.match.Scheme = r.text(m.GetScheme(), below(from, "scheme"))
 	r.out.match.Method = r.text(m.GetMethod(), below(from, "method"))
 	r.out.match.Authority = r.text(m.GetAuthority(), below(from, "authority"))
