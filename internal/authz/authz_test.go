@@ -258,3 +258,33 @@ func TestNetipDoesNotUnmap(t *testing.T) {
 		t.Error("netip unmaps by itself now; parseNet need not")
 	}
 }
+
+// lately is a trust.Online that finds out at a moment that everything is revoked.
+type lately struct{ at time.Time }
+
+func (l lately) Check(_, _ *x509.Certificate, _ ir.Revocation, now time.Time) trust.Finding {
+	if now.Before(l.at) {
+		return trust.Finding{Standing: trust.Good, Until: l.at}
+	}
+	return trust.Finding{Standing: trust.Revoked, OCSP: true, Until: now.Add(time.Hour)}
+}
+
+// TestRevokedWhileOpen: what a connection remembers holds no longer than the answer about revocation behind it.
+func TestRevokedWhileOpen(t *testing.T) {
+	ca := testca.New(t, testca.Spec{})
+	now := time.Now()
+	p := &ir.AccessPolicy{Name: "ns/p", Trust: "ca", Revocation: ir.Revocation{OCSP: true}}
+	c, _ := chain(t, "ns/p *")
+	bundles := &ir.Trust{ByRef: map[ir.TrustRef]*ir.TrustBundle{"ca": {Bundle: secret.NewBundle(ca.Cert)}}}
+	for _, cache := range []*trust.Cache{nil, trust.NewCache(10)} {
+		set := NewSet([]*ir.AccessPolicy{p}, bundles, &ir.Secrets{}, Settings{Online: lately{now.Add(3 * time.Second)}, Cache: cache}, nil)
+		r := ask(ca.Issue(testca.Spec{}).Cert)
+		r.Memo = &Memo{}
+		for _, at := range []time.Duration{0, 2 * time.Second, 4 * time.Second} {
+			r.Now = now.Add(at)
+			if d := set.Decide(NewIndex(c, []*ir.AccessPolicy{p}), r); d.Allowed() != (at < 3*time.Second) {
+				t.Errorf("after %s: %v", at, d.Verdict)
+			}
+		}
+	}
+}

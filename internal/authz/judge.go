@@ -30,6 +30,7 @@ type Judgement struct {
 	Identity *filter.Identity // what origins are told; nil: nothing, or not let in
 
 	until time.Time
+	links []trust.Link // of the verified chain, where there are identity cookies
 }
 
 // Warning returns the first warning as a sentence for logs, with its code; "" without one.
@@ -110,6 +111,9 @@ func (p *Policy) Judge(presented []*x509.Certificate, now time.Time) *Judgement 
 	}
 	v := p.verifier.VerifyClient(presented, now)
 	j := &Judgement{Code: v.Code, Detail: v.Detail, Facts: v.Leaf, Warnings: v.Warnings, until: now.Add(judgementLife)}
+	if !v.Until.IsZero() && v.Until.Before(j.until) {
+		j.until = v.Until // a revocation that becomes known meanwhile holds for open connections too
+	}
 	if j.Code == 0 {
 		s := subject{cert: presented[0], facts: v.Leaf, now: now}
 		j.Code, j.Detail = p.authorise(&s)
@@ -121,6 +125,9 @@ func (p *Policy) Judge(presented []*x509.Certificate, now time.Time) *Judgement 
 		j.Warnings, j.until = nil, now.Add(refusalLife)
 	} else {
 		j.Identity = p.identity(presented, v.Leaf)
+		if p.session != nil {
+			j.links = p.verifier.Links(v.Chain)
+		}
 	}
 	for _, c := range slices.Concat(presented, v.Chain) {
 		for _, edge := range [...]time.Time{c.NotBefore, c.NotAfter.Add(1)} {

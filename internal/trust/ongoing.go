@@ -30,6 +30,12 @@ func (v *Verifier) VerifyOngoing(presented []*x509.Certificate, since, now time.
 	return first
 }
 
+// VerifyOngoingServer is the same for an upstream that a connection is kept to: name and staple are those of
+// its handshake. It never waits for an answer about revocation.
+func (v *Verifier) VerifyOngoingServer(presented []*x509.Certificate, staple []byte, name string, now time.Time) Verdict {
+	return v.aged.VerifyStapled(presented, staple, name, now)
+}
+
 // outOfTime reports whether a verdict says of a certificate only that this is not its time.
 func outOfTime(d Verdict) bool {
 	code := d.Code

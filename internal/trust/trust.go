@@ -135,6 +135,9 @@ type Verdict struct {
 	Chain    []*x509.Certificate // verified, leaf first, anchor last; nil unless Verified
 	Leaf     *Facts              // of the certificate presented, refused ones too; nil without one
 	Warnings []Warning
+
+	// Until is when what was fetched about revocation is to be asked for again; zero: nothing was.
+	Until time.Time
 }
 
 // Verified reports whether the peer presented a certificate and it fulfils the policy.
@@ -252,13 +255,13 @@ func (v *Verifier) VerifyStapled(presented []*x509.Certificate, staple []byte, n
 
 func (v *Verifier) cached(presented []*x509.Certificate, c causes, name string, q *inquiry) Verdict {
 	if v.cache == nil || len(presented[0].Raw) > maxCachedCert {
-		return v.judge(presented, c, name, q)
+		return v.asked(presented, c, name, q)
 	}
 	key := cacheKey(c.role, v.revision, name, presented, q.staple)
 	if hit, ok := v.cache.get(key, q.now); ok {
 		return hit
 	}
-	verdict := v.judge(presented, c, name, q)
+	verdict := v.asked(presented, c, name, q)
 	if q.brief {
 		return verdict
 	}
@@ -270,6 +273,15 @@ func (v *Verifier) cached(presented []*x509.Certificate, c causes, name string, 
 		until = earliest(until, q.now.Add(refusalLife))
 	}
 	v.cache.put(key, verdict, from, until)
+	return verdict
+}
+
+// asked is judge with the verdict's Until.
+func (v *Verifier) asked(presented []*x509.Certificate, c causes, name string, q *inquiry) Verdict {
+	verdict := v.judge(presented, c, name, q)
+	if verdict.Until = q.until; q.brief {
+		verdict.Until = q.now
+	}
 	return verdict
 }
 
