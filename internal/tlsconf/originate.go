@@ -19,8 +19,8 @@ import (
 // maxResume bounds the sessions that are kept for resumption towards one upstream.
 const maxResume = 64
 
-// Originator originates TLS towards the endpoints of one upstream. It is immutable but for its
-// resumption cache, which belongs to it alone, so that no session outlives the trust and the client
+// Originator originates TLS towards the endpoints of one upstream. It is immutable but for what it
+// remembers of peers, and its resumption cache, which belongs to it alone, so that no session outlives the trust and the client
 // certificate it was made with. It is safe for concurrent use.
 type Originator struct {
 	name   string
@@ -31,6 +31,9 @@ type Originator struct {
 	resume tls.ClientSessionCache
 	fixed  [3]*tls.Config // where the server name does not follow the request; by offer
 	state  *State
+
+	fetches bool // something is fetched that may revoke the upstream's certificates
+	peers   peers
 }
 
 // Originate prepares TLS towards the upstream called name. prev may be nil, or the Originator of the
@@ -56,6 +59,7 @@ func Originate(name string, up *ir.UpstreamTLS, secrets *ir.Secrets, bundles *ir
 		policy.System = state.system()
 	}
 	o.judge = trust.New(policy, state.verdicts)
+	o.fetches = policy.Online != nil && (policy.Revocation.OCSP || policy.Revocation.FetchCRL)
 	if prev != nil && prev.same(o) {
 		return prev
 	}
@@ -163,6 +167,9 @@ func (o *Originator) config(serverName, verify string, protocols offer) *tls.Con
 			verdict := o.judge.VerifyStapled(cs.PeerCertificates, cs.OCSPResponse, verify, o.state.now())
 			if verdict.Code != 0 {
 				return &refusal{verdict.Code, verdict.Detail}
+			}
+			if o.fetches {
+				o.peers.remember(&cs, verify)
 			}
 			return nil
 		},

@@ -3,6 +3,8 @@ package tlsconf
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -69,5 +71,63 @@ func TestUpstreamRevocation(t *testing.T) {
 		&ir.Trust{ByRef: map[ir.TrustRef]*ir.TrustBundle{"test/ca": {Bundle: secret.NewBundle(ca.Cert)}}}, NewState(nil), nil)
 	if got := reach(t, bad, tlsOrigin(t, serve(plain, nil)), "up.test"); got.code == 0 {
 		t.Error("a malformed pin lets everything through")
+	}
+}
+
+// findings is a trust.Online whose knowledge changes.
+type findings struct{ now atomic.Pointer[trust.Finding] }
+
+func (f *findings) Check(*x509.Certificate, *x509.Certificate, ir.Revocation, time.Time) trust.Finding {
+	return *f.now.Load()
+}
+
+// TestUpstreamRevokedLater: a revocation that becomes known after the handshake is told once, an answer that
+// is missing is none, and nothing is looked at where nothing is fetched.
+func TestUpstreamRevokedLater(t *testing.T) {
+	ca := testca.New(t, testca.Spec{CommonName: "CA"})
+	pair := ca.Issue(testca.Spec{DNS: []string{"up.test"}}).TLS()
+	addr := tlsOrigin(t, &tls.Config{Certificates: []tls.Certificate{pair}})
+	know := &findings{}
+	originate := func(how *ir.Revocation) *Originator {
+		state := NewState(nil)
+		state.UseOnline(know)
+		know.now.Store(&trust.Finding{Standing: trust.Good})
+		o := Originate("up", &ir.UpstreamTLS{SNI: "up.test", VerifyName: "up.test", Trust: "test/ca", Revocation: how}, &ir.Secrets{},
+			&ir.Trust{ByRef: map[ir.TrustRef]*ir.TrustBundle{"test/ca": {Bundle: secret.NewBundle(ca.Cert)}}}, state, nil)
+		if got := reach(t, o, addr, "up.test"); got.code != 0 {
+			t.Fatalf("%v %q", got.code, got.detail)
+		}
+		return o
+	}
+	for _, how := range []*ir.Revocation{{Hard: true, OCSP: true}, {FetchCRL: true}} {
+		o := originate(how)
+		know.now.Store(&trust.Finding{Detail: "nobody answers"})
+		if o.Revoked() {
+			t.Errorf("%+v: a responder that is away revokes", how)
+		}
+		know.now.Store(&trust.Finding{Standing: trust.Revoked, OCSP: how.OCSP})
+		if !o.Revoked() || o.Revoked() {
+			t.Errorf("%+v: not told, or told twice", how)
+		}
+		if got := reach(t, o, addr, "up.test"); got.code == 0 {
+			t.Errorf("%+v: a new connection is made", how)
+		}
+	}
+	o := originate(nil)
+	know.now.Store(&trust.Finding{Standing: trust.Revoked})
+	if o.Revoked() || len(o.peers.of) != 0 {
+		t.Error("looked at, where nothing is fetched")
+	}
+}
+
+// TestPeersBounded keeps at most maxPeers.
+func TestPeersBounded(t *testing.T) {
+	var p peers
+	cert := testca.New(t, testca.Spec{}).Cert
+	for i := range maxPeers + 10 {
+		p.remember(&tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}}, fmt.Sprint(i))
+	}
+	if len(p.of) != maxPeers {
+		t.Errorf("%d", len(p.of))
 	}
 }

@@ -26,6 +26,12 @@ type TLS interface {
 	ReadError(err error) (diag.Code, string, bool)
 }
 
+// reviewer is TLS material that finds out, after a handshake, that a peer's certificate is revoked.
+type reviewer interface {
+	// Revoked reports whether one was since the last call. It does not wait.
+	Revoked() bool
+}
+
 // connect makes a connection to e until ctx ends. A permit is held by the caller.
 func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host string, speak ir.UpstreamProtocol) (*Conn, *Error) {
 	conn, err := u.registry.opt.Dial(ctx, "tcp", e.Text)

@@ -102,15 +102,32 @@ func first[T int | time.Duration](values ...T) T {
 // not used again. Of an upstream without TLS it is never called; before it is called for one with TLS,
 // Get refuses.
 func (u *Upstream) SetTLS(t TLS) {
-	old := u.tls.Load()
-	if old.tls == t {
-		return
+	for {
+		if old := u.tls.Load(); old.tls == t || u.renew(old, t) {
+			return
+		}
 	}
-	u.tls.Store(&originator{tls: t, num: old.num + 1})
+}
+
+// review lets requests have new connections if the certificate of a peer was revoked: their handshakes say
+// whose it was.
+func (u *Upstream) review() {
+	old := u.tls.Load()
+	if r, ok := old.tls.(reviewer); ok && r.Revoked() {
+		u.renew(old, old.tls) // whoever was faster has renewed them too
+	}
+}
+
+// renew puts t in the place of old, if that is still there, and withdraws the connections made with old.
+func (u *Upstream) renew(old *originator, t TLS) bool {
+	if !u.tls.CompareAndSwap(old, &originator{tls: t, num: old.num + 1}) {
+		return false
+	}
 	for _, e := range u.known() {
 		e.closeIdle(1<<63 - 1)
 		e.retireTrunks(old.num + 1)
 	}
+	return true
 }
 
 // Query is what a request needs to be given a connection.

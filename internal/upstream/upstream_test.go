@@ -545,3 +545,38 @@ func TestTLSMaterial(t *testing.T) {
 		t.Errorf("%d permits are out", n)
 	}
 }
+
+// revocable is TLS material whose peer is revoked once.
+type revocable struct {
+	plainTLS
+	revoked bool
+}
+
+func (r *revocable) Revoked() (was bool) {
+	was, r.revoked = r.revoked, false
+	return was
+}
+
+func TestRevokedPeer(t *testing.T) {
+	r := NewRegistry(Options{})
+	u := r.Acquire(&ir.Upstream{Name: "u", TLS: &ir.UpstreamTLS{}})
+	defer r.Close()
+	material := &revocable{}
+	u.SetTLS(material)
+	before := u.tls.Load()
+	for range 3 {
+		r.sweep(0)
+	}
+	if u.tls.Load() != before {
+		t.Fatal("connections are withdrawn without a cause")
+	}
+	material.revoked = true
+	r.sweep(0)
+	after := u.tls.Load()
+	if after.num != before.num+1 || after.tls != before.tls {
+		t.Errorf("%+v after %+v", after, before)
+	}
+	if c := (&Conn{material: before.num}); c.usable(after) {
+		t.Error("a connection from before is used again")
+	}
+}
