@@ -46,7 +46,7 @@ hostile: build setup ## attacks beside clients that behave: floods, slowness, bo
 test: ## everything: what CI runs
 	@tools/test.sh
 
-soak: build setup ## long: 10,000 hosts, rotation under load, bounds
+soak: build setup ## long: 10,000 hosts and policies, 100,000 certificates, rotation and revocation lists under load, bounds
 	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/soak/... -tags soak -count=1 -timeout 60m -v
 
 bench: build setup ## beside nginx and HAProxy; writes dist/bench.md

@@ -196,11 +196,15 @@ func (b *bench) checkFields(t *target) error {
 			for n := range req.Header {
 				names = append(names, n)
 			}
-			slices.Sort(names)
-			b.fields[t.name] = strings.Join(names, ", ")
+			b.fieldNames(t.name, names)
 		}
 	}
 	return nil
+}
+
+func (b *bench) fieldNames(of string, names []string) {
+	slices.Sort(names)
+	b.fields[of] = strings.Join(names, ", ")
 }
 
 func (b *bench) checkMutual(t *target) error {

@@ -34,9 +34,19 @@ func hakoneArgs(c configData) ([]string, error) {
 			return nil, err
 		}
 	}
+	edge, err := "", error(nil)
+	if c.Edge {
+		if edge, err = hakoneEdge(c); err != nil {
+			return nil, err
+		}
+	}
+	b.WriteString(edge)
 	for i, d := range []struct{ name, mode, credential, service string }{
 		{"ecdsa", "SIMPLE", "ecdsa", "plain"}, {"mtls", "MUTUAL", "ecdsa", "plain"}, {"rsa", "SIMPLE", "rsa", "plain"}, {"mtlsend", "MUTUAL", "ecdsa", "tls"},
 	} {
+		if c.Edge {
+			break
+		}
 		fmt.Fprintf(&b, hakoneDoor, d.name, 443+i, d.mode, d.credential, c.Host, d.name, c.Host, d.name, d.service)
 	}
 	fmt.Fprintf(&b, hakoneOrigin, c.Host)

@@ -11,9 +11,11 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -34,11 +36,18 @@ type loadSpec struct {
 	Count  int
 	Upload int // bytes of each request's body
 	Path   string
+	Status int // of good answers; 0: 200
 
 	CA, Cert, Key string
 	Verify        bool // check the server's chain
 	Resume        bool
 	Hybrid        bool // X25519MLKEM768 instead of X25519
+	TLS12         bool // TLS 1.2 instead of 1.3
+
+	// Cards is a file of certificates with keys: each connection presents another one, beginning with
+	// number From. Where sessions are resumed each worker has its own.
+	Cards string
+	From  int
 }
 
 // loadResult is what a loader prints at its end.
@@ -59,6 +68,15 @@ func runLoad(s loadSpec, in io.Reader, out io.Writer) error {
 		return err
 	}
 	l := &loader{spec: s, conf: conf, addr: fmt.Sprintf("127.0.0.1:%d", s.Port)}
+	if s.Cards != "" {
+		n := s.Conns
+		if s.Kind == loadHandshakes && !s.Resume {
+			n = s.Count + 4*s.Conns
+		}
+		if l.cards, err = readCards(s.Cards, s.From, n); err != nil {
+			return err
+		}
+	}
 	start := bufio.NewReader(in)
 	ready := func() error {
 		fmt.Fprintln(out, "ready")
@@ -105,6 +123,26 @@ type loader struct {
 	addr string
 
 	sessions sync.Map // worker → *tls.Config with that worker's session cache
+	cards    []tls.Certificate
+	shown    atomic.Int64 // of cards
+}
+
+// with returns conf for a client with the next certificate.
+func (l *loader) with(conf *tls.Config) *tls.Config {
+	if len(l.cards) == 0 {
+		return conf
+	}
+	own := conf.Clone()
+	own.Certificates = l.cards[int(l.shown.Add(1)-1)%len(l.cards):][:1]
+	return own
+}
+
+// status is that of good answers.
+func (s loadSpec) status() int {
+	if s.Status == 0 {
+		return http.StatusOK
+	}
+	return s.Status
 }
 
 func (l *loader) request() []byte {
@@ -164,11 +202,13 @@ func (l *loader) handshakes(count int) loadResult {
 			// A cache for each worker, so that a ticket is offered once, as clients should.
 			c, ok := l.sessions.Load(w)
 			if !ok {
-				own := l.conf.Clone()
+				own := l.with(l.conf.Clone())
 				own.ClientSessionCache = tls.NewLRUClientSessionCache(1)
 				c, _ = l.sessions.LoadOrStore(w, own)
 			}
 			conf = c.(*tls.Config)
+		} else {
+			conf = l.with(conf)
 		}
 		c, err := dial(l.addr, conf)
 		if err != nil {
@@ -176,7 +216,7 @@ func (l *loader) handshakes(count int) loadResult {
 		}
 		defer c.Close()
 		buf := make([]byte, 4<<10)
-		return c.ConnectionState().DidResume, roundTrip(c, req, buf)
+		return c.ConnectionState().DidResume, roundTrip(c, l.spec.status(), req, buf)
 	})
 }
 
@@ -190,8 +230,8 @@ func (l *loader) open() ([]*tls.Conn, error) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			if conns[i], errs[i] = dial(l.addr, l.conf); errs[i] == nil {
-				errs[i] = roundTrip(conns[i], req, make([]byte, 4<<10))
+			if conns[i], errs[i] = dial(l.addr, l.with(l.conf)); errs[i] == nil {
+				errs[i] = roundTrip(conns[i], l.spec.status(), req, make([]byte, 16<<10))
 			}
 		})
 	}
@@ -205,7 +245,7 @@ func (l *loader) keepAlive(conns []*tls.Conn, count int) loadResult {
 	for i := range bufs {
 		bufs[i] = make([]byte, 16<<10)
 	}
-	return l.each(count, func(w int) (bool, error) { return false, roundTrip(conns[w], req, bufs[w]) })
+	return l.each(count, func(w int) (bool, error) { return false, roundTrip(conns[w], l.spec.status(), req, bufs[w]) })
 }
 
 func dial(addr string, conf *tls.Config) (*tls.Conn, error) {
@@ -222,8 +262,8 @@ func dial(addr string, conf *tls.Config) (*tls.Conn, error) {
 	return c, nil
 }
 
-// roundTrip sends req and reads one answer that fits buf.
-func roundTrip(c net.Conn, req, buf []byte) error {
+// roundTrip sends req and reads one answer, of that status, that fits buf.
+func roundTrip(c net.Conn, status int, req, buf []byte) error {
 	if _, err := c.Write(req); err != nil {
 		return err
 	}
@@ -233,7 +273,7 @@ func roundTrip(c net.Conn, req, buf []byte) error {
 		filled += n
 		if want == 0 {
 			if end := bytes.Index(buf[:filled], []byte("\r\n\r\n")); end >= 0 {
-				if !bytes.HasPrefix(buf, []byte("HTTP/1.1 200 ")) {
+				if !bytes.HasPrefix(buf, []byte("HTTP/1.1 ")) || !bytes.HasPrefix(buf[9:], strconv.AppendInt(make([]byte, 0, 8), int64(status), 10)) {
 					return fmt.Errorf("answer %q", buf[:min(filled, 40)])
 				}
 				want = end + 4 + contentLength(buf[:end])

@@ -24,6 +24,10 @@ type pki struct {
 	dir string
 
 	CA, Server, ServerKey, RSA, RSAKey, Client, ClientKey string // paths
+
+	// Of the edge: client certificates with their keys, one that is revoked, one of another CA, and the
+	// revocation list. Empty until issueCards.
+	Cards, Revoked, Stranger, List string
 }
 
 // newPKI makes a CA, a server certificate of each key kind for host, and a client certificate.
@@ -43,6 +47,13 @@ func newPKI(dir, host string) (*pki, error) {
 		return nil, err
 	}
 	if p.CA, err = p.write("ca.crt", "CERTIFICATE", der); err != nil {
+		return nil, err
+	}
+	caDER, err := x509.MarshalPKCS8PrivateKey(caKey)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.write("ca.key", "PRIVATE KEY", caDER); err != nil {
 		return nil, err
 	}
 	serverKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -122,6 +133,10 @@ func clientTLS(p loadSpec) (*tls.Config, error) {
 	conf.CurvePreferences = []tls.CurveID{tls.X25519}
 	if p.Hybrid {
 		conf.CurvePreferences = []tls.CurveID{tls.X25519MLKEM768}
+	}
+	if p.TLS12 { // where the certificate's curve is one of these
+		conf.CurvePreferences = append(conf.CurvePreferences, tls.CurveP256)
+		conf.MinVersion, conf.MaxVersion, conf.CipherSuites = tls.VersionTLS12, tls.VersionTLS12, []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256}
 	}
 	if p.Verify {
 		roots, err := pool(p.CA)

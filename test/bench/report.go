@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -163,13 +164,17 @@ func (b *bench) details(w *strings.Builder, rows []row) {
 				fmt.Fprint(w, " – |")
 				continue
 			}
-			fmt.Fprintf(w, " %.0f %% · %s/s · %s ms |", 100*busy.Median, number(rate.Median), number(p99.Median/1000))
+			fmt.Fprintf(w, " %.0f %% · %s/s · %s ms", 100*busy.Median, number(rate.Median), number(p99.Median/1000))
+			if share, _ := r.spread(t, func(s sample) float64 { return s.Share }); share.Max > 0 {
+				fmt.Fprintf(w, " · %.4g %% resumed", 100*share.Median)
+			}
+			fmt.Fprint(w, " |")
 		}
 		fmt.Fprintln(w)
 	}
 	fmt.Fprintln(w, "\nField names that the upstream sees, from a client that sends Host and User-Agent:")
 	fmt.Fprintln(w)
-	for _, t := range b.names() {
+	for _, t := range slices.Sorted(maps.Keys(b.fields)) {
 		fmt.Fprintf(w, "- %s: %s\n", t, b.fields[t])
 	}
 	if len(b.notes) > 0 {

@@ -33,11 +33,13 @@ type deployment struct {
 	Cores int
 	Log   bool
 	Bulk  bool
-	Fresh int // tells apart deployments that must not share processes
+	Fresh int  // tells apart deployments that must not share processes
+	Edge  bool // with the doors of edge.go
+	List  bool // with the revocation list
 }
 
 func (d deployment) String() string {
-	return fmt.Sprintf("%d core(s), access log %t, tuned for bulk %t", d.Cores, d.Log, d.Bulk)
+	return fmt.Sprintf("%d core(s), access log %t, tuned for bulk %t, policies %t, revocation list %t", d.Cores, d.Log, d.Bulk, d.Edge, d.List)
 }
 
 // sample is one measurement.
@@ -47,12 +49,13 @@ type sample struct {
 	Rate  float64 // requests, handshakes or GiB per second
 	P99   float64 // µs; 0: unknown
 	Conns uint64  // upstream connections opened meanwhile
+	Share float64 // of the handshakes that resumed a session; 0: not asked for
 }
 
 func workloads() []workload {
 	one := deployment{Cores: 1, Log: true}
 	keepAlive := func(b *bench, t *target) (sample, error) { return b.wrk(t, pathSmall, 64) }
-	return []workload{
+	return append([]workload{
 		{ID: "W1", Name: "HTTPS/1.1 keep-alive, 1 KiB, one core", Unit: "µs/request", Target: 0.92, Quick: true, Deploy: one, Pinned: true, run: keepAlive},
 		{ID: "W1", Name: "the same without access log", Unit: "µs/request", Deploy: deployment{Cores: 1}, Pinned: true, run: keepAlive},
 		{ID: "W1", Name: "the same, two cores, not pinned", Unit: "µs/request", Target: 1.0, Deploy: deployment{Cores: 2, Log: true}, run: keepAlive},
@@ -70,7 +73,7 @@ func workloads() []workload {
 		{ID: "W8", Name: "HTTPS/1.1 keep-alive, 1 KiB, 30,000 requests a second", Unit: "µs/request", Target: 1.0, Deploy: one, run: atRate(64, 30_000)},
 		{ID: "W7", Name: "idle connection after a small request", Unit: "KiB/connection", Target: 1.3, Deploy: deployment{Cores: 1, Log: true, Fresh: 1}, Once: true, run: idle(0)},
 		{ID: "W7", Name: "idle connection after a 64 KiB upload", Unit: "KiB/connection", Target: 2.2, Deploy: deployment{Cores: 1, Log: true, Fresh: 2}, Once: true, run: idle(64 << 10)},
-	}
+	}, edgeWorkloads()...)
 }
 
 func doorECDSA(d doors) int { return d.ECDSA }
