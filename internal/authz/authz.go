@@ -151,7 +151,7 @@ func newPolicy(p *ir.AccessPolicy, bundle *ir.TrustBundle, secrets *ir.Secrets, 
 		out.verifier = trust.New(wanted, settings.Cache)
 	}
 	if p.Session != nil {
-		out.session = newSession(p, bundle, credential(secrets, p.Session.Key), settings.Keys)
+		out.session = newSession(p, bundle, credential(secrets, p.Session.Key), settings.Keys, out.verifier)
 	}
 	return out
 }

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"math/big"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +18,8 @@ import (
 	"github.com/hakone-gateway/hakone/internal/trust"
 )
 
-// Claims are what an identity cookie says (RFC 7519). Host, Policy, Serial, IssuerDN and SPKI are ours: by
-// them a cookie stays on its host and is void when its certificate is revoked or the rules change.
+// Claims are what an identity cookie says (RFC 7519). Host, Policy and Chain are ours: by them a cookie
+// stays on its host and is void when its certificate, or a CA above it, is revoked or the rules change.
 type Claims struct {
 	Type       string       `json:"type"`
 	Audience   string       `json:"aud"`
@@ -34,8 +33,9 @@ type Claims struct {
 	Host       string       `json:"host"`
 	Policy     string       `json:"policy"`
 	Serial     string       `json:"serial"`
-	IssuerDN   string       `json:"issuer_dn"`
-	SPKI       string       `json:"spki"`
+	Chain      []string     `json:"chain"` // of trust.Link
+
+	links []trust.Link // Chain
 }
 
 // confirmation binds a token to a certificate (RFC 8705 section 3.1).
@@ -60,8 +60,8 @@ type session struct {
 	// Fixed after construction.
 	ir    *ir.Session
 	ring  *ring
-	rules string // digest of the policy's name and of what lets clients in
-	lists *trustLists
+	rules string          // digest of the policy's name and of what lets clients in
+	trust *trust.Verifier // nil: anything is trusted
 
 	mu     sync.Mutex         // guards the maps
 	known  map[string]*Claims // tokens whose signature is good
@@ -76,19 +76,11 @@ type token struct {
 	expires time.Time
 }
 
-// trustLists is what revokes certificates without seeing them.
-type trustLists struct {
-	bundle        *ir.TrustBundle
-	serials, keys []string
-	useLists      bool
-}
-
-func newSession(p *ir.AccessPolicy, bundle *ir.TrustBundle, cred *ir.Credential, keys *Keyring) *session {
-	s := &session{ir: p.Session, ring: keys.ring(p.Name, p.Session, cred), known: map[string]*Claims{}, issued: map[issue]token{}}
+func newSession(p *ir.AccessPolicy, bundle *ir.TrustBundle, cred *ir.Credential, keys *Keyring, v *trust.Verifier) *session {
+	s := &session{ir: p.Session, ring: keys.ring(p.Name, p.Session, cred), trust: v, known: map[string]*Claims{}, issued: map[issue]token{}}
 	rules, _ := json.Marshal([]any{p.Name, p.Allow, p.Deny, p.Trust, anchorsKey(bundle)}) // its types cannot fail to be encoded
 	sum := sha256.Sum256(rules)
 	s.rules = hex.EncodeToString(sum[:16])
-	s.lists = &trustLists{bundle: bundle, serials: p.Revocation.Serials, keys: p.Revocation.SPKI, useLists: !p.Revocation.NoCRL}
 	return s
 }
 
@@ -167,8 +159,10 @@ func (s *session) check(value []byte, host string, now time.Time) (*Claims, diag
 	case c.Policy != s.rules:
 		return nil, diag.IdentityRevoked, fmt.Sprintf("the identity cookie of %q was issued under other rules or CAs", c.Subject)
 	}
-	if by := s.lists.revoked(c); by != "" {
-		return nil, diag.IdentityRevoked, fmt.Sprintf("the certificate behind the identity cookie, %q, is revoked by %s", c.Subject, by)
+	if s.trust != nil {
+		if code, by := s.trust.Recall(c.links, now); code != 0 {
+			return nil, diag.IdentityRevoked, fmt.Sprintf("the certificate behind the identity cookie, %q, is not accepted any more (%s): %s", c.Subject, code, by)
+		}
 	}
 	return c, 0, ""
 }
@@ -208,6 +202,13 @@ func (s *session) signed(value []byte, now time.Time) (*Claims, string) {
 	if err := json.Unmarshal(payload, c); err != nil {
 		return nil, "it is malformed"
 	}
+	for _, text := range c.Chain {
+		l, ok := trust.ParseLink(text)
+		if !ok {
+			return nil, "it is malformed"
+		}
+		c.links = append(c.links, l)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	bound(s.known)
@@ -223,29 +224,6 @@ func bound[K comparable, V any](m map[K]V) {
 		}
 		delete(m, k)
 	}
-}
-
-// revoked names what revokes the certificate that a cookie was issued for, "" if nothing does.
-func (t *trustLists) revoked(c *Claims) string {
-	switch {
-	case slices.Contains(t.serials, c.Serial), slices.Contains(t.keys, c.SPKI):
-		return "the policy itself"
-	case !t.useLists || t.bundle == nil:
-		return ""
-	}
-	serial, ok := new(big.Int).SetString(c.Serial, 16)
-	if !ok {
-		return "nobody, but its serial number is malformed"
-	}
-	for _, l := range t.bundle.CRLs {
-		if l.Issuer != c.IssuerDN {
-			continue
-		}
-		if _, found := l.Lookup(serial); found {
-			return fmt.Sprintf("the list of %q", l.Issuer)
-		}
-	}
-	return ""
 }
 
 // Cookie returns the Set-Cookie line for the answer to a request that d lets in by its certificate, nil if
@@ -266,7 +244,7 @@ func (d *Decision) Cookie(r *Request) ([]byte, error) {
 	if fresh {
 		return nil, nil
 	}
-	t, err := s.token(facts, string(r.Host), r.Now)
+	t, err := s.token(d.Judgement, string(r.Host), r.Now)
 	if err != nil {
 		return nil, err
 	}
@@ -284,7 +262,8 @@ func thumbprint(f *trust.Facts) string {
 }
 
 // token returns a token for a certificate at a host, at most a minute old.
-func (s *session) token(f *trust.Facts, host string, now time.Time) (token, error) {
+func (s *session) token(j *Judgement, host string, now time.Time) (token, error) {
+	f := j.Facts
 	key := issue{f.Hash, host}
 	s.mu.Lock()
 	t, ok := s.issued[key]
@@ -301,10 +280,14 @@ func (s *session) token(f *trust.Facts, host string, now time.Time) (token, erro
 		expires = f.NotAfter
 	}
 	t = token{made: now, expires: expires}
+	var chain []string
+	for _, l := range j.links {
+		chain = append(chain, l.String())
+	}
 	payload, err := json.Marshal(Claims{
 		Type: tokenType, Audience: s.ir.Audience, Expires: expires.Unix(), Issuer: s.issuer(host), CommonName: f.CommonName,
 		IssuedAt: now.Unix(), NotBefore: now.Unix(), Subject: f.Subject, Confirm: confirmation{thumbprint(f)},
-		Host: host, Policy: s.rules, Serial: f.Serial, IssuerDN: f.Issuer, SPKI: f.SPKI,
+		Host: host, Policy: s.rules, Serial: f.Serial, Chain: chain,
 	})
 	if err != nil {
 		return token{}, fmt.Errorf("encode the claims of an identity cookie: %w", err)

@@ -53,10 +53,10 @@ func (o *office) make() {
 	o.set, o.index = NewSet(ps, bundles, secrets, Settings{Keys: o.keys, Cache: trust.NewCache(10)}, o.set), NewIndex(c, ps)
 }
 
-// cookie is what a client with the certificate gets that brings a cookie; "" if nothing.
-func (o *office) cookie(cert *x509.Certificate, host, brings string, now time.Time) string {
+// cookie is what a client with the certificate, and those above it, gets that brings a cookie; "" if nothing.
+func (o *office) cookie(cert *x509.Certificate, host, brings string, now time.Time, above ...*x509.Certificate) string {
 	o.t.Helper()
-	r := &Request{Host: []byte(host), Path: []byte("/"), TLS: true, Presented: []*x509.Certificate{cert}, Now: now, Fields: fields(brings)}
+	r := &Request{Host: []byte(host), Path: []byte("/"), TLS: true, Presented: append([]*x509.Certificate{cert}, above...), Now: now, Fields: fields(brings)}
 	d := o.set.Decide(o.index, r)
 	if !d.Allowed() {
 		o.t.Fatalf("%s %s", d.Code, d.Detail)

@@ -22,6 +22,7 @@ const (
 // verifies; that is remembered, for a list may be large.
 type crlIndex struct {
 	lists []*secret.CRL
+	names [][16]byte // digests of the issuers' names
 
 	mu     sync.Mutex // guards signed
 	signed map[signer]bool
@@ -33,7 +34,11 @@ type signer struct {
 }
 
 func newCRLIndex(lists []*secret.CRL) *crlIndex {
-	return &crlIndex{lists: lists, signed: map[signer]bool{}}
+	x := &crlIndex{lists: lists, signed: map[signer]bool{}}
+	for _, l := range lists {
+		x.names = append(x.names, short(l.RawIssuer))
+	}
+	return x
 }
 
 func (x *crlIndex) signedBy(i int, issuer *x509.Certificate) bool {

@@ -125,7 +125,7 @@ func (v *Verifier) recalled(links []Link, i int, now time.Time) (*secret.CRL, re
 	issuer := v.anchorOf(links, i)
 	var best *secret.CRL
 	for at, list := range v.policy.CRLs {
-		if short(list.RawIssuer) != l.Issuer {
+		if v.crls.names[at] != l.Issuer {
 			continue
 		}
 		if _, ok := list.Lookup(l.Serial); ok {
