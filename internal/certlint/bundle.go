@@ -70,7 +70,7 @@ func CRLs(lists []*secret.CRL, b *secret.Bundle, now time.Time) []secret.Finding
 	for _, c := range lists {
 		switch {
 		case !c.NextUpdate.IsZero() && now.After(c.NextUpdate):
-			l.tell(diag.CRLInvalid, fmt.Sprintf("the revocation list of %s was due for renewal on %s, %s ago: clients of that CA are refused (%s)", c.Issuer, stamp(c.NextUpdate), span(now.Sub(c.NextUpdate)), diag.CRLStale),
+			l.tell(diag.CRLInvalid, fmt.Sprintf("the revocation list of %s was due for renewal on %s, %s ago: a listener's own client authentication and policies with revocation.mode: Hard refuse clients of that CA (%s); other policies let them in with a warning unless the list names them", c.Issuer, stamp(c.NextUpdate), span(now.Sub(c.NextUpdate)), diag.CRLStale),
 				"Publish a fresh list.")
 		case c.ThisUpdate.After(now.Add(5 * time.Minute)):
 			l.tell(diag.CRLInvalid, fmt.Sprintf("the revocation list of %s is valid from %s, %s from now", c.Issuer, stamp(c.ThisUpdate), span(c.ThisUpdate.Sub(now))), "Check the clocks.")
@@ -81,7 +81,7 @@ func CRLs(lists []*secret.CRL, b *secret.Bundle, now time.Time) []secret.Finding
 		if notCA(ca) != "" || now.After(ca.NotAfter) || listed(lists, ca) {
 			continue
 		}
-		l.add(diag.CRLInvalid, diag.Warning, fmt.Sprintf("there is no revocation list of the CA %s: its clients are refused (%s)", secret.Subject(ca), diag.CRLMissing), "Add its list; every CA needs one as soon as any is given.")
+		l.add(diag.CRLInvalid, diag.Warning, fmt.Sprintf("there is no revocation list of the CA %s: a listener's own client authentication and policies with revocation.mode: Hard refuse its clients (%s); other policies let them in with a warning, whatever that CA revoked", secret.Subject(ca), diag.CRLMissing), "Add its list; every CA needs one as soon as any is given.")
 	}
 	return l.found
 }

@@ -101,7 +101,7 @@ func tlsSettingCodes() []Entry {
 		{TLSPolicyConflict, "tls_policy_conflict", Error, "two TLSPolicies with the same target", "The older one (by creation time, then name) wins.", "Remove one of them.", 0},
 		{TLSLegacy, "tls_legacy", Warning, "TLS below 1.2 is enabled", "RFC 8996 deprecates TLS 1.0 and 1.1.", "Raise the floor: hakone tls-version set 1.2.", 0},
 		{PinInvalid, "pin_invalid", Error, "pin is malformed", "verifyCertificateSpki takes base64 of SHA-256, verifyCertificateHash hex of SHA-256.", "Correct the pin.", 0},
-		{CRLInvalid, "crl_invalid", Error, "revocation list cannot be used", "The CRL is empty, does not parse, or is signed by none of the CAs. The trust it belongs to is unusable, so whoever is judged by it is refused.", "Put a valid PEM or DER CRL into ca.crl / crl.", 0},
+		{CRLInvalid, "crl_invalid", Error, "revocation list cannot be used", "The CRL is empty, does not parse, or is signed by none of the CAs. The trust it belongs to is unusable, so whoever is judged by it is refused.", "Put a valid PEM or DER CRL into ca.crl / crl; for our own authority hakone ca crl -o configmap --config-map NAME writes CAs and lists.", 0},
 		{VerificationOff, "verification_off", Warning, "verification is switched off", "insecureSkipVerify accepts any certificate.", "Remove insecureSkipVerify and give the CA.", 0},
 		{FileReferenceUnread, "file_reference_unreadable", Error, "referenced certificate file cannot be read", "serverCertificate, privateKey, caCertificates or caCrl name a file that cannot be read here.", "Correct the path, or use credentialName.", 0},
 	}

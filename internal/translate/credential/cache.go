@@ -104,8 +104,9 @@ func contentKey(m *resource.Meta, data map[string][]byte) string {
 	h := sha256.New()
 	for _, entries := range [][]string{pairEntries[:], trustEntries[:]} {
 		for _, k := range entries {
-			_, _ = fmt.Fprintf(h, "%d:", len(data[k]))
-			_, _ = h.Write(data[k])
+			v, there := data[k] // one that is empty is another thing than none
+			_, _ = fmt.Fprintf(h, "%t %d:", there, len(v))
+			_, _ = h.Write(v)
 		}
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))

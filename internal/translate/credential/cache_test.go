@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
 	"github.com/hakone-gateway/hakone/internal/translate"
@@ -117,6 +118,40 @@ func TestSourceWithAnEntryOfItsOwn(t *testing.T) {
 	for _, entry := range []string{"", "other.pem"} {
 		if ref, ok := named(entry); ok || f.Trust[ref].Bundle != nil {
 			t.Errorf("entry %q: %q usable", entry, ref)
+		}
+	}
+}
+
+// Who made an entry for revocation lists counts on one: an empty entry lets nobody be trusted without.
+func TestEmptyRevocationList(t *testing.T) {
+	for _, list := range []string{"", " \n"} {
+		for _, key := range []string{"ca.crl", "crl"} {
+			var b resource.Builder
+			meta := func(kind string) resource.Meta {
+				return resource.Meta{Key: resource.Key{Kind: kind, Namespace: "default", Name: "cas"}}
+			}
+			b.Add(&resource.ConfigMap{Meta: meta(resource.KindConfigMap), Data: map[string]string{"ca.crt": string(cert(t, "ca.crt")), "a.pem": string(cert(t, "ca.crt")), key: list}})
+			b.Add(&resource.Secret{Meta: meta(resource.KindSecret), Data: map[string]resource.Sensitive{"ca.crt": cert(t, "ca.crt"), "a.pem": cert(t, "ca.crt"), key: []byte(list)}})
+			set, _ := b.Build()
+			cache := NewCache()
+			parsed := New(set, translate.Context{}, translate.NewFragment(), cache)
+			parsed.parseFiles(map[string][]byte{"ca.crt": cert(t, "ca.crt")}) // the same without the entry is another thing
+			for _, kind := range []string{resource.KindConfigMap, resource.KindSecret} {
+				for _, entry := range []string{"", "a.pem"} {
+					f := translate.NewFragment()
+					ref, ok := New(set, translate.Context{}, f, cache).Trust([]Source{{Kind: kind, Namespace: "default", Name: "cas", Entry: entry}})
+					if ok || f.Trust[ref].Bundle != nil {
+						t.Errorf("%s with %s: %q, entry %q: trusted without the list", kind, key, list, entry)
+					}
+					told := false
+					for _, d := range f.Diagnostics {
+						told = told || d.Code == diag.CRLInvalid
+					}
+					if !told {
+						t.Errorf("%s with %s: %q, entry %q: %v", kind, key, list, entry, f.Diagnostics)
+					}
+				}
+			}
 		}
 	}
 }

@@ -100,7 +100,7 @@ func (f *Finder) entries(src Source) (func(string) []byte, bool) {
 		}
 	case resource.KindConfigMap:
 		if m := f.set.ConfigMap(src.Namespace, src.Name); m != nil {
-			return func(k string) []byte { return configMapEntry(m, k) }, true
+			return func(k string) []byte { v, _ := configMapEntry(m, k); return v }, true
 		}
 	}
 	return nil, false

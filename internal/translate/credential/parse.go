@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -51,7 +52,7 @@ func (f *Finder) configMapContent(m *resource.ConfigMap) *parsed {
 	return f.once(m.Key, func() *parsed {
 		data := map[string][]byte{}
 		for _, k := range trustEntries {
-			if v := configMapEntry(m, k); v != nil {
+			if v, ok := configMapEntry(m, k); ok {
 				data[k] = v
 			}
 		}
@@ -60,23 +61,31 @@ func (f *Finder) configMapContent(m *resource.ConfigMap) *parsed {
 }
 
 // entryContent reads the CAs of one entry of an object, with the object's revocation lists. entry returns
-// an entry, or nil.
-func (f *Finder) entryContent(name string, entry func(string) []byte) *parsed {
-	data := map[string][]byte{"ca.crt": entry(name)}
+// an entry, and whether it is there.
+func (f *Finder) entryContent(name string, entry func(string) ([]byte, bool)) *parsed {
+	cas, _ := entry(name)
+	data := map[string][]byte{"ca.crt": cas}
 	for _, k := range []string{"ca.crl", "crl"} {
-		if v := entry(k); v != nil && k != name {
+		if v, ok := entry(k); ok && k != name {
 			data[k] = v
 		}
 	}
 	return f.parseFiles(data)
 }
 
-// configMapEntry returns an entry of a ConfigMap, or nil.
-func configMapEntry(m *resource.ConfigMap, name string) []byte {
+// configMapEntry returns an entry of a ConfigMap, and whether it is there.
+func configMapEntry(m *resource.ConfigMap, name string) ([]byte, bool) {
 	if v, ok := m.Data[name]; ok {
-		return []byte(v)
+		return []byte(v), true
 	}
-	return m.BinaryData[name]
+	v, ok := m.BinaryData[name]
+	return v, ok
+}
+
+// secretEntry is configMapEntry of a Secret.
+func secretEntry(s *resource.Secret, name string) ([]byte, bool) {
+	v, ok := s.Data[name]
+	return v, ok
 }
 
 func (f *Finder) once(key resource.Key, parse func() *parsed) *parsed {
@@ -101,7 +110,22 @@ func parseData(data map[string][]byte) *parsed {
 	}
 	p.pairErr = asError(err)
 	p.parseTrust(m)
+	if e := emptyList(data); e != nil && p.trustErr == nil {
+		p.bundle, p.crls, p.trustErr = nil, nil, e
+	}
 	return p
+}
+
+// emptyList refuses an entry for revocation lists that is there and holds nothing: whoever made it counts
+// on a list.
+func emptyList(data map[string][]byte) *secret.Error {
+	for _, k := range [...]string{"ca.crl", "crl"} {
+		if v, ok := data[k]; ok && len(bytes.TrimSpace(v)) == 0 {
+			return &secret.Error{Finding: secret.Finding{Code: diag.CRLInvalid, Severity: diag.Error, Key: k,
+				Message: "the entry for revocation lists is empty", Fix: "Put a PEM or DER revocation list there, or remove the entry."}}
+		}
+	}
+	return nil
 }
 
 // trustMaterial returns the CA part alone; empty if there is none.

@@ -167,14 +167,14 @@ func (f *Finder) exact(src Source) (holder, bool) {
 	case resource.KindSecret:
 		if s := f.set.Secret(src.Namespace, src.Name); s != nil {
 			if src.Entry != "" {
-				return holder{key: s.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) []byte { return s.Data[k] })}, true
+				return holder{key: s.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) ([]byte, bool) { return secretEntry(s, k) })}, true
 			}
 			return f.secretHolder(s), true
 		}
 	case resource.KindConfigMap:
 		if m := f.set.ConfigMap(src.Namespace, src.Name); m != nil {
 			if src.Entry != "" {
-				return holder{key: m.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) []byte { return configMapEntry(m, k) })}, true
+				return holder{key: m.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) ([]byte, bool) { return configMapEntry(m, k) })}, true
 			}
 			return f.configMapHolder(m), true
 		}
