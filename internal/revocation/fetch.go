@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -75,7 +76,7 @@ func newClient(o Options) *http.Client {
 			}
 			return nil
 		}}
-		transport = &http.Transport{DialContext: dialer.DialContext, DisableCompression: true, MaxConnsPerHost: 4, MaxIdleConns: 32, IdleConnTimeout: 30 * time.Second,
+		transport = &http.Transport{DialContext: dialer.DialContext, DisableCompression: true, MaxConnsPerHost: maxPerHost, MaxIdleConns: 32, IdleConnTimeout: 30 * time.Second,
 			ResponseHeaderTimeout: 10 * time.Second, MaxResponseHeaderBytes: 64 << 10}
 	}
 	return &http.Client{Transport: transport, CheckRedirect: func(r *http.Request, via []*http.Request) error {
@@ -92,15 +93,44 @@ func newClient(o Options) *http.Client {
 // allowed reports whether an address may be asked. Private ones may unless only public ones shall: the
 // CAs of companies publish there. Link-local ones never may: clouds serve credentials there.
 func allowed(a netip.Addr, publicOnly bool) bool {
-	a = a.Unmap()
+	a = a.WithZone("").Unmap()
 	switch {
 	case !a.IsValid(), a.IsUnspecified(), a.IsMulticast(), a.IsLinkLocalUnicast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}),
 		a == netip.MustParseAddr("fd00:ec2::254"):
 		return false
-	case publicOnly && (a.IsLoopback() || a.IsPrivate() || netip.MustParsePrefix("100.64.0.0/10").Contains(a)):
+	case publicOnly && (a.IsLoopback() || a.IsPrivate() || within(a, notPublic())):
 		return false
 	}
+	if inner, ok := embedded(a); ok {
+		return allowed(inner, publicOnly)
+	}
 	return true
+}
+
+// notPublic are the networks beyond private ones that no public server has (RFC 6890): shared address
+// space, protocol assignments, benchmarks, what is reserved, NAT64 inside a network (RFC 8215), Teredo, and
+// what was site-local.
+func notPublic() []string {
+	return []string{"0.0.0.0/8", "100.64.0.0/10", "192.0.0.0/24", "198.18.0.0/15", "240.0.0.0/4", "64:ff9b:1::/48", "100::/64", "2001::/32", "2001:2::/48", "fec0::/10"}
+}
+
+func within(a netip.Addr, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(p string) bool { return netip.MustParsePrefix(p).Contains(a) })
+}
+
+// embedded returns the IPv4 address that a gateway makes of an IPv6 address: NAT64 (RFC 6052, also with a
+// prefix of RFC 8215, which has it at the end), SIIT, 6to4, and what RFC 4291 calls IPv4-compatible.
+func embedded(a netip.Addr) (netip.Addr, bool) {
+	b := a.As16()
+	switch {
+	case !a.Is6(), a.IsLoopback():
+		return a, false
+	case within(a, []string{"64:ff9b::/96", "64:ff9b:1::/48", "::ffff:0:0:0/96", "::/96"}):
+		return netip.AddrFrom4([4]byte(b[12:])), true
+	case within(a, []string{"2002::/16"}):
+		return netip.AddrFrom4([4]byte(b[2:6])), true
+	}
+	return a, false
 }
 
 // obtain finds the answer to a question, on disk or by the network; old is what is known. An answer may

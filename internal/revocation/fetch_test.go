@@ -19,6 +19,9 @@ func TestAllowed(t *testing.T) {
 		"93.184.216.34": {true, true}, "2606:4700::1111": {true, true},
 		"10.1.2.3": {true, false}, "192.168.1.1": {true, false}, "127.0.0.1": {true, false}, "::1": {true, false}, "fd00::1": {true, false}, "100.64.1.1": {true, false},
 		"::ffff:10.1.2.3": {true, false}, "169.254.169.254": {false, false}, "::ffff:169.254.169.254": {false, false}, "fe80::1": {false, false},
+		"64:ff9b::a9fe:a9fe": {false, false}, "64:ff9b:1::a9fe:a9fe": {false, false}, "2002:a9fe:a9fe::1": {false, false}, "::ffff:0:169.254.169.254": {false, false}, "::169.254.169.254": {false, false},
+		"64:ff9b::10.1.2.3": {true, false}, "64:ff9b::93.184.216.34": {true, true}, "64:ff9b::c0a8:0101": {true, false}, "2002:5db8:d822::1": {true, true}, "2002:7f00:1::1": {true, false},
+		"198.18.0.1": {true, false}, "198.19.255.255": {true, false}, "192.0.0.8": {true, false}, "240.0.0.1": {true, false}, "100.127.255.255": {true, false}, "64:ff9b::198.18.0.1": {true, false},
 		"fd00:ec2::254": {false, false}, "0.0.0.0": {false, false}, "::": {false, false}, "224.0.0.1": {false, false}, "255.255.255.255": {false, false},
 	} {
 		a := netip.MustParseAddr(addr)
