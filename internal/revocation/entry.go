@@ -130,6 +130,7 @@ const clockSkew = 5 * time.Minute
 type entry struct {
 	question
 	place *list.Element
+	hosts []string // of question.urls, once it has waited
 
 	answer   *answer // the last that was verified, nil: none
 	fault    string  // why the last fetch failed, "": it did not, or there was none
@@ -223,12 +224,15 @@ func (s *Service) schedule(e *entry) {
 	if e.done != nil || time.Now().Before(e.due) {
 		return
 	}
-	done := make(chan struct{})
 	select {
 	case <-s.ended:
-	case s.queue <- e:
-		e.done = done
+		return
 	default:
+	}
+	if s.turns.push(e) {
+		e.done = make(chan struct{})
+		s.turn.Signal()
+	} else {
 		e.fault, e.due = "too many other questions wait to be asked", time.Now().Add(briefly)
 		s.counts.add(e.kind, resultOverload)
 	}
@@ -237,16 +241,34 @@ func (s *Service) schedule(e *entry) {
 // work fetches what is queued until ctx ends.
 func (s *Service) work(ctx context.Context) {
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case e := <-s.queue:
-			s.mu.Lock()
-			old, dated, owned := e.answer, e.dated, s.owned(e.question)
+		s.mu.Lock()
+		e := s.take()
+		if e == nil {
 			s.mu.Unlock()
-			a, fault := s.obtain(ctx, e.question, old, !owned)
-			s.settle(e, a, fault, dated)
+			return
 		}
+		old, dated, owned := e.answer, e.dated, s.owned(e.question)
+		s.mu.Unlock()
+		a, fault := s.obtain(ctx, e.question, old, !owned)
+		s.settle(e, a, fault, dated)
+	}
+}
+
+// take waits for the next turn, and returns nil when Run ends. The caller holds mu.
+func (s *Service) take() *entry {
+	for {
+		select {
+		case <-s.ended:
+			return nil
+		default:
+		}
+		if e := s.turns.pop(); e != nil {
+			if s.turns.waiting > 0 {
+				s.turn.Signal() // an end may have made room for several
+			}
+			return e
+		}
+		s.turn.Wait()
 	}
 }
 
@@ -254,6 +276,7 @@ func (s *Service) work(ctx context.Context) {
 func (s *Service) settle(e *entry, a *answer, fault *fault, dated int) {
 	now := time.Now()
 	s.mu.Lock()
+	s.turns.done(e)
 	changed := false
 	if a != nil && s.entries[e.key] == e && (e.answer == nil || !a.this.Before(e.answer.this)) {
 		changed = e.answer != a

@@ -42,7 +42,7 @@ type Options struct {
 	Refresh time.Duration // after which an answer that is in use is renewed, however long it is valid; 1 h
 	Public  bool          // only public addresses are asked
 
-	Workers    int   // fetches at once; 8
+	Workers    int   // fetches at once, less than half of them from one host; 16
 	MaxEntries int   // answers in memory; 20,000
 	MaxBytes   int64 // of all lists in memory, as DER; 256 MiB
 	MaxList    int64 // of one list; 32 MiB
@@ -60,7 +60,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Wait, DefaultWait)
 	set(&o.Refresh, DefaultRefresh)
 	if o.Workers <= 0 {
-		o.Workers = 8
+		o.Workers = 16
 	}
 	if o.MaxEntries <= 0 {
 		o.MaxEntries = 20_000
@@ -77,17 +77,20 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// maxWaiting bounds the questions that wait for a worker.
-const maxWaiting = 1024
+const (
+	// maxWaiting bounds the questions that wait for a worker.
+	maxWaiting = 1024
+	// maxPerHost bounds the fetches from one host in progress, and the connections to it.
+	maxPerHost = 4
+)
 
 // Service answers trust.Online. Create it with New; Run drives it. It is safe for concurrent use.
 type Service struct {
 	// Fixed after construction.
 	opts   Options
 	client *http.Client
-	disk   *disk // nil without a directory
-	queue  chan *entry
-	ended  chan struct{} // closed when Run ends
+	disk   *disk         // nil without a directory
+	ended  chan struct{} // closed when Run ends, with mu held
 	wake   chan struct{} // the renewal looks again
 	counts counts
 
@@ -96,13 +99,16 @@ type Service struct {
 	order   *list.List                 // of *entry, the one used last first
 	bytes   int64                      // of lists held
 	own     map[[sha256.Size]byte]bool // SHA-256 of the public keys of issuers that Forget was told of
+	turns   turns                      // what waits for a worker
+	turn    *sync.Cond                 // of mu: a worker may find something in turns, or Run ends
 	pinned  func()                     // an answer to a pinned question has changed; may be nil
 }
 
 // New returns a Service. The error is about Options.Dir.
 func New(opts Options) (*Service, error) {
-	s := &Service{opts: opts.withDefaults(), queue: make(chan *entry, maxWaiting), ended: make(chan struct{}), wake: make(chan struct{}, 1),
+	s := &Service{opts: opts.withDefaults(), ended: make(chan struct{}), wake: make(chan struct{}, 1),
 		entries: map[key]*entry{}, order: list.New(), own: map[[sha256.Size]byte]bool{}}
+	s.turns, s.turn = newTurns(s.opts.Workers), sync.NewCond(&s.mu)
 	s.client = newClient(s.opts)
 	if opts.Dir != "" {
 		d, err := openDisk(opts.Dir)
@@ -122,7 +128,10 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	wg.Go(func() { s.renew(ctx) })
 	<-ctx.Done()
+	s.mu.Lock()
 	close(s.ended)
+	s.turn.Broadcast()
+	s.mu.Unlock()
 	wg.Wait()
 	s.client.CloseIdleConnections()
 	return nil

@@ -3,7 +3,9 @@ package revocation
 import (
 	"crypto/x509"
 	"fmt"
+	"math/big"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -61,7 +63,7 @@ func TestHardWaitsForABoundedTime(t *testing.T) {
 }
 
 func TestOneQuestionIsFetchedOnce(t *testing.T) {
-	inWorld(t, Options{Workers: 3}, func(w *world) {
+	inWorld(t, Options{Workers: 8}, func(w *world) {
 		w.net.is(slow(time.Second, w.ocsp(testca.OCSPSpec{}, nil)))
 		var wg sync.WaitGroup
 		for range 50 {
@@ -84,8 +86,43 @@ func TestOneQuestionIsFetchedOnce(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if w.net.most != 3 {
+		if w.net.most != 3 { // less than half of the workers: all ask one host
 			t.Errorf("%d fetches at once, want 3", w.net.most)
+		}
+	})
+}
+
+// Responders that never answer take neither all workers nor all places that wait, so others are asked at once.
+func TestASlowHostKeepsNobodyWaiting(t *testing.T) {
+	inWorld(t, Options{Workers: 8}, func(w *world) {
+		w.net.is(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Hostname() == "slow.test" {
+				return slow(time.Hour, down)(r)
+			}
+			return w.ocsp(testca.OCSPSpec{}, nil)(r)
+		})
+		for i := range 2 * maxWaiting {
+			cert := &x509.Certificate{SerialNumber: big.NewInt(int64(i)), OCSPServer: []string{"http://SLOW.test:" + strconv.Itoa(80+i%2) + "/ocsp"}}
+			w.Check(cert, w.ca.Cert, softOCSP, time.Now())
+		}
+		// Also where it is only the second that is asked.
+		for i := range 8 {
+			cert := &x509.Certificate{SerialNumber: big.NewInt(int64(i)), OCSPServer: []string{"http://off" + strconv.Itoa(i) + ".test/ocsp", "http://slow.test./ocsp"}}
+			w.Check(cert, w.ca.Cert, softOCSP, time.Now())
+		}
+		synctest.Wait()
+		if w.net.most > 3 {
+			t.Errorf("%d fetches of one host at once", w.net.most)
+		}
+		begin := time.Now()
+		if f := w.check(hardOCSP); f.Standing != trust.Good || time.Since(begin) != 0 {
+			t.Errorf("%+v after %v", f, time.Since(begin))
+		}
+		// What waited has its turn when the host is well again.
+		w.net.is(w.ocsp(testca.OCSPSpec{}, nil))
+		time.Sleep(time.Minute)
+		if n := len(w.turns.lines) + len(w.turns.busy) + w.turns.waiting; n != 0 {
+			t.Errorf("%+v", w.turns)
 		}
 	})
 }

@@ -284,6 +284,7 @@ func (s *Service) staple(x served, now time.Time) ([]byte, StapleState) {
 	p := x.pair
 	st := StapleState{Subject: secret.Subject(p.Leaf), Fingerprint: p.Fingerprint, Must: trust.MustStaple(p.Leaf), State: StapleNoResponder}
 	var best *answer
+	unchecked := ""
 	take := func(a *answer) {
 		if a != nil && a.stale(now) == "" && a.ocsp.Standing != trust.Unknown && (best == nil || a.this.After(best.this)) {
 			best = a
@@ -292,8 +293,15 @@ func (s *Service) staple(x served, now time.Time) ([]byte, StapleState) {
 	switch {
 	case len(p.Staple) == 0:
 	case x.issuer == nil:
-		st.State, st.Detail = StapleGood, "the secret's, which cannot be checked: the issuer's certificate is not in the chain"
-		return p.Staple, st
+		o, err := trust.PeekOCSP(p.Staple, p.Leaf)
+		if err != nil {
+			st.Detail = "the secret's staple cannot be used: " + err.Error()
+			break
+		}
+		if st.Detail = o.Stale(now); st.Detail == "" {
+			take(&answer{ocsp: o, der: p.Staple, this: o.ThisUpdate, next: o.NextUpdate})
+			unchecked = "the secret's, whose signature cannot be checked: the issuer's certificate is not in the chain"
+		}
 	default:
 		a, err := verify(question{kind: kindOCSP, issuer: x.issuer, cert: p.Leaf}, p.Staple)
 		take(a)
@@ -329,6 +337,6 @@ func (s *Service) staple(x served, now time.Time) ([]byte, StapleState) {
 		st.State, st.Code, st.Detail = StapleRevoked, diag.OwnCertRevoked, fmt.Sprintf("revoked at %s (%s)", best.ocsp.At.UTC().Format(time.RFC3339), best.ocsp.Reason)
 		return nil, st
 	}
-	st.State, st.Detail = StapleGood, ""
+	st.State, st.Detail = StapleGood, unchecked
 	return best.der, st
 }

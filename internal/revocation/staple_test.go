@@ -112,7 +112,9 @@ func TestStaplesOfSecretsAndMustStaple(t *testing.T) {
 			{"must, of the secret", w.pair(silent, true).WithStaple(w.ca.OCSP(silent.Cert, own)), StapleGood, 0, true},
 			{"of the secret, ended", w.pair(silent, true).WithStaple(w.ca.OCSP(silent.Cert, testca.OCSPSpec{NextUpdate: time.Now().Add(-time.Minute)})), StapleNoResponder, diag.StapleMissing, false},
 			{"of the secret, junk", w.pair(w.leaf, true).WithStaple([]byte{0x30, 0}), StapleGood, 0, true}, // fetched instead
-			{"of the secret, not to be checked", w.pair(silent, false).WithStaple([]byte{0x30, 0}), StapleGood, 0, true},
+			{"of the secret, junk, not to be checked", w.pair(silent, false).WithStaple([]byte{0x30, 0}), StapleNoResponder, diag.StapleMissing, false},
+			{"of the secret, not to be checked", w.pair(silent, false).WithStaple(w.ca.OCSP(silent.Cert, testca.OCSPSpec{NextUpdate: time.Now().Add(48 * time.Hour)})), StapleGood, 0, true},
+			{"of the secret, not to be checked, ended", w.pair(silent, false).WithStaple(w.ca.OCSP(silent.Cert, testca.OCSPSpec{NextUpdate: time.Now().Add(-time.Minute)})), StapleNoResponder, diag.StapleMissing, false},
 		}
 		for _, tc := range tests {
 			s := w.stapling()
@@ -122,6 +124,24 @@ func TestStaplesOfSecretsAndMustStaple(t *testing.T) {
 			if st.State != tc.state || st.Code != tc.code || (len(s.Staple(tc.pair).OCSPStaple) > 0) != tc.staple {
 				t.Errorf("%s: %+v, stapled %v", tc.name, st, len(s.Staple(tc.pair).OCSPStaple) > 0)
 			}
+		}
+	})
+}
+
+// A staple that nobody renews is served to its end, also where its signature cannot be checked.
+func TestAnUncheckedStapleEnds(t *testing.T) {
+	inWorld(t, Options{}, func(w *world) {
+		leaf := w.ca.Issue(testca.Spec{})
+		p := w.pair(leaf, false).WithStaple(w.ca.OCSP(leaf.Cert, testca.OCSPSpec{NextUpdate: time.Now().Add(2 * time.Hour)}))
+		s := w.stapling()
+		s.Follow([]*secret.KeyPair{p})
+		time.Sleep(time.Hour)
+		if len(s.Staple(p).OCSPStaple) == 0 || one(s).State != StapleGood {
+			t.Errorf("%+v", one(s))
+		}
+		time.Sleep(2 * time.Hour)
+		if len(s.Staple(p).OCSPStaple) != 0 || one(s).State != StapleUnavailable {
+			t.Errorf("%+v", one(s))
 		}
 	})
 }

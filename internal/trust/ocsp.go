@@ -49,9 +49,9 @@ func ParseOCSP(der []byte, cert, issuer *x509.Certificate, now time.Time) (OCSP,
 	// is decided here, as the library looks neither at its usage nor at its time.
 	resp, err := ocsp.ParseResponseForCert(der, cert, nil)
 	if err != nil {
-		var said ocsp.ResponseError
-		if errors.As(err, &said) {
-			return OCSP{}, fmt.Errorf("the responder refuses: %s", said.Status)
+		var refused ocsp.ResponseError
+		if errors.As(err, &refused) {
+			return OCSP{}, fmt.Errorf("the responder refuses: %s", refused.Status)
 		}
 		return OCSP{}, fmt.Errorf("the answer cannot be read: %w", err)
 	}
@@ -61,6 +61,24 @@ func ParseOCSP(der []byte, cert, issuer *x509.Certificate, now time.Time) (OCSP,
 	if err := signedFor(resp, issuer, now); err != nil {
 		return OCSP{}, err
 	}
+	return said(resp), nil
+}
+
+// PeekOCSP is ParseOCSP without an issuer: nothing is verified but that the answer has the certificate's
+// serial number.
+func PeekOCSP(der []byte, cert *x509.Certificate) (OCSP, error) {
+	if len(der) > maxOCSP {
+		return OCSP{}, fmt.Errorf("the answer has %d bytes; %d are looked at", len(der), maxOCSP)
+	}
+	resp, err := ocsp.ParseResponseForCert(der, cert, nil)
+	if err != nil {
+		return OCSP{}, fmt.Errorf("the answer cannot be read: %w", err)
+	}
+	return said(resp), nil
+}
+
+// said is what an answer says.
+func said(resp *ocsp.Response) OCSP {
 	out := OCSP{ThisUpdate: resp.ThisUpdate, NextUpdate: resp.NextUpdate}
 	if out.NextUpdate.IsZero() {
 		out.NextUpdate = out.ThisUpdate.Add(agelessOCSP)
@@ -71,7 +89,7 @@ func ParseOCSP(der []byte, cert, issuer *x509.Certificate, now time.Time) (OCSP,
 	case ocsp.Revoked:
 		out.Standing, out.At, out.Reason = Revoked, resp.RevokedAt, secret.Revocation{Reason: resp.RevocationReason}.ReasonText()
 	}
-	return out, nil
+	return out
 }
 
 // Stale says in words why an answer is not of now, "" if it is.
