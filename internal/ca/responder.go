@@ -24,6 +24,7 @@ const maxCached = 16384
 // of its own for that (RFC 6960 section 4.2.2.2), which lives two weeks at most.
 type responder struct {
 	authority *Authority
+	tries     tries
 
 	mu sync.Mutex
 	// guarded by mu
@@ -161,20 +162,62 @@ func (r *responder) delegate(ctx context.Context, id string) (*delegate, error) 
 	d := r.delegates[id]
 	r.mu.Unlock()
 	now := r.authority.now()
-	if d != nil && now.Before(d.cert.NotBefore.Add(d.cert.NotAfter.Sub(d.cert.NotBefore)/2)) {
+	if d != nil && !d.old(now) {
 		return d, nil
 	}
-	fresh, err := r.authority.appoint(ctx, id)
-	if err != nil {
-		if d != nil && now.Before(d.cert.NotAfter) {
-			return d, nil
+	err := r.tries.do(ctx, "answers of "+id, r.authority.now, func(ctx context.Context) error {
+		fresh, err := r.authority.appoint(ctx, id)
+		if err != nil {
+			return err
 		}
+		r.mu.Lock()
+		r.delegates[id] = fresh
+		r.mu.Unlock()
+		if fresh.old(r.authority.now()) {
+			return errNotRenewed
+		}
+		return nil
+	})
+	r.mu.Lock()
+	d = r.delegates[id]
+	r.mu.Unlock()
+	if d != nil && now.Before(d.cert.NotAfter) {
+		return d, nil
+	}
+	return nil, err
+}
+
+// errNotRenewed says that there is a delegate, which cannot be renewed although that is due.
+var errNotRenewed = errors.New("the responder's certificate could not be renewed")
+
+// old reports whether half of a delegate's life is over.
+func (d *delegate) old(now time.Time) bool {
+	return !now.Before(d.cert.NotBefore.Add(d.cert.NotAfter.Sub(d.cert.NotBefore) / 2))
+}
+
+// list is Authority.CRL for anybody who asks: a list that cannot be made is not tried again soon.
+func (r *responder) list(ctx context.Context, id string) (*List, error) {
+	a := r.authority
+	if err := a.refresh(); err != nil {
 		return nil, err
 	}
-	r.mu.Lock()
-	r.delegates[id] = fresh
-	r.mu.Unlock()
-	return fresh, nil
+	a.mu.RLock()
+	id, err := a.listOf(id)
+	var l *List
+	if err == nil {
+		l = a.fresh(id)
+	}
+	a.mu.RUnlock()
+	if l != nil || err != nil {
+		return l, err
+	}
+	if err := r.tries.do(ctx, "list of "+id, a.now, func(ctx context.Context) error {
+		_, err := a.CRL(ctx, id)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	return a.LastCRL(id)
 }
 
 // appoint returns the delegate of a CA from the store, or makes one.

@@ -234,7 +234,7 @@ func (s *Service) serveOCSP(w http.ResponseWriter, r *http.Request, rest string)
 		}
 		out, err := a.responder.answer(r.Context(), id, q)
 		if err != nil {
-			s.logger.Error("an OCSP request cannot be answered", "authority", a.name, "ca", id, "err", err)
+			s.logger.Log(r.Context(), levelOf(err), "an OCSP request cannot be answered", "authority", a.name, "ca", id, "err", err)
 			unsigned(w, ocsp.TryLaterErrorResponse)
 			return
 		}
@@ -249,6 +249,14 @@ func (s *Service) serveOCSP(w http.ResponseWriter, r *http.Request, rest string)
 	}
 	// Nothing here was issued by that CA (RFC 5019 section 2.2.3).
 	unsigned(w, ocsp.UnauthorizedErrorResponse)
+}
+
+// levelOf returns the level at which a failure is logged: once as an error, however many ask.
+func levelOf(err error) slog.Level {
+	if r := (remembered{}); errors.As(err, &r) {
+		return slog.LevelDebug
+	}
+	return slog.LevelError
 }
 
 // unsigned sends one of the answers that need no signature.
@@ -302,7 +310,7 @@ func (s *Service) serveList(w http.ResponseWriter, r *http.Request, file string)
 		http.Error(w, "no such revocation list", http.StatusNotFound)
 		return
 	}
-	l, err := a.CRL(r.Context(), id)
+	l, err := a.responder.list(r.Context(), id)
 	if err != nil {
 		// An older list that has not ended is better than none.
 		if old, oldErr := a.LastCRL(id); oldErr == nil && old != nil && a.now().Before(old.NextUpdate) {
@@ -315,7 +323,7 @@ func (s *Service) serveList(w http.ResponseWriter, r *http.Request, file string)
 			http.Error(w, "no such revocation list", http.StatusNotFound)
 			return
 		}
-		s.logger.Error("a revocation list cannot be served", "authority", a.name, "ca", id, "err", err)
+		s.logger.Log(r.Context(), levelOf(err), "a revocation list cannot be served", "authority", a.name, "ca", id, "err", err)
 		http.Error(w, "the revocation list is not available now", http.StatusServiceUnavailable)
 		return
 	}
