@@ -409,6 +409,10 @@ func (v *coverage) unused() {
 		for _, t := range a.Targets {
 			if !v.used[i][t.Field] {
 				lost = true
+				if message := v.unaccepted(t); message != "" {
+					v.report(diag.AccessCoversNothing, obj, t.Field, message+", so nothing is protected through this target", mendThere)
+					continue
+				}
 				message, near := v.absent(t)
 				v.report(diag.AccessCoversNothing, obj, t.Field, message, hint(near)+"Correct the target; hakone dump listeners and hakone dump routes show what is served.")
 			}
@@ -416,6 +420,10 @@ func (v *coverage) unused() {
 		for _, h := range a.Hosts {
 			if !v.used[i]["host "+h.String()] && !lost {
 				lost = true
+				if cause := v.unacceptedHost(h); cause != "" {
+					v.report(diag.AccessCoversNothing, obj, "spec.hosts", fmt.Sprintf("no listener serves host %q, so the policy protects nothing there: %s", h, cause), mendThere)
+					continue
+				}
 				v.report(diag.AccessCoversNothing, obj, "spec.hosts", fmt.Sprintf("no listener%s serves host %q, so the policy protects nothing there", ofTargets(a), h),
 					hint(func() string { return v.nearHost(h) })+"Correct the host, or serve it: an EdgeHost, or a Gateway's listener.")
 			}

@@ -44,6 +44,7 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 		c.policies = append(c.policies, f.Policies...)
 		c.pulls = append(c.pulls, f.Pulls...)
 		c.access = append(c.access, f.Access...)
+		c.unread, c.idle = append(c.unread, f.Unread...), append(c.idle, f.Idle...)
 		c.diagnostics = append(c.diagnostics, f.Diagnostics...)
 		for name, u := range f.Upstreams {
 			if before := upstreams[name]; before != nil && before.GRPCWeb {
@@ -79,6 +80,8 @@ type compiler struct {
 	policies    []translate.Policy
 	pulls       []translate.Pull
 	access      []translate.Access
+	unread      []translate.Unread
+	idle        []translate.Idle
 	diagnostics []diag.Diagnostic
 	refusing    map[ir.SecretRef]*ir.Credential // of guards: they never hold a key
 	lost        map[ir.Origin]bool              // listeners that lost all their hosts

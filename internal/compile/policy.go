@@ -109,7 +109,11 @@ func (c *compiler) meant(p *translate.Policy) string {
 }
 
 func didYouMean(what, name string, candidates []string) string {
-	if near := translate.Nearest(name, candidates); near != "" && near != name {
+	near := translate.Nearest(name, candidates)
+	if near == "" && what != "host" {
+		near = translate.NearestOfAll(name, candidates)
+	}
+	if near != "" && near != name {
 		return fmt.Sprintf("Did you mean %s %s? ", what, near)
 	}
 	return ""

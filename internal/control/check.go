@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -39,6 +40,13 @@ func evaluateNow(set *resource.Set, settings Settings) Result {
 func nothingServes(set *resource.Set) diag.Diagnostic {
 	d := diag.New(diag.NoUsableListener, diag.Object{}, "", "no listener would serve: there is no Gateway of ours and no EdgeHost among the objects",
 		"Add a Gateway or an EdgeHost, or mend the findings about the ones that are there (class, selector, servers).")
+	for _, b := range set.Broken() {
+		if b.Kind == resource.KindEdgeHost || b.Kind == resource.KindGateway {
+			d.Message = fmt.Sprintf("no listener would serve: %s %s", b.Object(), set.Unaccepted(b.Key))
+			d.Fix = "Mend what is reported there."
+			break
+		}
+	}
 	if len(set.IstioGateways())+len(set.Gateways())+len(set.EdgeHosts())+len(set.Broken()) == 0 {
 		d.Severity = diag.Warning
 	}

@@ -148,12 +148,13 @@ func New(code Code, obj Object, field, message, fix string) Diagnostic {
 	return Diagnostic{Code: code, Severity: code.Severity(), Object: obj, Field: field, Message: message, Fix: fix}
 }
 
-// Sort orders diagnostics so that equal findings give equal output: worst first, then by object,
+// Sort orders diagnostics so that equal findings give equal output: worst first, of these causes before effects (see stage), then by object,
 // field, code, position and message.
 func Sort(ds []Diagnostic) {
 	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
 		return cmp.Or(
 			cmp.Compare(b.Severity, a.Severity),
+			cmp.Compare(stage(a), stage(b)),
 			strings.Compare(a.Object.Namespace, b.Object.Namespace),
 			strings.Compare(a.Object.Kind, b.Object.Kind),
 			strings.Compare(a.Object.Name, b.Object.Name),
@@ -164,6 +165,18 @@ func Sort(ds []Diagnostic) {
 			strings.Compare(a.Message, b.Message),
 		)
 	})
+}
+
+// stage orders causes before effects: what stands in the files and cannot be read, what each object lacks,
+// and what is told of the whole.
+func stage(d Diagnostic) int {
+	switch {
+	case d.Code/100 == 50:
+		return 0
+	case d.Object == (Object{}):
+		return 2
+	}
+	return 1
 }
 
 // Compact sorts diagnostics and drops exact repeats.

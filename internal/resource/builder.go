@@ -34,6 +34,9 @@ type Broken struct {
 	// Reach is what a ClientCertificatePolicy covers, as far as that could be read: targets, hosts,
 	// paths and exceptions. nil for other kinds, and where it closes nothing or nothing is known.
 	Reach *v1alpha1.ClientCertificatePolicySpec
+
+	// Hosts are those that a gateway, EdgeHost or route names, as they are written.
+	Hosts []string
 }
 
 // Add puts an object into the set. The builder owns r from now on; its body may be shared with other

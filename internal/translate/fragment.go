@@ -52,7 +52,23 @@ type Fragment struct {
 	Policies    []Policy // of native alone
 	Access      []Access // of native alone
 	Pulls       []Pull   // of native alone
+	Unread      []Unread // of native alone
+	Idle        []Idle
 	Diagnostics []diag.Diagnostic
+}
+
+// Unread is an object that stands in the source but was not accepted, so that what follows from its absence
+// can name the cause. Stands says where, as in "stands in a.yaml:3 but was not accepted (HK5003)".
+type Unread struct {
+	Object diag.Object
+	Hosts  []hostname.Pattern // that it was to serve, as far as that could be read
+	Stands string
+}
+
+// Idle is a named rule of a route that can match no request, and so is no route.
+type Idle struct {
+	Object  diag.Object
+	Section string
 }
 
 // NewFragment returns an empty fragment with its maps made.

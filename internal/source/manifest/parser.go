@@ -42,6 +42,7 @@ type objectFault struct {
 	fault
 	key   resource.Key
 	reach *v1alpha1.ClientCertificatePolicySpec // of broken: see reachOf
+	hosts []string                              // of broken: see hostsOf
 }
 
 // Keys returns the objects that were read, in order.
@@ -79,7 +80,7 @@ func (p *Parsed) AddTo(b *resource.Builder, file string, line, document int) []d
 		if f.key.Kind == "" || f.key.Name == "" {
 			continue // nothing that could be recognised
 		}
-		b.Break(resource.Broken{Key: f.key, Position: at(f.line), Code: f.code, Reach: f.reach})
+		b.Break(resource.Broken{Key: f.key, Position: at(f.line), Code: f.code, Reach: f.reach, Hosts: f.hosts})
 	}
 	ds := make([]diag.Diagnostic, 0, len(p.faults))
 	for _, f := range p.faults {
@@ -221,7 +222,7 @@ func (p *Parser) object(out *Parsed, root *yaml.Node, faults []fault, version, k
 		f := p.stranger(group, kind, root)
 		out.faults = append(out.faults, objectFault{fault: f, key: key})
 		if meant, ok := p.misspelt(key, root); ok && f.code == diag.KindMisspelt {
-			out.broken = append(out.broken, objectFault{fault: f, key: meant, reach: reachOf(meant, root)})
+			out.broken = append(out.broken, objectFault{fault: f, key: meant, reach: reachOf(meant, root), hosts: hostsOf(root)})
 		}
 		return
 	}
@@ -283,7 +284,7 @@ func (p *Parser) accept(out *Parsed, spec *kindSpec, key resource.Key, root *yam
 		}
 		out.faults = append(out.faults, objectFault{fault: f, key: key})
 		if i == 0 {
-			out.broken = append(out.broken, objectFault{fault: f, key: key, reach: reachOf(key, root)})
+			out.broken = append(out.broken, objectFault{fault: f, key: key, reach: reachOf(key, root), hosts: hostsOf(root)})
 		}
 	}
 }

@@ -104,6 +104,29 @@ func scanned(text string) *v1alpha1.ClientCertificatePolicySpec {
 	return out
 }
 
+// hostsOf returns the hosts that an object was to serve, of whatever kind that has some: what follows from
+// its absence can then be told from a slip in a name.
+func hostsOf(root *yaml.Node) []string {
+	spec := child(root, "spec")
+	out, _ := texts(child(spec, "hosts"))
+	more, _ := texts(child(spec, "hostnames"))
+	out = append(out, more...)
+	for _, name := range []string{"servers", "listeners"} {
+		list := child(spec, name)
+		if list == nil || list.Kind != yaml.SequenceNode {
+			continue
+		}
+		for _, item := range list.Content {
+			more, _ = texts(child(item, "hosts"))
+			out = append(out, more...)
+			if h := textOf(child(item, "hostname")); h != "" {
+				out = append(out, h)
+			}
+		}
+	}
+	return out
+}
+
 // hostOf returns the host of what may be a URL or have a port.
 func hostOf(s string) string {
 	if _, rest, ok := strings.Cut(s, "://"); ok {

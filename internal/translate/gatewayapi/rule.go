@@ -2,6 +2,7 @@ package gatewayapi
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/translate"
 )
 
 // ruleFault is why a whole rule refuses what it matches.
@@ -40,6 +42,9 @@ func (t *translator) rule(r *route, index int, spec ruleSpec) *Condition {
 	backends := b.backends(spec.HTTPRouteRule, filters[0].redirect != nil)
 	if spec.Retry != nil && filters[0].redirect != nil {
 		b.withoutEffect(r.Meta, field+".retry", "retry does nothing in a rule that redirects")
+	}
+	if spec.Name != nil && !slices.ContainsFunc(matches, func(m translatedMatch) bool { return !m.never }) {
+		t.fragment.Idle = append(t.fragment.Idle, translate.Idle{Object: r.Object(), Section: string(*spec.Name)})
 	}
 	for i := range matches {
 		if matches[i].never {

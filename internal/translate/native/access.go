@@ -57,6 +57,22 @@ func (t *translator) unread() {
 	}
 }
 
+// absent hands on which gateways and routes were not accepted, and the hosts that they name.
+func (t *translator) absent() {
+	for _, x := range t.set.Broken() {
+		u := translate.Unread{Object: x.Object(), Stands: t.set.Unaccepted(x.Key)}
+		for _, h := range x.Hosts {
+			if _, host, ok := strings.Cut(h, "/"); ok { // NAMESPACE/HOST of an Istio server
+				h = host
+			}
+			if p, err := hostname.Parse(h); err == nil {
+				u.Hosts = append(u.Hosts, p)
+			}
+		}
+		t.out.Unread = append(t.out.Unread, u)
+	}
+}
+
 // accessBuilder makes the access of one policy.
 type accessBuilder struct {
 	*translator

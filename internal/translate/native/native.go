@@ -24,6 +24,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 		}
 	}
 	t.access()
+	t.absent()
 	t.origins()
 	f.Diagnostics = diag.Compact(f.Diagnostics)
 	return f
