@@ -22,7 +22,7 @@ type Backend interface {
 	Status() Status
 	Health() Health
 	Dump(what string) (any, error) // one of DumpNames; ErrNoDump for others
-	Explain(id string) (json.RawMessage, bool)
+	Explain(ctx context.Context, id string) (json.RawMessage, bool)
 	Metrics() http.Handler
 	SetTLSVersion(ctx context.Context, change TLSChange) (TLSChanged, error)
 	Reload()

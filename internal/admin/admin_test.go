@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,6 +28,7 @@ type backend struct {
 	mu      sync.Mutex
 	changes []TLSChange
 	reloads int
+	ended   int // slow explanations
 	health  Health
 	answer  error
 }
@@ -39,7 +41,13 @@ func (b *backend) Dump(what string) (any, error) {
 	}
 	return nil, ErrNoDump
 }
-func (b *backend) Explain(id string) (json.RawMessage, bool) {
+func (b *backend) Explain(ctx context.Context, id string) (json.RawMessage, bool) {
+	if id == "slow" {
+		<-ctx.Done()
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.ended++
+	}
 	return json.RawMessage(`{"code":"HK1005"}`), id == "known"
 }
 func (b *backend) Metrics() http.Handler {
@@ -221,7 +229,7 @@ func TestRoles(t *testing.T) {
 			b := &backend{health: Health{Live: true, Ready: true}}
 			address, log := serve(t, b, "127.0.0.1:0", c.access)
 			base := "http://" + address
-			for _, path := range []string{"/status", "/metrics", "/dump/certs", "/explain/known"} {
+			for _, path := range []string{"/status", "/metrics", "/dump/certs"} {
 				if code, _, body := do(t, http.DefaultClient, "GET", base+path, "", c.token, ""); code != c.read {
 					t.Errorf("GET %s: %d %s, want %d", path, code, body, c.read)
 				}
@@ -233,8 +241,10 @@ func TestRoles(t *testing.T) {
 			if profile == 202 {
 				profile = 200
 			}
-			if code, _, _ := do(t, http.DefaultClient, "GET", base+"/debug/pprof/goroutine", "", c.token, ""); code != profile {
-				t.Errorf("GET a profile: %d, want %d", code, profile)
+			for _, path := range []string{"/debug/pprof/goroutine", "/explain/known", "/explain/1"} { // numbers of connections can be walked
+				if code, _, _ := do(t, http.DefaultClient, "GET", base+path, "", c.token, ""); code != profile && (code != 404 || profile != 200) {
+					t.Errorf("GET %s: %d, want %d", path, code, profile)
+				}
 			}
 			code, _, body := do(t, http.DefaultClient, "POST", base+"/reload", "application/json", c.token, `{"secret":"of-the-body"}`)
 			if code != c.write || b.changed() != map[bool]int{true: 1}[c.write == 202] {
@@ -244,6 +254,65 @@ func TestRoles(t *testing.T) {
 				t.Errorf("audit log: %s", text)
 			}
 		})
+	}
+}
+
+// Explanations may read all logs: they are few at once, and end with those who asked.
+func TestExplanationsAreBounded(t *testing.T) {
+	b := &backend{}
+	address := "http://" + listen(t, NewServer(b, Access{}, slog.New(slog.DiscardHandler)).Handler(true))
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var refused atomic.Int64
+	for range 5 {
+		wg.Go(func() {
+			req, err := http.NewRequestWithContext(ctx, "GET", address+"/explain/slow", nil)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return
+			}
+			defer resp.Body.Close()
+			if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+				t.Errorf("%d %v", resp.StatusCode, resp.Header)
+			}
+			if refused.Add(1) == 3 {
+				cancel()
+			}
+		})
+	}
+	wg.Wait()
+	cancel()
+	for until := time.Now().Add(5 * time.Second); ; time.Sleep(time.Millisecond) {
+		b.mu.Lock()
+		n := b.ended
+		b.mu.Unlock()
+		if n == 2 && refused.Load() == 3 {
+			break
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%d were refused, %d ended", refused.Load(), n)
+		}
+	}
+	if code, _, _ := do(t, http.DefaultClient, "GET", address+"/explain/known", "", "", ""); code != 200 {
+		t.Errorf("afterwards: %d", code)
+	}
+}
+
+func TestEndpointsBoundTheirBodies(t *testing.T) {
+	took := func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }
+	address := "http://" + listen(t, NewServer(&backend{}, Access{}, slog.New(slog.DiscardHandler),
+		Endpoint{Method: "POST", Pattern: "/large", Role: "operator", MaxBody: 200 << 10, Handler: took}, Endpoint{Method: "POST", Pattern: "/usual", Role: "operator", Handler: took}).Handler(true))
+	for _, c := range []struct {
+		path       string
+		size, code int
+	}{{"/large", 200 << 10, 200}, {"/large", 201 << 10, 413}, {"/usual", 64 << 10, 200}, {"/usual", 65 << 10, 413}} {
+		if code, _, body := do(t, http.DefaultClient, "POST", address+c.path, "application/json", "", strings.Repeat("x", c.size)); code != c.code {
+			t.Errorf("%s, %d bytes: %d %s, want %d", c.path, c.size, code, body, c.code)
+		}
 	}
 }
 

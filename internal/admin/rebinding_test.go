@@ -11,12 +11,12 @@ import (
 // still is a backend that has nothing to tell.
 type still struct{}
 
-func (still) Status() Status                         { return Status{} }
-func (still) Health() Health                         { return Health{Live: true, Ready: true} }
-func (still) Dump(string) (any, error)               { return nil, ErrNoDump }
-func (still) Explain(string) (json.RawMessage, bool) { return nil, false }
-func (still) Metrics() http.Handler                  { return http.NotFoundHandler() }
-func (still) Reload()                                {}
+func (still) Status() Status                                          { return Status{} }
+func (still) Health() Health                                          { return Health{Live: true, Ready: true} }
+func (still) Dump(string) (any, error)                                { return nil, ErrNoDump }
+func (still) Explain(context.Context, string) (json.RawMessage, bool) { return nil, false }
+func (still) Metrics() http.Handler                                   { return http.NotFoundHandler() }
+func (still) Reload()                                                 {}
 func (still) SetTLSVersion(context.Context, TLSChange) (TLSChanged, error) {
 	return TLSChanged{}, nil
 }

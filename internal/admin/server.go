@@ -41,6 +41,7 @@ type Server struct {
 	access    Access
 	logger    *slog.Logger
 	endpoints []Endpoint
+	searches  chan struct{} // one for each explanation in progress
 }
 
 // Endpoint is a part of the API that another room serves. Role is "viewer" for reads and "operator" for
@@ -51,12 +52,16 @@ type Endpoint struct {
 	Pattern string
 	Role    string
 	Secret  bool
+	MaxBody int64 // of a change, in bytes; 0: 64 KiB
 	Handler http.HandlerFunc
 }
 
+// maxBody bounds the body of a change, in bytes.
+const maxBody = 64 << 10
+
 // NewServer returns a Server for backend. The audit log goes to logger with the message "audit".
 func NewServer(backend Backend, access Access, logger *slog.Logger, endpoints ...Endpoint) *Server {
-	return &Server{backend, access, logger, endpoints}
+	return &Server{backend, access, logger, endpoints, make(chan struct{}, maxSearches)}
 }
 
 // Listen opens address: "unix:PATH" (mode 0600; a stale socket is replaced, a live one refused, and so
@@ -180,7 +185,7 @@ func (s *Server) Handler(local bool) http.Handler {
 	mux := http.NewServeMux()
 	read := func(pattern string, h http.HandlerFunc) { mux.Handle("GET "+pattern, s.guard(local, "viewer", h)) }
 	write := func(pattern string, h http.HandlerFunc) {
-		mux.Handle("POST "+pattern, s.audit(s.guard(local, "operator", h), false))
+		mux.Handle("POST "+pattern, s.audit(s.guard(local, "operator", h), false, maxBody))
 	}
 	// Health answers anyone, so that probes need no secret.
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, r *http.Request) { s.health(w, r, s.backend.Health().Live) })
@@ -195,8 +200,8 @@ func (s *Server) Handler(local bool) http.Handler {
 		writeJSON(w, http.StatusOK, map[string][]string{"dumps": DumpNames()})
 	})
 	read("/dump/{what}", s.dump)
-	read("/explain/{id}", s.explain)
 	operate := func(pattern string, h http.HandlerFunc) { mux.Handle("GET "+pattern, s.guard(local, "operator", h)) }
+	operate("/explain/{id}", s.explain) // who visited what; connections are numbered, so all could be walked
 	operate("/debug/pprof/{$}", pprof.Index)
 	operate("/debug/pprof/{profile}", func(w http.ResponseWriter, r *http.Request) { pprof.Handler(r.PathValue("profile")).ServeHTTP(w, r) })
 	operate("/debug/pprof/profile", pprof.Profile)
@@ -204,7 +209,7 @@ func (s *Server) Handler(local bool) http.Handler {
 	for _, e := range s.endpoints {
 		h := s.guard(local, e.Role, e.Handler)
 		if e.Method != http.MethodGet {
-			h = s.audit(h, e.Secret)
+			h = s.audit(h, e.Secret, cmp.Or(e.MaxBody, maxBody))
 		}
 		mux.Handle(e.Method+" "+e.Pattern, h)
 	}
@@ -258,10 +263,10 @@ func (s *Server) role(r *http.Request) string {
 
 // audit records every change, tried or done: who, from where, what. What callers without the role sent
 // is not repeated.
-func (s *Server) audit(next http.Handler, secret bool) http.HandlerFunc {
+func (s *Server) audit(next http.Handler, secret bool, most int64) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		rec := &statusRecorder{ResponseWriter: w, status: http.StatusOK}
-		body := s.change(rec, r, next)
+		body := s.change(rec, r, next, most)
 		if rec.status == http.StatusUnauthorized || rec.status == http.StatusForbidden {
 			body = ""
 		} else if secret {
@@ -272,15 +277,15 @@ func (s *Server) audit(next http.Handler, secret bool) http.HandlerFunc {
 }
 
 // change hands a request on if it can only have been sent on purpose, and returns its body.
-func (s *Server) change(w http.ResponseWriter, r *http.Request, next http.Handler) string {
+func (s *Server) change(w http.ResponseWriter, r *http.Request, next http.Handler, most int64) string {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		// A browser cannot send this type across sites without asking, so no page can forge a change.
 		fail(w, http.StatusUnsupportedMediaType, "changes are sent as application/json", "Set Content-Type: application/json.")
 		return ""
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, 64<<10))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
-		fail(w, http.StatusRequestEntityTooLarge, "the body is larger than 64 KiB", "Send less.")
+		fail(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d KiB", most>>10), "Send less.")
 		return ""
 	}
 	r.Body = io.NopCloser(bytes.NewReader(body))
@@ -365,8 +370,27 @@ func (s *Server) dump(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, v)
 }
 
+// maxSearches bounds the explanations in progress: each may read all logs that are kept. One more waits
+// for searchWait.
+const (
+	maxSearches = 2
+	searchWait  = time.Second
+)
+
 func (s *Server) explain(w http.ResponseWriter, r *http.Request) {
-	record, ok := s.backend.Explain(r.PathValue("id"))
+	timer := time.NewTimer(searchWait)
+	defer timer.Stop()
+	select {
+	case s.searches <- struct{}{}:
+		defer func() { <-s.searches }()
+	case <-timer.C:
+		w.Header().Set("Retry-After", "5")
+		fail(w, http.StatusServiceUnavailable, fmt.Sprintf("%d searches are in progress", maxSearches), "Try again in some seconds.")
+		return
+	case <-r.Context().Done():
+		return
+	}
+	record, ok := s.backend.Explain(r.Context(), r.PathValue("id"))
 	if !ok {
 		fail(w, http.StatusNotFound, fmt.Sprintf("no record of %q; the ring keeps the last few thousand", r.PathValue("id")),
 			"Look for the ID in the access log.")

@@ -27,7 +27,7 @@ func (g *gateway) Status() admin.Status {
 }
 func (g *gateway) Health() admin.Health     { return admin.Health{Live: true, Ready: true} }
 func (g *gateway) Dump(string) (any, error) { return map[string]string{"a": "b"}, nil }
-func (g *gateway) Explain(id string) (json.RawMessage, bool) {
+func (g *gateway) Explain(_ context.Context, id string) (json.RawMessage, bool) {
 	return json.RawMessage(`{"requests":[{"id":"r1","method":"GET","scheme":"https","host":"a.test","target":"/x","status":502,"dur_ms":1.5,"code":"HK3101","reason":"upstream_unknown_ca","detail":"the issuer is strange"}]}`), id == "r1"
 }
 func (g *gateway) Metrics() http.Handler { return http.NotFoundHandler() }

@@ -2,6 +2,7 @@ package server
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -27,7 +28,9 @@ func (p *process) Reload() { p.source.Reload() }
 func (p *process) Metrics() http.Handler { return p.record.metrics.Handler() }
 
 // Explain tells what was recorded under a request ID or connection number.
-func (p *process) Explain(id string) (json.RawMessage, bool) { return p.record.explain(id) }
+func (p *process) Explain(ctx context.Context, id string) (json.RawMessage, bool) {
+	return p.record.explain(ctx, id)
+}
 
 // Status tells what is served.
 func (p *process) Status() admin.Status {

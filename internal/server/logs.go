@@ -113,8 +113,8 @@ const archiveTimeout = 10 * time.Second
 type archive struct{ store *logstore.Store }
 
 // Find implements telemetry.Archive.
-func (a archive) Find(id string) ([]*telemetry.Access, []*telemetry.Handshake) {
-	ctx, cancel := context.WithTimeout(context.Background(), archiveTimeout)
+func (a archive) Find(ctx context.Context, id string) ([]*telemetry.Access, []*telemetry.Handshake) {
+	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
 	defer cancel()
 	requests, shakes, err := logstore.Story(ctx, a.store, id)
 	if err != nil {
@@ -124,8 +124,8 @@ func (a archive) Find(id string) ([]*telemetry.Access, []*telemetry.Handshake) {
 }
 
 // Handshakes implements telemetry.Archive.
-func (a archive) Handshakes(conn uint64) []*telemetry.Handshake {
-	ctx, cancel := context.WithTimeout(context.Background(), archiveTimeout)
+func (a archive) Handshakes(ctx context.Context, conn uint64) []*telemetry.Handshake {
+	ctx, cancel := context.WithTimeout(ctx, archiveTimeout)
 	defer cancel()
 	found, err := logstore.FindConn(ctx, a.store, a.store.RunID(), conn)
 	if err != nil {

@@ -97,7 +97,9 @@ func (r *recorder) routeMetrics(listener string, x *route.Route) any {
 
 func (r *recorder) applied(st control.State) { r.metrics.Applied(st.Generation, st.Applied.Listeners) }
 
-func (r *recorder) explain(id string) (json.RawMessage, bool) { return r.Recorder.Explain(id) }
+func (r *recorder) explain(ctx context.Context, id string) (json.RawMessage, bool) {
+	return r.Recorder.Explain(ctx, id)
+}
 
 // configState counts findings. What is broken shows although the snapshot is as it was.
 func configState(st control.State) telemetry.ConfigState {

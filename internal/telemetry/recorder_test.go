@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http/httptest"
@@ -36,7 +37,7 @@ func TestExplainTellsTheWholeStory(t *testing.T) {
 
 	story := func(id string) (s Story) {
 		t.Helper()
-		raw, ok := r.Explain(id)
+		raw, ok := r.Explain(t.Context(), id)
 		if !ok {
 			t.Fatalf("nothing is known of %s", id)
 		}
@@ -57,7 +58,7 @@ func TestExplainTellsTheWholeStory(t *testing.T) {
 		t.Errorf("of a refused connection: %+v", s)
 	}
 	for _, id := range []string{"", "unknown", "12345"} {
-		if _, ok := r.Explain(id); ok {
+		if _, ok := r.Explain(t.Context(), id); ok {
 			t.Errorf("%q is known", id)
 		}
 	}
@@ -66,17 +67,17 @@ func TestExplainTellsTheWholeStory(t *testing.T) {
 // oldTimes is an archive that knows one request and the handshake of its connection.
 type oldTimes struct{ asked []string }
 
-func (o *oldTimes) Find(id string) ([]*Access, []*Handshake) {
+func (o *oldTimes) Find(ctx context.Context, id string) ([]*Access, []*Handshake) {
 	o.asked = append(o.asked, id)
 	if id != "old" {
 		return nil, nil
 	}
 	a := sampleAccess()
 	a.PolicyCode = diag.ClientCertExpired
-	return []*Access{a}, o.Handshakes(a.Conn)
+	return []*Access{a}, o.Handshakes(ctx, a.Conn)
 }
 
-func (o *oldTimes) Handshakes(conn uint64) []*Handshake {
+func (o *oldTimes) Handshakes(_ context.Context, conn uint64) []*Handshake {
 	if conn != 7 {
 		return nil
 	}
@@ -92,14 +93,14 @@ func TestExplainAsksTheArchive(t *testing.T) {
 		requests, shakes, reasons, asked int
 	}{"old": {1, 1, 1, 1}, "6f1c9a52-7d0b-4c3e-9b66-2f1a40f0c1de": {1, 1, 0, 0}, "7": {1, 1, 0, 1}} {
 		o.asked = nil
-		raw, ok := r.Explain(id)
+		raw, ok := r.Explain(t.Context(), id)
 		var s Story
 		if err := json.Unmarshal(raw, &s); err != nil || !ok || len(s.Requests) != want.requests || len(s.Handshakes) != want.shakes || len(s.Reasons) != want.reasons ||
 			!strings.Contains(string(s.Handshakes[0]), "archived.test") || len(o.asked) != want.asked {
 			t.Errorf("%s: %v, %s, asked %q", id, err, raw, o.asked)
 		}
 	}
-	if _, ok := r.Explain("unknown"); ok {
+	if _, ok := r.Explain(t.Context(), "unknown"); ok {
 		t.Error("the archive knows nothing of that")
 	}
 }

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"context"
 	"encoding/json"
 	"strconv"
 
@@ -23,33 +24,34 @@ type Reason struct {
 	Fix   string    `json:"fix"`
 }
 
-// Archive keeps records longer than memory does. Its methods may read from a disk.
+// Archive keeps records longer than memory does. Its methods may read from a disk; they end with ctx, and
+// then may know nothing.
 type Archive interface {
 	// Find returns the requests with an ID and the handshakes of their connections, by time.
-	Find(id string) ([]*Access, []*Handshake)
+	Find(ctx context.Context, id string) ([]*Access, []*Handshake)
 	// Handshakes returns those of a connection of this process, by time.
-	Handshakes(conn uint64) []*Handshake
+	Handshakes(ctx context.Context, conn uint64) []*Handshake
 }
 
 // Explain returns the Story of a request ID, or of a connection number, as JSON, and false if nothing
 // is (or is any longer) known about it.
-func (r *Recorder) Explain(id string) (json.RawMessage, bool) {
+func (r *Recorder) Explain(ctx context.Context, id string) (json.RawMessage, bool) {
 	var requests []*Access
 	var shakes []*Handshake
 	if k := r.ring.byID(id); k != nil {
 		requests, shakes = []*Access{&k.access}, r.ring.shakes(k.access.Conn)
 		if len(shakes) == 0 && r.opt.Archive != nil {
-			shakes = r.opt.Archive.Handshakes(k.access.Conn)
+			shakes = r.opt.Archive.Handshakes(ctx, k.access.Conn)
 		}
 	} else if r.opt.Archive != nil {
-		requests, shakes = r.opt.Archive.Find(id)
+		requests, shakes = r.opt.Archive.Find(ctx, id)
 	}
 	if conn, err := strconv.ParseUint(id, 10, 64); err == nil && len(requests) == 0 {
 		for _, k := range r.ring.byConn(conn) {
 			requests = append(requests, &k.access)
 		}
 		if shakes = r.ring.shakes(conn); len(shakes) == 0 && r.opt.Archive != nil {
-			shakes = r.opt.Archive.Handshakes(conn)
+			shakes = r.opt.Archive.Handshakes(ctx, conn)
 		}
 	}
 	return Tell(requests, shakes)
