@@ -107,6 +107,14 @@ type Entry struct {
 	ID          string     `json:"id,omitempty"`     // of the authority's own certificates: "root-1", "issuer-1", "cross-2-by-1"
 }
 
+// Title names the certificate for people: its subject, or its first name where that is empty.
+func (e Entry) Title() string {
+	if e.Subject == "(empty)" && len(e.Names) > 0 {
+		return e.Names[0]
+	}
+	return e.Subject
+}
+
 // State returns "valid", "expired", "revoked" or "pending" (not valid yet) at a time.
 func (e Entry) State(now time.Time) string {
 	switch {

@@ -43,6 +43,7 @@ func newCertLs(s Streams) *cobra.Command {
 	f.BoolVar(&c.filter.Own, "own", false, "with the authority's own certificates")
 	f.IntVar(&c.filter.Limit, "limit", 0, "at most so many")
 	f.StringVarP(&c.output, "output", "o", "table", "table, json or yaml")
+	complete(cmd, "state", "valid", "expired", "revoked", "pending")
 	c.at.registerAll(cmd)
 	return cmd
 }
@@ -110,7 +111,7 @@ func (c *certLs) run(cmd *cobra.Command, s Streams) error {
 		if e.Reason != "" {
 			state += " (" + e.Reason + ")"
 		}
-		t.row(e.Serial, state, string(e.Profile), e.Subject, strings.Join(e.Names, ","), e.NotAfter.UTC().Format(time.DateOnly), firstOf(e.ID, e.Issuer))
+		t.row(e.Serial, state, string(e.Profile), e.Title(), strings.Join(e.Names, ","), e.NotAfter.UTC().Format(time.DateOnly), firstOf(e.ID, e.Issuer))
 	}
 	t.flush()
 	return nil

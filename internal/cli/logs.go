@@ -53,7 +53,7 @@ func newLogsPull(s Streams) *cobra.Command {
 		Use:   "pull [HOST]",
 		Short: "Print records of a time as lines of JSON",
 		Long: `Prints the records of requests, and of handshakes that were refused, as one JSON object a line, by the time at which they ended.
-HOST restricts them to a host and its subdomains. Fields have the names of Cloudflare's Logpull; --available-fields lists them.
+HOST restricts them to a host and its subdomains; a port behind it is not looked at. Fields have the names of Cloudflare's Logpull; --available-fields lists them.
 Without --start it is the last hour. The records come from the running process, or with --log-store from the folder that hakone run has as --log-store,
 also while it runs.`,
 		Example: `  hakone logs pull --start 2021-09-08T16:00:00+09:00 --end 2021-09-08T17:00:00+09:00
@@ -69,7 +69,7 @@ also while it runs.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			zone := "all"
 			if len(args) == 1 {
-				zone = args[0]
+				zone = logstore.ZoneName(args[0])
 			}
 			return p.run(cmd.Context(), s, zone, cmd.Flags())
 		},
@@ -96,6 +96,16 @@ also while it runs.`,
 		return pflag.NormalizedName(name)
 	})
 	p.admin.register(cmd)
+	complete(cmd, "kind", "request", "handshake", "all")
+	complete(cmd, "timestamps", "rfc3339", "unix", "unixnano")
+	_ = cmd.RegisterFlagCompletionFunc("fields", func(_ *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		before := typed[:strings.LastIndexByte(typed, ',')+1]
+		var out []string
+		for _, f := range logstore.Fields() {
+			out = append(out, before+f.Name+"\t"+f.Doc)
+		}
+		return out, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	})
 	return cmd
 }
 
@@ -145,7 +155,7 @@ func (p *pullFlags) run(ctx context.Context, s Streams, zone string, given *pfla
 	}
 	if p.store != "" {
 		if zone != "all" {
-			q.Zone = strings.ToLower(strings.TrimSuffix(zone, "."))
+			q.Zone = zone
 		}
 		return p.offline(ctx, s, q)
 	}
@@ -223,7 +233,7 @@ func queryFailure(err error) error {
 		return err
 	}
 	e, _ := diag.Lookup(bad.Code)
-	return &Failure{What: bad.Text, Code: bad.Code, Cause: e.Cause, Fix: e.Fix, Exit: ExitUsage}
+	return &Failure{What: bad.Text, Code: bad.Code, Cause: firstOf(bad.Cause, e.Cause), Fix: e.Fix, Exit: ExitUsage}
 }
 
 // explainOffline tells the story of a request from a folder.

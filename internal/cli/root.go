@@ -148,6 +148,7 @@ It reads Istio and Kubernetes Gateway API manifests from a folder and serves the
 		newCA(s), newCert(s), newExplain(s), newVersion(s), newDemo(s),
 		newOrigin(s), newPolicy(s), newLogs(s),
 	)
+	completeOutputs(root)
 	return root
 }
 

@@ -117,7 +117,7 @@ func isZoneID(zone string) bool {
 
 // zone returns the host that a path names, "" for all.
 func (h *Handler) zone(w http.ResponseWriter, r *http.Request) (string, bool) {
-	zone := strings.TrimSuffix(strings.ToLower(r.PathValue("zone")), ".")
+	zone := ZoneName(r.PathValue("zone"))
 	switch {
 	case h.source == nil:
 		fail(w, http.StatusNotFound, diag.LogStoreOff, "this process keeps no logs: it was started with --log-store off")

@@ -52,16 +52,29 @@ type StatusRange struct{ From, To int }
 
 // QueryError is a fault in a query. Its text names the parameter.
 type QueryError struct {
-	Code diag.Code
-	Text string
+	Code  diag.Code
+	Text  string
+	Cause string // what the parameter may be; empty: that of the code
 }
 
 // Error returns the text.
 func (e *QueryError) Error() string { return e.Text }
 
-func invalid(format string, args ...any) error {
-	return &QueryError{diag.LogQueryInvalid, fmt.Sprintf(format, args...)}
+// mayBe makes the error of a parameter; cause says what it may be.
+func mayBe(cause, format string, args ...any) error {
+	return &QueryError{diag.LogQueryInvalid, fmt.Sprintf(format, args...), cause}
 }
+
+// What parameters may be.
+const (
+	timesMayBe  = "Times are RFC 3339 with any offset, Unix seconds or nanoseconds, now, or a duration such as 10m for that long ago."
+	orderMayBe  = "The time goes from start to before end; what is followed has none."
+	countMayBe  = "Count is a number of records, or -1 for all."
+	sampleMayBe = "Sample is above 0 and at most 1."
+	statusMayBe = "Statuses are numbers, classes and ranges, separated by commas; 0 is a refused handshake."
+	codeMayBe   = "Codes and their slugs are those of docs/codes.md, separated by commas."
+	wordMayBe   = "Words are written exactly so."
+)
 
 // Parameters of a query, as Logpull names them and then ours.
 const (
@@ -84,9 +97,9 @@ func ParseQuery(v url.Values, now time.Time) (*Query, error) {
 	for name, values := range v {
 		switch {
 		case !slices.Contains(known, name):
-			return nil, invalid("there is no parameter %q; there are %s", name, strings.Join(known, ", "))
+			return nil, mayBe("Each parameter is given once, by its name.", "there is no parameter %q; there are %s", name, strings.Join(known, ", "))
 		case len(values) > 1:
-			return nil, invalid("%s is given %d times", name, len(values))
+			return nil, mayBe("Each parameter is given once, by its name.", "%s is given %d times", name, len(values))
 		}
 	}
 	q := &Query{Count: -1, Sample: 1, Timestamps: UnixNano, Host: strings.ToLower(v.Get(paramHost))}
@@ -96,12 +109,12 @@ func ParseQuery(v url.Values, now time.Time) (*Query, error) {
 	var err error
 	if text := v.Get(paramCount); text != "" {
 		if q.Count, err = strconv.Atoi(text); err != nil || q.Count < -1 {
-			return nil, invalid("count %q is no number of records, nor -1 for all", text)
+			return nil, mayBe(countMayBe, "count %q is no number of records, nor -1 for all", text)
 		}
 	}
 	if text := v.Get(paramSample); text != "" {
 		if q.Sample, err = strconv.ParseFloat(text, 64); err != nil || !(q.Sample > 0 && q.Sample <= 1) {
-			return nil, invalid("sample %q is no share above 0 and at most 1", text)
+			return nil, mayBe(sampleMayBe, "sample %q is no share above 0 and at most 1", text)
 		}
 	}
 	switch t := Timestamps(v.Get(paramTimestamps)); t {
@@ -109,13 +122,13 @@ func ParseQuery(v url.Values, now time.Time) (*Query, error) {
 	case UnixNano, Unix, RFC3339:
 		q.Timestamps = t
 	default:
-		return nil, invalid("timestamps %q is none of unixnano, unix, rfc3339", t)
+		return nil, mayBe(wordMayBe, "timestamps %q is none of unixnano, unix, rfc3339", t)
 	}
 	switch k := Kind(v.Get(paramKind)); k {
 	case KindDefault, KindRequests, KindHandshakes, KindAll:
 		q.Kind = k
 	default:
-		return nil, invalid("kind %q is none of request, handshake, all", k)
+		return nil, mayBe(wordMayBe, "kind %q is none of request, handshake, all", k)
 	}
 	if err := q.parseFilters(v); err != nil {
 		return nil, err
@@ -132,20 +145,20 @@ func (q *Query) parseTimes(v url.Values, now time.Time) error {
 	case "true":
 		q.Follow = true
 	default:
-		return invalid("follow %q is neither true nor false", v.Get(paramFollow))
+		return mayBe(wordMayBe, "follow %q is neither true nor false", v.Get(paramFollow))
 	}
 	if text := v.Get(paramEnd); text != "" {
 		if q.Follow {
-			return invalid("what is followed has no end")
+			return mayBe(orderMayBe, "what is followed has no end")
 		}
 		if q.End, err = ParseTime(text, now); err != nil {
-			return invalid("end: %v", err)
+			return mayBe(timesMayBe, "end: %v", err)
 		}
 	}
 	switch text := v.Get(paramStart); {
 	case text != "":
 		if q.Start, err = ParseTime(text, now); err != nil {
-			return invalid("start: %v", err)
+			return mayBe(timesMayBe, "start: %v", err)
 		}
 	case q.Follow:
 		q.Start = now
@@ -156,7 +169,7 @@ func (q *Query) parseTimes(v url.Values, now time.Time) error {
 		q.End = time.Unix(0, math.MaxInt64)
 	}
 	if !q.Start.Before(q.End) {
-		return invalid("start %s is not before end %s", q.Start.UTC().Format(time.RFC3339), q.End.UTC().Format(time.RFC3339))
+		return mayBe(orderMayBe, "start %s is not before end %s", q.Start.UTC().Format(time.RFC3339), q.End.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
@@ -165,14 +178,14 @@ func (q *Query) parseFilters(v url.Values) error {
 	for s := range items(v.Get(paramStatus)) {
 		r, ok := parseStatus(s)
 		if !ok {
-			return invalid("status %q is none such as 403, 4xx or 400-499", s)
+			return mayBe(statusMayBe, "status %q is none such as 403, 4xx or 400-499", s)
 		}
 		q.Status = append(q.Status, r)
 	}
 	for s := range items(v.Get(paramCode)) {
 		c, err := diag.ParseCode(s)
 		if err != nil {
-			return invalid("code %q is no code such as HK2101, nor its slug", s)
+			return mayBe(codeMayBe, "code %q is no code such as HK2101, nor its slug", s)
 		}
 		q.Codes = append(q.Codes, c)
 	}
@@ -218,7 +231,7 @@ func ParseFields(list string) ([]Field, error) {
 	for _, name := range names {
 		f, ok := all[strings.ToLower(name)]
 		if !ok {
-			return nil, &QueryError{diag.LogFieldUnknown, fmt.Sprintf("there is no field %q%s", name, similar(name, all))}
+			return nil, &QueryError{Code: diag.LogFieldUnknown, Text: fmt.Sprintf("there is no field %q%s", name, similar(name, all))}
 		}
 		if !slices.ContainsFunc(out, func(o Field) bool { return o.Name == f.Name }) {
 			out = append(out, f)
@@ -229,7 +242,7 @@ func ParseFields(list string) ([]Field, error) {
 
 // similar suggests the field that is nearest to a name.
 func similar(name string, all map[string]Field) string {
-	best, found := max(3, len(name)/3)+1, ""
+	best, found := max(1, len(name)/3)+1, ""
 	for lower, f := range all {
 		if d := diag.Distance(strings.ToLower(name), lower, best+1); d < best || d == best && f.Name < found {
 			best, found = d, f.Name
@@ -343,6 +356,9 @@ func hostName(authority []byte) string {
 	}
 	return strings.ToLower(strings.TrimSuffix(string(authority), "."))
 }
+
+// ZoneName reads a zone as people write or paste it, also with a port: the host in lower case.
+func ZoneName(text string) string { return hostName([]byte(strings.TrimSpace(text))) }
 
 func within(name, zone string) bool {
 	return name == zone || strings.HasSuffix(name, zone) && name[len(name)-len(zone)-1] == '.'
