@@ -32,6 +32,7 @@ func AuthorityExpiries(info ca.Info, now time.Time) []calendar.Entry {
 			continue
 		}
 		l := calendar.Entry{Kind: calendar.List, Object: object, Name: c.Subject, Hosts: []string{c.ID}, NotBefore: c.List.ThisUpdate, NotAfter: c.List.NextUpdate}
+		l.Renews = true
 		l.Judge(now)
 		l.Covered = info.URL == "" // nobody fetches it; it is made anew when somebody asks
 		out = append(out, l)

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/json"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -289,21 +288,6 @@ func (a *Authority) BundlePEM() ([]byte, error) {
 	a.mu.RLock()
 	defer a.mu.RUnlock()
 	return a.bundle(), nil
-}
-
-// BundleConfigMap returns the trust bundle as a ConfigMap manifest with the key ca.crt, as Gateway API's
-// caCertificateRefs take it.
-func (a *Authority) BundleConfigMap(namespace, name string) ([]byte, error) {
-	b, err := a.BundlePEM()
-	if err != nil {
-		return nil, err
-	}
-	// JSON strings are YAML strings.
-	text, err := json.Marshal(string(b))
-	if err != nil {
-		return nil, fmt.Errorf("encode trust bundle: %w", err)
-	}
-	return fmt.Appendf(nil, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\n  namespace: %s\n  labels:\n    %s: %q\ndata:\n  ca.crt: %s\n", name, namespace, labelAuthority, a.name, text), nil
 }
 
 // CRLBundlePEM returns the newest lists of all CAs of the trust bundle and below it, made anew where they

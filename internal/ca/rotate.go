@@ -3,7 +3,9 @@ package ca
 import (
 	"context"
 	"crypto/x509"
+	"encoding/hex"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -63,6 +65,27 @@ func (a *Authority) alive(generation int) (int, time.Time) {
 		}
 	}
 	return n, stamp(last)
+}
+
+// maxSerials is how many serial numbers a sentence lists.
+const maxSerials = 10
+
+// aliveSerials lists the serial numbers of what alive counts, at most maxSerials. The caller holds mu.
+func (a *Authority) aliveSerials(generation int) string {
+	var out []string
+	now := a.now().Unix()
+	for i := range a.idx.records {
+		r := &a.idx.records[i]
+		if r.own() || r.issuer.generation != generation || r.revoked != 0 || r.notAfter <= now {
+			continue
+		}
+		if len(out) == maxSerials {
+			out = append(out, fmt.Sprintf("… (all: hakone cert ls --issuer %s --state valid)", r.issuer.id))
+			break
+		}
+		out = append(out, hex.EncodeToString(r.serial[:]))
+	}
+	return strings.Join(out, " ")
 }
 
 // prepare makes the next generation and lets the two roots vouch for each other.
@@ -173,10 +196,13 @@ func (a *Authority) retire(o RotateOptions) ([]Finding, error) {
 	var found []Finding
 	if n, until := a.alive(old); n > 0 {
 		words := fmt.Sprintf("%d certificates of root-%d are still valid, the last until %s", n, old, until.Format(time.DateOnly))
+		dead := "hakone cert revoke --reason superseded " + a.aliveSerials(old)
 		if !o.Force {
-			return nil, fail(diag.RotationNotOver, "Renew them (hakone cert ls shows them), wait, or say --force.", "%s: whoever takes the new trust bundle would refuse them", words)
+			return nil, fail(diag.RotationNotOver, fmt.Sprintf("Renew those that are in use (hakone cert renew SERIAL), then revoke what was replaced: %s. Or wait, or say --force.", dead),
+				"%s: whoever takes the new trust bundle would refuse them", words)
 		}
-		found = append(found, Finding{Code: diag.RotationNotOver, Severity: diag.Warning, Message: words + ", and are refused by whoever takes the new trust bundle", Fix: "Renew them now."})
+		found = append(found, Finding{Code: diag.RotationNotOver, Severity: diag.Warning, Message: words + ", and are refused by whoever takes the new trust bundle",
+			Fix: "Nothing to do for those that were replaced, beyond revoking them: " + dead + "."})
 	}
 	return found, a.write(line{Event: eventRotation, Step: Retire, Generation: old})
 }

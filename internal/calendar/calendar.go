@@ -67,6 +67,9 @@ type Entry struct {
 	// Covered is set for a CA that has a successor beside it, so that its end alarms nobody.
 	Covered bool `json:"covered,omitempty"`
 
+	// Renews is set for what is made anew by itself, so that it is due only when that fails.
+	Renews bool `json:"renewsItself,omitempty"`
+
 	ref string // tells entries of one snapshot from another's apart
 }
 
@@ -88,6 +91,15 @@ func (e *Entry) Judge(now time.Time) {
 	default:
 		e.State = OK
 	}
+}
+
+// Ends reports whether something has to be done within a time: the entry ends, and nothing stands beside
+// it. What renews itself has to be looked at when less than a tenth of its life is left.
+func (e *Entry) Ends(within time.Duration, now time.Time) bool {
+	if e.Renews {
+		return e.Alarming()
+	}
+	return !e.Covered && e.NotAfter.Sub(now) <= within
 }
 
 // Alarming reports whether the end is so near, or past, that the process is degraded by it.
@@ -186,7 +198,7 @@ func (c *collector) credential(ref ir.SecretRef, u *use) []Entry {
 	}
 	object := objectOf(cred.Origin, string(ref))
 	p := cred.Pair
-	leaf := Entry{Kind: u.kind, Object: object, Name: secret.Subject(p.Leaf), NotBefore: p.Leaf.NotBefore, NotAfter: p.Leaf.NotAfter, Fingerprint: p.Fingerprint}
+	leaf := Entry{Kind: u.kind, Object: object, Name: secret.Title(p.Leaf), NotBefore: p.Leaf.NotBefore, NotAfter: p.Leaf.NotAfter, Fingerprint: p.Fingerprint}
 	leaf.Hosts, leaf.ref = u.hosts, string(ref)
 	out := []Entry{leaf}
 	for n, issuer := range p.Issuers {
@@ -256,7 +268,7 @@ func OfCertificate(k Kind, object string, c *x509.Certificate, now time.Time) En
 }
 
 func ofCertificate(k Kind, object string, c *x509.Certificate) Entry {
-	return Entry{Kind: k, Object: object, Name: secret.Subject(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter, Fingerprint: secret.Fingerprint(c)}
+	return Entry{Kind: k, Object: object, Name: secret.Title(c), NotBefore: c.NotBefore, NotAfter: c.NotAfter, Fingerprint: secret.Fingerprint(c)}
 }
 
 func objectOf(o ir.Origin, ref string) string {
@@ -314,7 +326,7 @@ func Findings(es []Entry, within time.Duration, now time.Time) []diag.Diagnostic
 			what := map[string]string{"newer": "holds a newer one", "older": "holds an older one", "other": "holds another one", "gone": "does not hold it any more or holds it broken"}[e.Source]
 			out = append(out, diag.New(diag.NewerThanServed, diag.Object{}, "", about+" is served, but its source "+what, "Look at hakone status and hakone check DIR."))
 		}
-		if left := e.NotAfter.Sub(now); left <= within && !e.Covered {
+		if e.Ends(within, now) {
 			out = append(out, diag.New(diag.ExpiresWithin, diag.Object{}, "", fmt.Sprintf("%s expires on %s", about, e.NotAfter.UTC().Format(time.RFC3339)), "Renew it."))
 		}
 	}

@@ -75,6 +75,27 @@ type authority interface {
 	Rotate(context.Context, ca.Step, ca.RotateOptions) (ca.Rotation, []ca.Finding, error)
 }
 
+// words repeats on a command line which authority is meant, with a blank before; "" for the default one.
+func (f *authorityFlags) words() string {
+	out := ""
+	for _, name := range []string{"ca-dir", "name", "secret", "config", "passphrase-file", "admin"} {
+		if flag := f.flags.Flags().Lookup(name); flag != nil && flag.Changed {
+			out += " --" + name + " " + shellWord(flag.Value.String())
+		}
+	}
+	return out
+}
+
+// shellWord quotes what a shell would not take as one word.
+func shellWord(s string) string {
+	if s != "" && strings.IndexFunc(s, func(r rune) bool {
+		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@,+=%", r)
+	}) < 0 {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}
+
 // remote reports whether the running process is to be asked.
 func (f *authorityFlags) remote() bool {
 	a := f.flags.Flags().Lookup("admin")
@@ -156,6 +177,16 @@ func (f *authorityFlags) expiring(ctx context.Context, now time.Time) ([]calenda
 		return nil, authorityFailure("the authority cannot be read", err)
 	}
 	return admin.AuthorityExpiries(info, now), nil
+}
+
+// failure is authorityFailure whose fix names the authority that was asked in its commands.
+func (f *authorityFlags) failure(what string, err error) error {
+	out := authorityFailure(what, err)
+	var mine *Failure
+	if errors.As(out, &mine) {
+		mine.Fix = strings.ReplaceAll(mine.Fix, "hakone cert ls", "hakone cert ls"+f.words())
+	}
+	return out
 }
 
 // authorityFailure makes a Failure of an error of the authority or of an enrolment.

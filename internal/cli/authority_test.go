@@ -377,6 +377,13 @@ func TestCompletions(t *testing.T) {
 		"__complete cert issue --profile ":   "origin",
 		"__complete cert issue --key-type ":  "rsa-2048",
 		"__complete cert revoke x --reason ": "keyCompromise",
+		"__complete cert ls --state ":        "pending",
+		"__complete ca show -o ":             "configmap",
+		"__complete cert issue -o ":          "pkcs12",
+		"__complete status -o ":              "yaml",
+		"__complete logs pull --kind ":       "handshake",
+		"__complete logs pull --timestamps ": "unixnano",
+		"__complete logs pull --fields Ray":  "RayID\t",
 	} {
 		list := strings.Split(args, " ")
 		if r := run(t, "", list...); !strings.Contains(r.out, want) {

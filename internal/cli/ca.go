@@ -46,7 +46,7 @@ func newCAInit(s Streams) *cobra.Command {
 		Long: `Makes the keys (mode 0600) and certificates of a root and of the issuer below it, and the journal of what they issue. An authority that is there
 already is never replaced. With --url, certificates say where revocation is asked about; serve that address with hakone ca ocsp or hakone run.`,
 		Example: `  hakone ca init
-  hakone ca init --subject "CN=Example Origin CA,O=Example" --key-type rsa4096 --url http://ca.example.net:8080
+  hakone ca init --subject "CN=Example Origin CA,O=Example" --key-type rsa-4096 --url http://ca.example.net:8080
   hakone ca init --name clients --root-only --permit example.com --for 10y
   hakone ca init --secret istio-system/default --config ./manifests`,
 		Args: cobra.NoArgs,
@@ -100,7 +100,7 @@ func (i *caInit) run(ctx context.Context) error {
 	}
 	fmt.Fprintf(i.s.Out, "authority %s made in %s\n", info.Name, info.Store)
 	writeCAs(i.s, info)
-	fmt.Fprintf(i.s.Err, "next: hakone cert issue --san HOST · trust bundle: hakone ca show --bundle\n")
+	fmt.Fprintf(i.s.Err, "next: hakone cert issue%[1]s --san HOST · trust bundle: hakone ca show%[1]s --bundle\n", i.at.words())
 	return nil
 }
 
@@ -140,20 +140,23 @@ func (i *caInit) parse(name string) error {
 
 func newCAShow(s Streams) *cobra.Command {
 	var at authorityFlags
-	var output string
+	var output, configMap string
 	var bundle bool
 	cmd := &cobra.Command{
 		Use:     "show",
 		Short:   "Show the authority: its CAs, how much it has issued, its rotation and lists",
-		Example: "  hakone ca show\n  hakone ca show --bundle > ca.crt\n  hakone ca show -o json",
+		Example: "  hakone ca show\n  hakone ca show --bundle > ca.crt\n  hakone ca show --bundle -o configmap --config-map partners-ca > partners-ca.yaml\n  hakone ca show -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(output, "table", "json", "yaml"); err != nil {
+			if err := checkFormat(output, "table", "json", "yaml", "configmap"); err != nil {
 				return err
 			}
 			a, err := at.open(cmd.Context(), s)
 			if err != nil {
 				return err
+			}
+			if output == "configmap" {
+				return trustConfigMap(cmd.Context(), s, a, &at, configMap)
 			}
 			if bundle {
 				pem, err := a.Bundle(cmd.Context())
@@ -174,7 +177,8 @@ func newCAShow(s Streams) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
+	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json, yaml or configmap: the trust bundle and the lists of its CAs in one ConfigMap, for caRefs")
+	cmd.Flags().StringVar(&configMap, "config-map", "", "with -o configmap: NAME or NAMESPACE/NAME (default: default/hakone-ca-AUTHORITY)")
 	cmd.Flags().BoolVar(&bundle, "bundle", false, "print the trust bundle as PEM instead: the root, during a rotation both")
 	at.registerAll(cmd)
 	return cmd
@@ -308,6 +312,8 @@ type caCRL struct {
 	form    string
 	life    string
 	publish bool
+	output  string
+	object  string // of -o configmap
 }
 
 func newCACRL(s Streams) *cobra.Command {
@@ -318,7 +324,7 @@ func newCACRL(s Streams) *cobra.Command {
 		Long: `Prints the newest revocation list; it is made anew where it is due, or with --publish in any case, with the next number. A list holds
 what the CA has revoked; each CA has its own, and --ca all prints those of all CAs that are trusted or still have valid certificates. A list
 lives as long as hakone ca init --crl-lifetime says; --lifetime makes one that lives longer or shorter, as for a machine that is offline for a month.`,
-		Example: "  hakone ca crl > ca.crl\n  hakone ca crl --publish --form der --out ca.crl\n  hakone ca crl --lifetime 30d > month.crl",
+		Example: "  hakone ca crl > ca.crl\n  hakone ca crl --publish --form der --out ca.crl\n  hakone ca crl --lifetime 30d > month.crl\n  hakone ca crl -o configmap --config-map partners-ca > partners-ca.yaml",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.run(cmd.Context(), s) },
 	}
@@ -328,6 +334,8 @@ lives as long as hakone ca init --crl-lifetime says; --lifetime makes one that l
 	f.StringVar(&c.life, "lifetime", "", "make a new list that lives so long (1h to 1y), this once")
 	f.StringVar(&c.form, "form", "pem", "pem or der")
 	f.StringVar(&c.out, "out", "", "file to write (default: standard output)")
+	f.StringVarP(&c.output, "output", "o", "list", "list, or configmap: the lists of all CAs with the trust bundle in one ConfigMap, for caRefs")
+	f.StringVar(&c.object, "config-map", "", "with -o configmap: NAME or NAMESPACE/NAME (default: default/hakone-ca-AUTHORITY)")
 	c.at.registerAll(cmd)
 	return cmd
 }
@@ -335,6 +343,12 @@ lives as long as hakone ca init --crl-lifetime says; --lifetime makes one that l
 func (c *caCRL) run(ctx context.Context, s Streams) error {
 	if c.form != "pem" && c.form != "der" {
 		return usage("--form %q is neither pem nor der", c.form)
+	}
+	if err := checkFormat(c.output, "list", "configmap"); err != nil {
+		return err
+	}
+	if c.output == "configmap" && (c.id != "" || c.out != "" || c.publish || c.life != "" || c.form != "pem") {
+		return usage("-o configmap holds the newest lists of all CAs; it does not go with --ca, --form, --out, --publish or --lifetime")
 	}
 	var life time.Duration
 	if c.life != "" {
@@ -347,6 +361,9 @@ func (c *caCRL) run(ctx context.Context, s Streams) error {
 	a, err := c.at.open(ctx, s)
 	if err != nil {
 		return err
+	}
+	if c.output == "configmap" {
+		return trustConfigMap(ctx, s, a, &c.at, c.object)
 	}
 	var data []byte
 	if c.id == "all" {

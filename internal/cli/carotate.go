@@ -125,7 +125,7 @@ func nextStep(r ca.Rotation) string {
 	case r.Stage == "prepared":
 		return "next: give the trust bundle to everybody who verifies (hakone ca show --bundle), then hakone ca rotate switch"
 	case r.Stage == "switched" && r.OldValid > 0:
-		return strings.Join([]string{"next: renew what comes from the old issuer (hakone cert ls, hakone cert renew)", "then hakone ca rotate retire"}, ", ")
+		return strings.Join([]string{"next: renew what comes from the old issuer (hakone cert ls --state valid, hakone cert renew) and revoke what was replaced (hakone cert revoke --reason superseded)", "then hakone ca rotate retire"}, ", ")
 	case r.Stage == "switched":
 		return "next: hakone ca rotate retire"
 	}

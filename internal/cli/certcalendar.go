@@ -35,7 +35,8 @@ func newCertCalendar(s Streams) *cobra.Command {
 		Short: "List everything that expires, the first to end first",
 		Long: `Lists certificates of listeners, of origin pull and other upstreams, with their intermediates, trusted CAs, revocation lists (their next update),
 keys of identity cookies, and the roots, issuers and lists of our own authority. Asks the running process, and says where a file or Secret holds something
-else than is served; with --config it reads folders instead, and needs no process. Exit code 3 means that something ends --within, or differs.`,
+else than is served; with --config it reads folders instead, and needs no process. Exit code 3 means that something ends --within, marked (!), or differs.
+The authority's own lists renew themselves and count only when less than a tenth of their life is left.`,
 		Example: "  hakone cert calendar\n  hakone cert calendar --config ./manifests --within 30d -o json",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
@@ -135,6 +136,12 @@ func (c *certCalendar) table(cal *admin.Calendar, findings []diag.Diagnostic, wi
 		if e.Covered && e.State != calendar.OK {
 			state += " (has a successor)"
 		}
+		switch {
+		case e.Ends(within, cal.Time):
+			state += " (!)"
+		case e.Renews:
+			state += " (renews itself)"
+		}
 		source := e.Source
 		if e.SourceNotAfter != nil {
 			source += ", expires " + e.SourceNotAfter.UTC().Format(time.DateOnly)
@@ -158,7 +165,7 @@ func writeCalendarSummary(s Streams, findings []diag.Diagnostic, within time.Dur
 			due++
 		}
 	}
-	fmt.Fprintf(s.Err, "%d end within %s, %d differ from their source\n", due, daysWords(within), differ)
+	fmt.Fprintf(s.Err, "%d end within %s, %d differ from their source; (!) marks what ends\n", due, daysWords(within), differ)
 }
 
 // parseSpan reads a length of time as people write it: days (30d), weeks (2w), years of 365 days (15y),

@@ -130,7 +130,7 @@ func newCertIssue(s Streams) *cobra.Command {
 		Short: "Make a key and a certificate for it",
 		Long: `Makes a key, and has the authority (hakone ca init) certify it. What clients would refuse is refused before anything is signed. The certificate file holds
 the chain, the key file has mode 0600; a key that is there is never written over without --force. The authority keeps no keys of others.`,
-		Example: `  hakone cert issue --profile origin --san mtls_bkend.mtls-test.net --key-type rsa2048 --for 15y --cert mtls_bkend.crt --key mtls_bkend.key
+		Example: `  hakone cert issue --profile origin --san mtls_bkend.mtls-test.net --key-type rsa-2048 --for 15y --cert mtls_bkend.crt --key mtls_bkend.key
   hakone cert issue --profile client --cn alice --out alice
   hakone cert issue --san '*.example.com' -o secret --secret-name istio-system/example > secret.yaml
   hakone cert issue --profile client --cn bob -o pkcs12 --password-file pw --out bob`,

@@ -59,10 +59,12 @@ func standing(cmd *cobra.Command, s Streams, at *authorityFlags, args []string, 
 	}
 	entries, err := change(a, refs)
 	if err != nil {
-		return authorityFailure("nothing was "+word, err)
+		return at.failure("nothing was "+word, err)
 	}
 	for _, e := range entries {
-		fmt.Fprintf(s.Out, "%s %s %s\n", word, e.Serial, e.Subject)
+		fmt.Fprintf(s.Out, "%s %s %s\n", word, e.Serial, e.Title())
 	}
+	fmt.Fprintf(s.Err, "takes effect within 2 s in a hakone run that has this authority open (--ca-dir, --ca-secret); within --revocation-refresh (1 h) in others that fetch lists or ask OCSP; "+
+		"where a list stands in a ConfigMap, when that is written anew: hakone ca crl%s -o configmap --config-map NAME\n", at.words())
 	return nil
 }

@@ -175,6 +175,7 @@ func (e *originEnroll) tell(done *enroll.Enrolment, files []enroll.File) {
 		fmt.Fprintf(e.s.Err, "wrote %s, %s\n", filepath.Join(e.edge, file.ManagedFile), filepath.Join(e.edge, file.ManagedSecrets))
 	}
 	fmt.Fprintf(e.s.Err, "next: bring %s.crt, %s.key, edge-ca.crt and one of nginx.conf, index.js, main.go, Caddyfile to the origin\n", e.plan.Name, e.plan.Name)
+	fmt.Fprintf(e.s.Err, "      put the pool in an EdgeHost (or HTTPRoute, VirtualService) of namespace %s: poolRef: {name: %s}\n", e.plan.Namespace, e.plan.Name)
 	for _, s := range e.plan.Snippets() {
 		if s.Server == e.print {
 			fmt.Fprint(e.s.Out, "\n"+s.Text)

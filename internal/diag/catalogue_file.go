@@ -85,7 +85,7 @@ func referenceCodes() []Entry {
 		{ServiceNotFound, "service_not_found", Error, "service does not exist", "The destination is no Service, ServiceEntry or --endpoint of this configuration.", "Create it, or correct the name.", 500},
 		{ServicePortMissing, "service_port_missing", Error, "service has no such port", "The destination's port is not among the service's ports.", "Use one of the ports named in the message.", 500},
 		{GatewayNotFound, "gateway_not_found", Error, "gateway does not exist", "The route is bound to a Gateway that is not in the configuration.", "Create the Gateway, or correct the name.", 0},
-		{CANotFound, "ca_not_found", Error, "CA bundle does not exist", "Client certificates are demanded, but no CA is there to verify them; the host refuses every client (HK2303).", "Add ca.crt (or cacert) to the secret, or a secret NAME-cacert.", 0},
+		{CANotFound, "ca_not_found", Error, "CA bundle does not exist", "Client certificates are demanded, but no CA is there to verify them; the host refuses every client (HK2303).", "Add ca.crt (or cacert) to the secret, or a secret NAME-cacert; for our own authority hakone ca show --bundle -o configmap --config-map NAME writes the object.", 0},
 		{CAInvalid, "ca_invalid", Error, "CA bundle cannot be used", "The bundle holds no usable certificate.", "Put PEM certificates into the bundle.", 0},
 	}
 }

@@ -106,6 +106,22 @@ func SecretYAML(name ObjectName, cert []byte, key secret.Bytes, ca []byte) []byt
 	return secretOf(name, "kubernetes.io/tls", data)
 }
 
+// TrustConfigMap writes a ConfigMap with CAs (ca.crt) and revocation lists (ca.crl, left out where there
+// are none), both PEM, as caRefs and caCertificateRefs take it.
+func TrustConfigMap(name ObjectName, cas, lists []byte) []byte {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: %s\n  namespace: %s\ndata:\n", name.Name, name.Namespace)
+	for _, entry := range []struct {
+		key  string
+		data []byte
+	}{{"ca.crt", cas}, {"ca.crl", lists}} {
+		if text := strings.TrimSpace(string(entry.data)); text != "" {
+			fmt.Fprintf(&b, "  %s: |\n    %s\n", entry.key, strings.ReplaceAll(text, "\n", "\n    "))
+		}
+	}
+	return b.Bytes()
+}
+
 func secretOf(name ObjectName, kind string, data map[string][]byte) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "apiVersion: v1\nkind: Secret\nmetadata:\n  name: %s\n  namespace: %s\ntype: %s\ndata:\n", name.Name, name.Namespace, kind)

@@ -9,11 +9,21 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 
 	"golang.org/x/crypto/ocsp"
 
 	"github.com/hakone-gateway/hakone/internal/secret"
 )
+
+// title names a certificate or request for people: its subject, or its first name where that is empty.
+func (i *Item) title() string {
+	if i.Subject != "(empty)" || len(i.Names) == 0 {
+		return i.Subject
+	}
+	_, name, _ := strings.Cut(i.Names[0], ":")
+	return name
+}
 
 func certificateItem(c *x509.Certificate) *Item {
 	sum := sha256.Sum256(c.RawSubjectPublicKeyInfo)

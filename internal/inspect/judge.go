@@ -80,7 +80,7 @@ func (j *judgement) match() {
 	for _, k := range j.keys {
 		for _, c := range slices.Concat(j.certs, j.requests) {
 			if same(k.public, c.public) {
-				k.BelongsTo = c.Subject
+				k.BelongsTo = c.title()
 				break
 			}
 		}
@@ -91,7 +91,7 @@ func (j *judgement) match() {
 			continue
 		}
 		with := slices.Concat(j.certs, j.requests)[0]
-		j.tell(k, diag.KeyMismatch, fmt.Sprintf("the key (%s) does not belong to the %s of %s (%s)", k.Key, with.Kind, with.Subject, with.Key),
+		j.tell(k, diag.KeyMismatch, fmt.Sprintf("the key (%s) does not belong to the %s of %s (%s)", k.Key, with.Kind, with.title(), with.Key),
 			"Pair the key and the certificate that were made together.")
 	}
 }
@@ -220,7 +220,7 @@ func (j *judgement) order(leaf *Item, chain []*Item) {
 	}
 	words := make([]string, 0, len(want))
 	for _, i := range want {
-		words = append(words, i.Subject)
+		words = append(words, i.title())
 	}
 	j.tell(leaf, diag.CertChainOrder, "the certificates are out of order; they should stand as "+strings.Join(words, " ← "),
 		"Put the leaf first, then each certificate that issued the one before.")
@@ -251,7 +251,7 @@ func (j *judgement) trusted(leaf *Item, chain []*Item) {
 	if err == nil {
 		return
 	}
-	j.tell(leaf, diag.UntrustedHere, fmt.Sprintf("the chain of %s does not verify: %s", leaf.Subject, strings.TrimPrefix(err.Error(), "x509: ")),
+	j.tell(leaf, diag.UntrustedHere, fmt.Sprintf("the chain of %s does not verify: %s", leaf.title(), strings.TrimPrefix(err.Error(), "x509: ")),
 		"Give the private CA with --ca FILE, or serve the missing intermediates.")
 }
 
@@ -260,7 +260,7 @@ func (j *judgement) asked() {
 	for _, i := range j.requests {
 		q := i.request
 		if err := q.CheckSignature(); err != nil {
-			j.tell(i, diag.CSRInvalid, fmt.Sprintf("the request of %s is not signed by its own key: %v", i.Subject, err), "Make it again: openssl req -new -key KEY -out REQUEST.")
+			j.tell(i, diag.CSRInvalid, fmt.Sprintf("the request of %s is not signed by its own key: %v", i.title(), err), "Make it again: openssl req -new -key KEY -out REQUEST.")
 		}
 		if r, ok := q.PublicKey.(*rsa.PublicKey); ok && r.N.BitLen() < 2048 {
 			j.tell(i, diag.CertWeakKey, fmt.Sprintf("the request has the weak key %s", i.Key), "Make it with RSA 2048 or ECDSA P-256.")
@@ -290,7 +290,7 @@ func (j *judgement) lists() {
 			n := slices.IndexFunc(l.RevokedCertificateEntries, func(e x509.RevocationListEntry) bool { return e.SerialNumber.Cmp(c.cert.SerialNumber) == 0 })
 			if n >= 0 && bytes.Equal(c.cert.RawIssuer, l.RawIssuer) {
 				e := l.RevokedCertificateEntries[n]
-				j.tell(c, diag.CertRevoked, fmt.Sprintf("the certificate of %s was revoked on %s (%s)", c.Subject, stamp(e.RevocationTime), secret.Revocation{Reason: e.ReasonCode}.ReasonText()), "Issue a new certificate.")
+				j.tell(c, diag.CertRevoked, fmt.Sprintf("the certificate of %s was revoked on %s (%s)", c.title(), stamp(e.RevocationTime), secret.Revocation{Reason: e.ReasonCode}.ReasonText()), "Issue a new certificate.")
 			}
 		}
 	}

@@ -14,6 +14,37 @@ import (
 // Envoy do, so the text is safe in headers and logs. An empty subject gives "(empty)".
 func Subject(c *x509.Certificate) string { return name(c.RawSubject) }
 
+// Title names the certificate for people: as Subject does, or by its first subject alternative name where
+// the subject is empty.
+func Title(c *x509.Certificate) string {
+	s := Subject(c)
+	switch {
+	case s != "(empty)":
+	case len(c.DNSNames) > 0:
+		return escape(c.DNSNames[0])
+	case len(c.IPAddresses) > 0:
+		return c.IPAddresses[0].String()
+	case len(c.EmailAddresses) > 0:
+		return escape(c.EmailAddresses[0])
+	case len(c.URIs) > 0:
+		return escape(c.URIs[0].String())
+	}
+	return s
+}
+
+// escape writes control and non-ASCII bytes as \XX.
+func escape(s string) string {
+	var b strings.Builder
+	for i := range len(s) {
+		if s[i] < 0x20 || s[i] > 0x7e {
+			fmt.Fprintf(&b, "\\%02X", s[i])
+		} else {
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
 // Issuer renders the certificate's issuer as Subject does.
 func Issuer(c *x509.Certificate) string { return name(c.RawIssuer) }
 
