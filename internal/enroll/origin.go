@@ -192,7 +192,7 @@ func (e *Enrolment) EdgeObjects(now time.Time) ([]Object, error) {
 			return nil, fail(diag.EnrolmentInvalid, "Give a DNS name.", "%q is no host name", h)
 		}
 		name := ObjectName{p.Namespace, PullName(pattern)}
-		out = append(out, Object{"hakone.dev", "OriginPull", name, PullObject(name, pattern, "of "+p.Name, p.Name+"-pull", true, now)})
+		out = append(out, Object{"hakone.dev", "OriginPull", name, PullObject(PullSetting{Name: name, Pattern: pattern, Display: "of " + p.Name, Credential: ObjectName{Name: p.Name + "-pull"}, Enabled: true, Uploaded: now})})
 	}
 	return out, nil
 }

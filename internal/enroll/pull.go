@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -153,22 +155,53 @@ func PullName(p hostname.Pattern) string {
 // AnnotationUploaded is when the certificate of an OriginPull was uploaded, in RFC 3339.
 const AnnotationUploaded = "hakone.dev/uploaded-on"
 
-// PullObject writes an OriginPull. credential is the Secret's name in the same namespace, "" for none.
-func PullObject(name ObjectName, p hostname.Pattern, display, credential string, enabled bool, uploaded time.Time) []byte {
+// PullSetting is an OriginPull as it is written.
+type PullSetting struct {
+	Name        ObjectName
+	Pattern     hostname.Pattern
+	Display     string
+	Credential  ObjectName // the Secret; without a name: none, without a namespace: of the setting's
+	Enabled     bool
+	Uploaded    time.Time // zero: it is not said
+	Labels      map[string]string
+	Annotations map[string]string // but AnnotationUploaded
+}
+
+// PullObject writes an OriginPull.
+func PullObject(p PullSetting) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "apiVersion: hakone.dev/v1alpha1\nkind: OriginPull\nmetadata:\n  name: %s\n  namespace: %s\n", name.Name, name.Namespace)
-	if !uploaded.IsZero() {
-		fmt.Fprintf(&b, "  annotations:\n    %s: %q\n", AnnotationUploaded, uploaded.UTC().Format(time.RFC3339))
+	fmt.Fprintf(&b, "apiVersion: hakone.dev/v1alpha1\nkind: OriginPull\nmetadata:\n  name: %s\n  namespace: %s\n", p.Name.Name, p.Name.Namespace)
+	texts := func(field string, of map[string]string) {
+		if len(of) > 0 {
+			fmt.Fprintf(&b, "  %s:\n", field)
+		}
+		for _, k := range slices.Sorted(maps.Keys(of)) {
+			fmt.Fprintf(&b, "    %s: %s\n", yamlText(k), yamlText(of[k]))
+		}
 	}
+	texts("labels", p.Labels)
+	annotations := maps.Clone(p.Annotations)
+	delete(annotations, AnnotationUploaded)
+	if !p.Uploaded.IsZero() {
+		if annotations == nil {
+			annotations = map[string]string{}
+		}
+		annotations[AnnotationUploaded] = p.Uploaded.UTC().Format(time.RFC3339)
+	}
+	texts("annotations", annotations)
 	b.WriteString("spec:\n")
-	if display != "" {
-		fmt.Fprintf(&b, "  displayName: %s\n", yamlText(display))
+	if p.Display != "" {
+		fmt.Fprintf(&b, "  displayName: %s\n", yamlText(p.Display))
 	}
-	fmt.Fprintf(&b, "  hosts: [%q]\n", p.String())
-	if credential != "" {
-		fmt.Fprintf(&b, "  certificateRef: {kind: Secret, name: %s}\n", credential)
+	fmt.Fprintf(&b, "  hosts: [%q]\n", p.Pattern.String())
+	switch c := p.Credential; {
+	case c.Name == "":
+	case c.Namespace == "" || c.Namespace == p.Name.Namespace:
+		fmt.Fprintf(&b, "  certificateRef: {kind: Secret, name: %s}\n", c.Name)
+	default:
+		fmt.Fprintf(&b, "  certificateRef: {kind: Secret, namespace: %s, name: %s}\n", c.Namespace, c.Name)
 	}
-	fmt.Fprintf(&b, "  enabled: %t\n", enabled)
+	fmt.Fprintf(&b, "  enabled: %t\n", p.Enabled)
 	return b.Bytes()
 }
 

@@ -144,23 +144,24 @@ func (p *Pulls) Upload(u admin.PullUpload) (*admin.PullChanged, error) {
 	if err != nil {
 		return nil, problemOfEnrolment(err)
 	}
-	enabled, display := u.Enable, ""
+	setting := enroll.PullSetting{Pattern: pattern, Enabled: u.Enable, Uploaded: p.Now}
 	old := p.find(pattern)
 	if old != nil {
 		if err := p.ours(old, pattern); err != nil {
 			return nil, err
 		}
-		enabled, display = enabled || old.Spec.Enabled == nil || *old.Spec.Enabled, old.Spec.DisplayName
+		setting.Enabled = u.Enable || old.Spec.Enabled == nil || *old.Spec.Enabled
+		setting.Display, setting.Labels, setting.Annotations = old.Spec.DisplayName, old.Labels, old.Annotations
 	}
 	key, err := enroll.KeyPEM(pair)
 	if err != nil {
 		return nil, err
 	}
 	pullKey, secretKey := p.keys(pattern, old)
-	name, credential := enroll.ObjectName{Namespace: pullKey.Namespace, Name: pullKey.Name}, enroll.ObjectName{Namespace: secretKey.Namespace, Name: secretKey.Name}
+	setting.Name, setting.Credential = objectName(pullKey), objectName(secretKey)
 	chain := append(enroll.ChainPEM(pair.Leaf), enroll.ChainPEM(pair.Issuers...)...)
-	docs := []file.Document{{Key: secretKey, YAML: enroll.SecretYAML(credential, chain, key, nil)},
-		{Key: pullKey, YAML: enroll.PullObject(name, pattern, display, credential.Name, enabled, p.Now)}}
+	docs := []file.Document{{Key: secretKey, YAML: enroll.SecretYAML(setting.Credential, chain, key, nil)},
+		{Key: pullKey, YAML: enroll.PullObject(setting)}}
 	out := &admin.PullChanged{}
 	for _, f := range append(found, enroll.PullFindings(pair, p.Now)...) {
 		out.Findings = append(out.Findings, fmt.Sprintf("%s %s  %s — fix: %s", f.Severity, f.Code, f.Message, f.Fix))
@@ -177,14 +178,14 @@ func (p *Pulls) Switch(s admin.PullSwitch) (*admin.PullChanged, error) {
 	}
 	old, out := p.find(pattern), &admin.PullChanged{}
 	pullKey, _ := p.keys(pattern, old)
-	name := enroll.ObjectName{Namespace: pullKey.Namespace, Name: pullKey.Name}
+	setting := enroll.PullSetting{Name: objectName(pullKey), Pattern: pattern, Enabled: s.Enabled}
 	missing := &admin.Problem{Status: http.StatusNotFound, Code: diag.PullNotFound, Title: fmt.Sprintf("nothing was uploaded for %s", words(pattern)),
 		Fix: "hakone origin pull ls lists what there is; upload a certificate with hakone origin pull upload"}
 	if old == nil {
 		if s.Enabled || !pattern.IsExact() {
 			return nil, missing
 		}
-		return out, p.write(out, []file.Document{{Key: pullKey, YAML: enroll.PullObject(name, pattern, "", "", false, time.Time{})}})
+		return out, p.write(out, []file.Document{{Key: pullKey, YAML: enroll.PullObject(setting)}})
 	}
 	if err := p.ours(old, pattern); err != nil {
 		return nil, err
@@ -196,8 +197,14 @@ func (p *Pulls) Switch(s admin.PullSwitch) (*admin.PullChanged, error) {
 		out.Pull = p.row(old, pattern)
 		return out, nil
 	}
-	uploaded, _ := time.Parse(time.RFC3339, old.Annotations[enroll.AnnotationUploaded]) // zero where it is not said
-	return out, p.write(out, []file.Document{{Key: pullKey, YAML: enroll.PullObject(name, pattern, old.Spec.DisplayName, old.Spec.CertificateRef.Name, s.Enabled, uploaded)}})
+	setting.Uploaded, _ = time.Parse(time.RFC3339, old.Annotations[enroll.AnnotationUploaded]) // zero where it is not said
+	setting.Display, setting.Labels, setting.Annotations = old.Spec.DisplayName, old.Labels, old.Annotations
+	setting.Credential = enroll.ObjectName{Namespace: old.Spec.CertificateRef.Namespace, Name: old.Spec.CertificateRef.Name}
+	return out, p.write(out, []file.Document{{Key: pullKey, YAML: enroll.PullObject(setting)}})
+}
+
+func objectName(k resource.Key) enroll.ObjectName {
+	return enroll.ObjectName{Namespace: k.Namespace, Name: k.Name}
 }
 
 // ours refuses to change what somebody else has written.
@@ -261,6 +268,9 @@ func (p *process) pulls() (*Pulls, error) {
 	return &Pulls{Dir: p.cfg.Folders[0], Namespace: p.cfg.Settings.Namespace, Set: st.Set, Deployed: st.Generation != nil, Now: time.Now()}, nil
 }
 
+// maxPullBody bounds the request of an upload: base64 makes four bytes of three, and there are names.
+const maxPullBody = enroll.MaxUpload/3*4 + 8<<10
+
 // pullEndpoints serve origin pull settings. Bodies of uploads hold a key.
 func (p *process) pullEndpoints() []admin.Endpoint {
 	return []admin.Endpoint{
@@ -272,7 +282,7 @@ func (p *process) pullEndpoints() []admin.Endpoint {
 			}
 			answer(w, pulls.List(), nil)
 		}},
-		{Method: http.MethodPost, Pattern: admin.PullPath, Role: "operator", Secret: true, Handler: changePull(p, func(pulls *Pulls, u admin.PullUpload) (*admin.PullChanged, string, string, error) {
+		{Method: http.MethodPost, Pattern: admin.PullPath, Role: "operator", Secret: true, MaxBody: maxPullBody, Handler: changePull(p, func(pulls *Pulls, u admin.PullUpload) (*admin.PullChanged, string, string, error) {
 			out, err := pulls.Upload(u)
 			return out, u.Zone, u.Host, err
 		})},
