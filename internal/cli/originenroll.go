@@ -49,7 +49,7 @@ folder's managed files (--config) or beside the origin's files (edge.yaml).`,
 	f.StringSliceVar(&e.plan.Hosts, "host", nil, "names of the origin's certificate; the first is what the edge verifies")
 	f.StringSliceVar(&e.plan.Addresses, "address", nil, "where the origin is: HOST or HOST:PORT; may be repeated (default: the first --host, port 443)")
 	f.StringSliceVar(&e.plan.EdgeHosts, "edge-host", nil, "hosts at the edge for which this certificate goes above their zone's origin pull")
-	f.StringVar(&e.plan.Namespace, "namespace", "default", "namespace of the edge's objects")
+	f.StringVar(&e.plan.Namespace, "namespace", enroll.DefaultNamespace, "namespace of the edge's objects")
 	f.StringVar(&e.out, "out", "", "folder for the origin's files (default: ./NAME)")
 	f.StringVar(&e.plan.Dir, "path", "", "where the files will be on the origin, for the configuration (default: the folder as it is here)")
 	f.StringVar(&e.edge, "config", "", "configuration folder of the edge, in whose managed files the objects are written")

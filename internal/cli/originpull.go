@@ -11,6 +11,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/enroll"
 	"github.com/hakone-gateway/hakone/internal/server"
 )
 
@@ -67,7 +68,7 @@ hakone origin pull enable (or --enable); where there is one, the certificate is 
 			c.Flags().StringVar(&p.host, "host", "", "the host")
 		}
 		c.Flags().StringSliceVar(&p.config, "config", nil, "configuration folders to change (the first) or read, without a running process")
-		c.Flags().StringVar(&p.namespace, "namespace", "istio-system", "with --config: namespace of what is written")
+		c.Flags().StringVar(&p.namespace, "namespace", enroll.DefaultNamespace, "with --config: namespace of what is written")
 		p.admin.register(c)
 	}
 	cmd.AddCommand(upload, ls, enable, disable)

@@ -96,6 +96,9 @@ func NameFor(s string) string {
 	return s
 }
 
+// DefaultNamespace is that of the edge's objects where nothing else is said: pools, pulls, their Secrets.
+const DefaultNamespace = "default"
+
 // SecretYAML writes a Secret of type kubernetes.io/tls as kubectl does, with ca.crt where there is one.
 // labels and annotations are not written; the content is base64.
 func SecretYAML(name ObjectName, cert []byte, key secret.Bytes, ca []byte) []byte {

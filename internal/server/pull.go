@@ -265,7 +265,7 @@ func (p *process) pulls() (*Pulls, error) {
 	if st.Set == nil {
 		return nil, &admin.Problem{Status: http.StatusServiceUnavailable, Title: "nothing has been read yet", Fix: "wait until hakone status shows listeners"}
 	}
-	return &Pulls{Dir: p.cfg.Folders[0], Namespace: p.cfg.Settings.Namespace, Set: st.Set, Deployed: st.Generation != nil, Now: time.Now()}, nil
+	return &Pulls{Dir: p.cfg.Folders[0], Namespace: enroll.DefaultNamespace, Set: st.Set, Deployed: st.Generation != nil, Now: time.Now()}, nil
 }
 
 // maxPullBody bounds the request of an upload: base64 makes four bytes of three, and there are names.
