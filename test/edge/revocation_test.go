@@ -185,6 +185,37 @@ func TestRevokedWithOwnAuthority(t *testing.T) {
 	}
 }
 
+// TestRevokedByTheProcessItself: a gateway that has the authority open acts on a revocation by another process
+// long before the good answer that it holds is due, for new connections as for those that are open.
+func TestRevokedByTheProcessItself(t *testing.T) {
+	t.Parallel()
+	for _, how := range []struct{ name, settings, revoked string }{
+		{"ocsp", "{mode: Hard, ocsp: Fetch, crl: \"Off\"}", "403 HK2141"},
+		{"crl", "{mode: Hard, crl: Fetch}", "403 HK2106"},
+	} {
+		t.Run(how.name, func(t *testing.T) {
+			t.Parallel()
+			addr := fmt.Sprintf("127.0.0.1:%d", gateway.FreePort(t))
+			c := newOwnCA(t, "--url", "http://"+addr)
+			c.bundle("root.pem")
+			c.issue("alice", "--profile", "client", "--cn", "alice")
+			alice := c.pair("alice")
+			w := newWorld(t, "a.test")
+			w.files["bundles.yaml"] = configMap("ca", string(c.read("root.pem")))
+			w.files["policy.yaml"] = policy("p", "hosts: [a.test]", trusts("ca"), "revocation: "+how.settings)
+			w.start("--ca-dir", c.store, "--ca-listen", addr) // answers are kept for an hour
+			w.becomes(alice, "200")
+			open := w.browser(true, "", alice)
+			if a := w.get(open, "https://a.test/x"); a.got() != "200" {
+				t.Fatal(a.got())
+			}
+			c.must("cert", "revoke", "@alice.crt")
+			w.becomes(alice, how.revoked)
+			await(t, "the refusal on an open connection", func() bool { return w.get(open, "https://a.test/y").got() == how.revoked })
+		})
+	}
+}
+
 // TestResponderHangs: a responder that takes connections and says nothing delays hard clients for the stated
 // time, and nobody else.
 func TestResponderHangs(t *testing.T) {
