@@ -174,6 +174,10 @@ func (c *checker) unknown(key *yaml.Node, s *shape) {
 			return
 		}
 	}
+	if near := longer(key.Value, names); near != "" {
+		c.report(diag.UnknownField, key.Line, message, "Did you mean "+quote(near)+"?")
+		return
+	}
 	c.report(diag.UnknownField, key.Line, message, "Remove it. Fields here: "+enumerate(names)+".")
 }
 
@@ -261,7 +265,15 @@ func (c *checker) bad(n *yaml.Node, s *shape, want string) {
 		c.report(diag.BadValue, n.Line, fmt.Sprintf("%s must be %s.", c.here(), want), "Write it as "+want+".")
 		return
 	}
-	c.report(diag.BadValue, n.Line, fmt.Sprintf("%s must be %s, not %s.", c.here(), want, quote(n.Value)), "Write "+want+".")
+	c.report(diag.BadValue, n.Line, fmt.Sprintf("%s must be %s, not %s.", c.here(), want, quote(n.Value)), c.better(n.Value, s))
+}
+
+// better is the fix of a value that breaks the field's rules.
+func (c *checker) better(value string, s *shape) string {
+	if slashed := "/" + value; s.check != nil && s.check(slashed) == "" && s.check("/") == "" {
+		return "Write " + quote(slashed) + "."
+	}
+	return "Correct the value, or remove it."
 }
 
 // hides reports whether the values of a field must not be shown.

@@ -40,6 +40,23 @@ func nearest(word string, candidates []string) string {
 	return best
 }
 
+// longer returns the only candidate that goes on where the word in the singular ends (hostnames for hosts), or "".
+func longer(word string, candidates []string) (found string) {
+	stem := strings.ToLower(strings.TrimSuffix(word, "s"))
+	if len(stem) < 4 {
+		return ""
+	}
+	for _, c := range candidates {
+		if strings.HasPrefix(strings.ToLower(c), stem) {
+			if found != "" {
+				return ""
+			}
+			found = c
+		}
+	}
+	return found
+}
+
 // digitsOf returns the digits of a word.
 func digitsOf(word string) string {
 	return strings.Map(func(r rune) rune {

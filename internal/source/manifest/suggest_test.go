@@ -19,3 +19,15 @@ func TestNoWeakerVersionIsProposed(t *testing.T) {
 		}
 	}
 }
+
+func TestSuggestionsInTheirPlace(t *testing.T) {
+	for text, want := range map[string]string{
+		"apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r}\nspec: {hosts: [a.test]}\n":                                                    `Did you mean "hostnames"?`,
+		"apiVersion: hakone.dev/v1alpha1\nkind: ClientCertificatePolicy\nmetadata: {name: r}\nspec: {hosts: [a.test], paths: [test1], trust: {caRefs: [{name: a}]}}\n": `Write "/test1".`,
+	} {
+		_, ds := Set(map[string]string{"a.yaml": text})
+		if len(ds) != 1 || ds[0].Fix != want {
+			t.Errorf("want %s: %v", want, ds)
+		}
+	}
+}

@@ -48,7 +48,7 @@ func poolOf(host, namespace string) (ns, name string, ok bool) {
 func (r *Resolver) pool(d Destination, namespace string, from ir.Origin) (Result, bool) {
 	ns, name, ok := poolOf(d.Host, namespace)
 	if !ok {
-		return Result{}, false
+		return r.nearPool(d.Host, namespace, from)
 	}
 	if whole := name + "." + ns; r.set.OriginPool(ns, name) == nil && r.set.OriginPool(namespace, whole) != nil {
 		ns, name = namespace, whole
@@ -60,4 +60,18 @@ func (r *Resolver) pool(d Destination, namespace string, from ir.Origin) (Result
 		r.report(diag.FieldWithoutEffect, below(from, "port"), "the ports of an OriginPool are its origins' own", "Remove port.")
 	}
 	return r.Pool(ns, name, false, below(from, "host")), true
+}
+
+// nearPool refuses a destination that is an OriginPool but for a slip in the domain.
+func (r *Resolver) nearPool(host, namespace string, from ir.Origin) (Result, bool) {
+	const slips = 4
+	i := strings.LastIndexByte(host, '.')
+	if i < 0 || diag.Distance(strings.ToLower(host[i:]), poolDomain, slips) >= slips {
+		return Result{}, false
+	}
+	ns, name, ok := poolOf(host[:i]+poolDomain, namespace)
+	if !ok || r.set.OriginPool(ns, name) == nil && r.set.OriginPool(namespace, name+"."+ns) == nil {
+		return Result{}, false
+	}
+	return r.fault(diag.OriginPoolNotFound, below(from, "host"), fmt.Sprintf("%q is no OriginPool's name, which ends in %s", host, poolDomain), fmt.Sprintf("Did you mean %s%s?", host[:i], poolDomain)), true
 }
