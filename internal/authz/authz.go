@@ -16,6 +16,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -94,6 +95,7 @@ type Policy struct {
 	deny     []matcher
 	session  *session // nil: none
 	page     page
+	missing  func() string // what is told of a request without certificate; made once, when there is one
 }
 
 // policyKey names the content of a policy, the CAs and lists that it trusts, and its signing key.
@@ -131,6 +133,7 @@ func anchorsKey(bundle *ir.TrustBundle) string {
 
 func newPolicy(p *ir.AccessPolicy, bundle *ir.TrustBundle, secrets *ir.Secrets, settings Settings, key string) *Policy {
 	out := &Policy{ir: p, key: key, online: settings.Online, bundle: bundle, broken: p.Fault, page: newPage(p)}
+	out.missing = sync.OnceValue(func() string { return missing(bundle) })
 	fail := func(err error) {
 		if out.broken == nil {
 			out.broken = &ir.Fault{Code: diag.PolicyBroken, Detail: err.Error()}

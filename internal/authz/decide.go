@@ -121,11 +121,11 @@ func (s *Set) ask(rule *rule, r *Request) Decision {
 }
 
 // missing says what a client without a certificate lacks.
-func (p *Policy) missing() string {
-	if p.bundle == nil || p.bundle.Bundle.Len() == 0 {
+func missing(b *ir.TrustBundle) string {
+	if b == nil || b.Bundle.Len() == 0 {
 		return "the client sent no certificate; no CA is accepted"
 	}
-	names := p.bundle.Bundle.Subjects()
+	names := b.Bundle.Subjects()
 	if len(names) > 3 {
 		return fmt.Sprintf("the client sent no certificate; accepted issuers: %q and %d more", names[:3], len(names)-3)
 	}

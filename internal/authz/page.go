@@ -23,7 +23,7 @@ type Ask struct {
 	GRPC   bool   // the answer will be one of gRPC, which has no page
 }
 
-// page is a policy's DenyPage, ready to be filled in. The zero value is Hakone's own.
+// page is a policy's DenyPage, ready to be filled in. Without html or json it is Hakone's own.
 type page struct {
 	status     int
 	location   string
@@ -38,6 +38,9 @@ func newPage(p *ir.AccessPolicy) page {
 			out.status = d.Status
 		}
 		out.location, out.html, out.json = d.Redirect, newTemplate(d.HTML), newTemplate(d.JSON)
+	}
+	if out.html == nil {
+		out.html = newTemplate(ownPage)
 	}
 	if p.Preset == ir.PresetCloudflare {
 		sum := sha256.Sum256([]byte(p.Name))
@@ -76,10 +79,10 @@ func (d *Decision) Answer(a Ask) *filter.Response {
 		}
 		return r
 	}
-	r.Type, r.Body = "text/html; charset=utf-8", ownHTML(v)
-	if p.html != nil {
-		r.Body = p.html.fill(v, html.EscapeString)
+	if p.html == nil {
+		p.html = newTemplate(ownPage)
 	}
+	r.Type, r.Body = "text/html; charset=utf-8", p.html.fill(v, html.EscapeString)
 	return r
 }
 
@@ -150,7 +153,13 @@ func newTemplate(text string) template {
 }
 
 func (t template) fill(v values, escape func(string) string) []byte {
-	var b []byte
+	n := 0
+	for i, s := range t {
+		if n += len(s); i%2 == 1 {
+			n += 64
+		}
+	}
+	b := make([]byte, 0, n)
 	for i, s := range t {
 		if i%2 == 1 {
 			s, _ = v.get(s)
@@ -202,8 +211,6 @@ const ownPage = `<!doctype html>
 </body>
 </html>
 `
-
-func ownHTML(v values) []byte { return newTemplate(ownPage).fill(v, html.EscapeString) }
 
 // Sentence tells people who were turned away why, without any name of the configuration or certificate.
 func Sentence(code diag.Code) string {
