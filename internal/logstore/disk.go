@@ -314,6 +314,7 @@ func (d *disk) rotate() {
 	if s == nil {
 		return
 	}
+	d.synced = time.Time{} // nothing syncs the file later
 	d.sync()
 	d.file.Close()
 	d.mu.Lock()
@@ -393,7 +394,7 @@ func (d *disk) state() (size, oldest int64) {
 	return size, oldest
 }
 
-// view implements keeper. What has no index yet is opened at once, as its blocks may soon be elsewhere.
+// view implements keeper. Only the file that is written to is opened at once, as more will be in it soon.
 func (d *disk) view() ([]part, error) {
 	limit := time.Now().Add(-d.age).UnixNano()
 	var parts []part
@@ -407,8 +408,12 @@ func (d *disk) view() ([]part, error) {
 		}
 		path := d.path(s.number)
 		p := part{summary: s.sum, run: s.run, open: func() (*segmentFile, error) { return openSegment(path) }}
-		if s.blocks != nil {
+		switch {
+		case s == d.active:
 			f, err := os.Open(path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // somebody removed it; the rest is there
+			}
 			if err != nil {
 				closeParts(parts)
 				return nil, fmt.Errorf("log store: %w", err)
@@ -416,18 +421,34 @@ func (d *disk) view() ([]part, error) {
 			sf := &segmentFile{file: f, run: s.run, blocks: s.blocks[:len(s.blocks):len(s.blocks)]}
 			p.opened = sf
 			p.open = func() (*segmentFile, error) { return sf, nil }
+		case s.blocks != nil:
+			p.open = func() (*segmentFile, error) { return d.openUnsealed(s) }
 		}
 		parts = append(parts, p)
 	}
 	return parts, nil
 }
 
+// openUnsealed opens a complete segment that had no index when it was asked for.
+func (d *disk) openUnsealed(s *segment) (*segmentFile, error) {
+	path := d.path(s.number)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("log segment: %w", err)
+	}
+	d.mu.Lock()
+	blocks := s.blocks
+	d.mu.Unlock()
+	if blocks == nil { // it has one now, and its blocks may be elsewhere
+		f.Close()
+		return openSegment(path)
+	}
+	return &segmentFile{file: f, run: s.run, blocks: blocks}, nil
+}
+
 // close implements keeper.
 func (d *disk) close() error {
-	if d.active != nil {
-		d.synced = time.Time{}
-		d.rotate()
-	}
+	d.rotate()
 	close(d.seals)
 	d.sealing.Wait()
 	if err := d.lock.Close(); err != nil {

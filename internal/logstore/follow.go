@@ -4,18 +4,24 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 )
 
 // ErrLagging says that who follows was too slow.
 var ErrLagging = errors.New("more was recorded than was read")
 
-// followBound bounds how many batches wait for one who follows; a batch is what is written at once.
-const followBound = 32
+// followBound and followBytes bound how many batches wait for one who follows, and how large they are
+// together unless it is one; a batch is what is written at once.
+const (
+	followBound = 32
+	followBytes = 16 << 20
+)
 
 // follower is handed every batch of records that is written.
 type follower struct {
 	batches chan []byte
 	done    chan struct{}
+	waiting atomic.Int64 // bytes of batches
 
 	once sync.Once
 	err  error // why it ended, before done is closed
@@ -23,6 +29,11 @@ type follower struct {
 
 // offer hands on a batch, or ends a follower that has no room for it. The caller holds Store.mu.
 func (f *follower) offer(batch []byte) {
+	if n := f.waiting.Load(); n > 0 && n+int64(len(batch)) > followBytes {
+		f.end(ErrLagging)
+		return
+	}
+	f.waiting.Add(int64(len(batch)))
 	select {
 	case f.batches <- batch:
 	default:
@@ -64,15 +75,20 @@ func (s *Store) unfollow(f *follower) {
 func (f *follower) next(ctx context.Context) ([]byte, error) {
 	select {
 	case b := <-f.batches:
-		return b, nil
+		return f.took(b), nil
 	default:
 	}
 	select {
 	case b := <-f.batches:
-		return b, nil
+		return f.took(b), nil
 	case <-f.done:
 		return nil, f.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+func (f *follower) took(batch []byte) []byte {
+	f.waiting.Add(-int64(len(batch)))
+	return batch
 }

@@ -16,14 +16,20 @@ import (
 )
 
 // Handler answers Logpull's requests from a store. It writes while it reads, and ends with its client.
-type Handler struct{ source Source }
+type Handler struct {
+	source   Source
+	patience time.Duration // with a client that does not read
+}
+
+// clientPatience is how long a client may leave a part of an answer unread.
+const clientPatience = time.Minute
 
 // NewHandler returns a Handler; a nil store is one that is off.
 func NewHandler(s *Store) *Handler {
 	if s == nil {
-		return &Handler{}
+		return &Handler{patience: clientPatience}
 	}
-	return &Handler{s}
+	return &Handler{s, clientPatience}
 }
 
 // Paths that a Handler's methods answer; what stands before them is the caller's.
@@ -50,7 +56,7 @@ func (h *Handler) Received(w http.ResponseWriter, r *http.Request) {
 	q.Zone = zone
 	// The server's bound on the time of a request is for requests: this answer may last.
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	out := newAnswer(w, r)
+	out := h.newAnswer(w, r)
 	var flush func() error
 	if q.Follow {
 		flush = out.flush
@@ -91,7 +97,7 @@ func (h *Handler) Ray(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q.Zone = zone
-	out := newAnswer(w, r)
+	out := h.newAnswer(w, r)
 	res, err := q.WriteRay(r.Context(), h.source, r.PathValue("ray"), out)
 	if err == nil && res.Lines == 0 {
 		fail(w, http.StatusNotFound, diag.LogRayNotFound, "no record of this RayID is kept")
@@ -137,10 +143,12 @@ type answer struct {
 	gzip  *gzip.Writer // nil: not
 	wants bool
 	begun bool
+
+	patience time.Duration
 }
 
-func newAnswer(w http.ResponseWriter, r *http.Request) *answer {
-	return &answer{w: w, wants: acceptsGzip(r.Header.Get("Accept-Encoding"))}
+func (h *Handler) newAnswer(w http.ResponseWriter, r *http.Request) *answer {
+	return &answer{w: w, wants: acceptsGzip(r.Header.Get("Accept-Encoding")), patience: h.patience}
 }
 
 // acceptsGzip reads Accept-Encoding (RFC 9110 section 12.5.3).
@@ -177,6 +185,7 @@ func (a *answer) Write(b []byte) (int, error) {
 		return 0, nil
 	}
 	a.begin()
+	a.hurry()
 	var to io.Writer = a.w
 	if a.gzip != nil {
 		to = a.gzip
@@ -186,6 +195,7 @@ func (a *answer) Write(b []byte) (int, error) {
 
 func (a *answer) flush() error {
 	a.begin()
+	a.hurry()
 	if a.gzip != nil {
 		if err := a.gzip.Flush(); err != nil {
 			return err
@@ -196,10 +206,23 @@ func (a *answer) flush() error {
 
 func (a *answer) close() error {
 	a.begin()
+	a.hurry()
 	if a.gzip != nil {
-		return a.gzip.Close()
+		if err := a.gzip.Close(); err != nil {
+			return err
+		}
 	}
+	c := http.NewResponseController(a.w)
+	if err := c.Flush(); err != nil {
+		return err
+	}
+	_ = c.SetWriteDeadline(time.Time{}) // the connection may be used again
 	return nil
+}
+
+// hurry gives the client a while to read what is written next.
+func (a *answer) hurry() {
+	_ = http.NewResponseController(a.w).SetWriteDeadline(time.Now().Add(a.patience))
 }
 
 // envelope is how Cloudflare's API tells of errors.
