@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -40,7 +41,7 @@ about one client with all of it. Exit code 3 means that there is a way around a 
 			}
 			if output == "table" {
 				writeDiagnostics(s.Err, ds)
-				writeSurvey(s.Out, survey)
+				writeSurvey(s.Out, survey, len(ds) == 0)
 			} else if err := writeAs(s.Out, output, map[string]any{"survey": survey, "diagnostics": emptyNotNull(ds)}); err != nil {
 				return err
 			}
@@ -59,7 +60,8 @@ about one client with all of it. Exit code 3 means that there is a way around a 
 // maxColumns is how many CAs have a column of their own.
 const maxColumns = 4
 
-func writeSurvey(w io.Writer, v *reach.Survey) {
+// writeSurvey writes the table and the findings. sound says that no policy has errors.
+func writeSurvey(w io.Writer, v *reach.Survey, sound bool) {
 	var cas []int // indexes of good clients
 	for i, c := range v.Clients {
 		if c.Name != "none" && c.State == "" {
@@ -97,7 +99,11 @@ func writeSurvey(w io.Writer, v *reach.Survey) {
 		if len(cas) > maxColumns {
 			cells = append(cells, strings.Join(in, ", "))
 		}
-		t.row(append(cells, bad(v, r, "revoked"), bad(v, r, "expired"))...)
+		revoked := bad(v, r, "revoked")
+		if revoked == string(reach.Allow) && r.NoList {
+			revoked += " (no list)"
+		}
+		t.row(append(cells, revoked, bad(v, r, "expired"))...)
 	}
 	t.flush()
 	if len(v.Rows) == 0 {
@@ -113,7 +119,12 @@ func writeSurvey(w io.Writer, v *reach.Survey) {
 			fmt.Fprintf(w, "  fix: %s\n", f.Fix)
 		}
 	}
-	if !v.Grave() && len(v.Rows) > 0 {
+	held := slices.ContainsFunc(v.Rows, func(r reach.Row) bool { return r.Policy != "" })
+	switch {
+	case v.Grave() || len(v.Rows) == 0:
+	case !sound || !held:
+		fmt.Fprintf(w, "%d requests were decided; the policies have errors or cover nothing, so this proves nothing\n", v.Probes)
+	default:
 		fmt.Fprintf(w, "%d requests were decided; none gets around a policy\n", v.Probes)
 	}
 }

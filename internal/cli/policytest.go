@@ -186,6 +186,9 @@ func tellAnswer(s Streams, a reach.Answer, who string) {
 	if a.Chain != "" {
 		where += ", " + a.Chain
 	}
+	if a.Target != "" {
+		outcome = "redirect to " + a.Target
+	}
 	fmt.Fprintf(s.Out, "%s: %s at %s\n", outcome, who, where)
 	policy := a.Policy
 	if a.Display != "" {
@@ -218,6 +221,8 @@ func because(a reach.Answer) string {
 		if len(a.Upstreams) > 0 {
 			why += ", to " + strings.Join(a.Upstreams, ", ")
 		}
+	case a.Target != "":
+		why = "everybody is redirected to " + a.Target + " there, and nothing else is served"
 	default:
 		why = "everybody is let in there"
 		if len(a.Upstreams) > 0 {

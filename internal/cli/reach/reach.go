@@ -96,6 +96,7 @@ type Answer struct {
 	Upstreams []string  `json:"upstreams,omitempty"`
 	Path      string    `json:"path,omitempty"`       // as it is compared
 	Origin    string    `json:"originPath,omitempty"` // as the origin receives it
+	Target    string    `json:"redirect,omitempty"`   // where a redirect leads: a scheme, a host or both
 
 	route *ir.Route
 }
@@ -177,11 +178,24 @@ func (w *World) Ask(name string, q Query) Answer {
 	case matched.Fault != nil:
 		a.Outcome, a.Code, a.Detail = Refuse, matched.Fault.Code, matched.Fault.Detail
 	case len(matched.IR.Forward) == 0:
-		a.Outcome = Redirect
+		a.Outcome, a.Target = Redirect, targetOf(matched.IR.Redirect)
 	default:
 		a.Outcome = Allow
 	}
 	return a
+}
+
+// targetOf says where a redirect leads.
+func targetOf(r *ir.Redirect) string {
+	switch {
+	case r == nil:
+		return ""
+	case r.Scheme != "" && r.Host != "":
+		return r.Scheme + "://" + r.Host
+	case r.Scheme+r.Host == "":
+		return "another path"
+	}
+	return r.Scheme + r.Host
 }
 
 // handshake returns why a client is refused in the handshake, 0 if it is not.

@@ -30,8 +30,9 @@ type Row struct {
 	Display   string   `json:"displayName,omitempty"`
 	Route     string   `json:"route,omitempty"`
 	Upstreams []string `json:"upstreams,omitempty"`
-	Answers   []Answer `json:"answers"` // one for each client
-	Rules     bool     `json:"rules"`   // the policy's allow or deny decide further
+	Answers   []Answer `json:"answers"`          // one for each client
+	Rules     bool     `json:"rules"`            // the policy's allow or deny decide further
+	NoList    bool     `json:"noList,omitempty"` // the policy knows of no revocation
 
 	query Query
 	exact bool // only routes that match exactly this path name it
@@ -83,7 +84,31 @@ func Take(s *ir.Snapshot, now time.Time, all bool) (*Survey, error) {
 		}
 	}
 	t.judge()
+	t.unlisted(s)
 	return t.survey, nil
+}
+
+// unlisted marks the rows of policies that know of no revocation.
+func (t *taker) unlisted(s *ir.Snapshot) {
+	for _, p := range s.Config.AccessPolicies {
+		r, b := p.Revocation, s.Trust.ByRef[p.Trust]
+		if p.Open || p.Fault != nil || r.Hard || r.FetchCRL || r.OCSP || len(r.Serials)+len(r.SPKI) > 0 || b == nil || len(b.CRLs) > 0 && !r.NoCRL {
+			continue
+		}
+		first := true
+		for i := range t.survey.Rows {
+			row := &t.survey.Rows[i]
+			if row.Policy != p.Name {
+				continue
+			}
+			row.NoList = true
+			if first {
+				first = false
+				t.survey.Findings = append(t.survey.Findings, Finding{Kind: "revocation", Host: row.Host, Path: row.Path,
+					Message: fmt.Sprintf("policy %s has no revocation list, so a revoked certificate is let in until it expires", p.Name), Fix: "Add spec.trust.crlRefs or spec.revocation."})
+			}
+		}
+	}
 }
 
 type taker struct {
