@@ -179,14 +179,17 @@ func (f *authorityFlags) expiring(ctx context.Context, now time.Time) ([]calenda
 	return admin.AuthorityExpiries(info, now), nil
 }
 
-// failure is authorityFailure whose fix names the authority that was asked in its commands.
-func (f *authorityFlags) failure(what string, err error) error {
-	out := authorityFailure(what, err)
+// named lets the commands in the fix of a Failure name the authority that was asked.
+func (f *authorityFlags) named(err error) error {
 	var mine *Failure
-	if errors.As(out, &mine) {
-		mine.Fix = strings.ReplaceAll(mine.Fix, "hakone cert ls", "hakone cert ls"+f.words())
+	if words := f.words(); words != "" && errors.As(err, &mine) {
+		var pairs []string
+		for _, command := range []string{"cert ls", "cert renew", "cert revoke", "ca rotate prepare", "ca rotate switch", "ca rotate retire"} {
+			pairs = append(pairs, "hakone "+command, "hakone "+command+words)
+		}
+		mine.Fix = strings.NewReplacer(pairs...).Replace(mine.Fix)
 	}
-	return out
+	return err
 }
 
 // authorityFailure makes a Failure of an error of the authority or of an enrolment.

@@ -24,6 +24,9 @@ func TestCommandsNameTheAuthority(t *testing.T) {
 	if r := run(t, "", append([]string{"cert", "revoke", strings.Repeat("0", 32)}, where...)...); r.code == ExitOK || !strings.Contains(r.err, "hakone cert ls --ca-dir 'my authority' --name partners") {
 		t.Errorf("%+v", r)
 	}
+	if r := run(t, "", append([]string{"ca", "rotate", "switch"}, where...)...); !strings.Contains(r.err, "hakone ca rotate prepare --ca-dir 'my authority' --name partners") {
+		t.Errorf("%+v", r)
+	}
 }
 
 // The trust bundle and all lists go into one object, which names what was revoked.

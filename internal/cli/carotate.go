@@ -52,7 +52,7 @@ func newRotateStep(s Streams, step ca.Step, short string) *cobra.Command {
 			}
 			r, found, err := a.Rotate(cmd.Context(), step, o)
 			if err != nil {
-				return refused(s, "the rotation cannot go on", found, err)
+				return at.named(refused(s, "the rotation cannot go on", found, err))
 			}
 			tellFindings(s, found)
 			fmt.Fprintln(s.Out, rotationWords(r))

@@ -59,7 +59,7 @@ func standing(cmd *cobra.Command, s Streams, at *authorityFlags, args []string, 
 	}
 	entries, err := change(a, refs)
 	if err != nil {
-		return at.failure("nothing was "+word, err)
+		return at.named(authorityFailure("nothing was "+word, err))
 	}
 	for _, e := range entries {
 		fmt.Fprintf(s.Out, "%s %s %s\n", word, e.Serial, e.Title())
