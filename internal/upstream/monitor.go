@@ -10,8 +10,63 @@ import (
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
-// maxChecks bounds the checks in progress, of all pools.
-const maxChecks = 64
+// Bounds of the checks in progress: of all pools, of one, and of those of one pool's origins that are not
+// healthy, whose checks take longest. So neither other pools nor healthy origins wait for dead ones.
+const (
+	maxChecks     = 256
+	maxPoolChecks = 64
+	maxDeadChecks = 48
+)
+
+// tellLag is how often a pool is told of whose checks are late.
+const tellLag = 10 * time.Minute
+
+// turns are those bounds of one pool.
+type turns struct {
+	all, dead chan struct{}
+	told      atomic.Int64 // when it was logged that checks are late, Unix nanoseconds
+}
+
+func newTurns() turns {
+	return turns{all: make(chan struct{}, maxPoolChecks), dead: make(chan struct{}, maxDeadChecks)}
+}
+
+// turn waits until a check of an origin may begin, and returns what ends it, or nil when ctx ends.
+func (o *origin) turn(ctx context.Context) (end func()) {
+	bounds := []chan struct{}{o.pool.turns.all, o.pool.registry.checks}
+	if v := o.verdict.Load(); v != nil && !v.up {
+		bounds = append([]chan struct{}{o.pool.turns.dead}, bounds...)
+	}
+	taken := 0
+	end = func() {
+		for _, b := range bounds[:taken] {
+			<-b
+		}
+	}
+	for _, b := range bounds {
+		select {
+		case b <- struct{}{}:
+			taken++
+		case <-ctx.Done():
+			end()
+			return nil
+		}
+	}
+	return end
+}
+
+// late logs that the checks of a pool wait for each other for longer than half their interval.
+func (p *originPool) late(waited, interval time.Duration) {
+	if waited < interval/2 {
+		return
+	}
+	now, told := time.Now().UnixNano(), p.turns.told.Load()
+	if told != 0 && now-told < int64(tellLag) || !p.turns.told.CompareAndSwap(told, now) {
+		return
+	}
+	p.registry.opt.Logger.Warn("health checks of a pool are late: too many of its origins take long to check; give the monitor a shorter timeout, fewer retries or a longer interval",
+		"pool", p.name, "late", waited.Round(time.Millisecond), "interval", interval)
+}
 
 // plan is what is asked of an origin. It is frozen.
 type plan struct {
@@ -53,14 +108,15 @@ func (m *monitor) run(ctx context.Context) {
 	r := m.origin.pool.registry
 	row := 0 // checks in a row with another result than the verdict
 	for {
-		select {
-		case r.checks <- struct{}{}:
-		case <-ctx.Done():
+		begin := time.Now()
+		end := m.origin.turn(ctx)
+		if end == nil {
 			return
 		}
 		at := m.plan.Load()
+		m.origin.pool.late(time.Since(begin), max(at.monitor.Interval, time.Second))
 		r.guarded(func() {
-			defer func() { <-r.checks }()
+			defer end()
 			res := r.attempt(ctx, at)
 			if ctx.Err() == nil {
 				row = m.origin.judge(res, at.monitor, row)

@@ -173,8 +173,8 @@ func TestMonitorsEnd(t *testing.T) {
 		f.add("p", ir.Random, monitored(ir.Monitor{Type: "http", Path: "/", Interval: time.Minute, Timeout: time.Second}), many...)
 		f.apply()
 		synctest.Wait()
-		if n := len(net.asked); n != maxChecks { // each takes half a second
-			t.Errorf("%d checks at once, want %d", n, maxChecks)
+		if n := len(net.asked); n != maxPoolChecks { // each takes half a second
+			t.Errorf("%d checks at once, want %d", n, maxPoolChecks)
 		}
 		time.Sleep(5 * time.Second)
 		if passed, _ := f.r.Checks(); passed != 200 {
@@ -190,6 +190,43 @@ func TestMonitorsEnd(t *testing.T) {
 		passed, after := f.r.Checks()
 		if after != failed || failed != 0 || passed > 400 || len(f.log.String()) != n {
 			t.Errorf("checks went on, or ended ones count: %d passed, %d failed: %s", passed, after, f.log)
+		}
+	})
+}
+
+// TestDeadOriginsKeepNobodyWaiting has a pool of many origins that never answer: other pools are checked at
+// once, the healthy origin among them at its interval, and the log says once that checks are late.
+func TestDeadOriginsKeepNobodyWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		pipes := newPipes()
+		f := newFarm(t, Options{Dial: pipes.dial})
+		defer f.close()
+		var many []ir.Server
+		for i := range 250 {
+			many = append(many, ir.Server{Name: fmt.Sprint(i)})
+			pipes.set(fmt.Sprintf("127.0.1.%d:80", i+1), func(c net.Conn, _ *http.Request) { _, _ = io.Copy(io.Discard, c) })
+		}
+		const alive, other = "127.0.1.250:80", "127.0.2.1:80"
+		pipes.set(alive, status(200))
+		pipes.set(other, status(200))
+		m := ir.Monitor{Type: "http", Path: "/", Interval: 30 * time.Second, Timeout: 5 * time.Second, Retries: 2}
+		f.add("dead", ir.Random, monitored(m), many...)
+		f.apply()
+		synctest.Wait()
+		f.add("other", ir.Random, monitored(m), servers("a")...)
+		f.apply()
+		synctest.Wait()
+		if pipes.times(other) != 1 {
+			t.Errorf("%d checks of another pool", pipes.times(other))
+		}
+		time.Sleep(2 * time.Minute) // all have been checked once
+		before := pipes.times(alive)
+		time.Sleep(5 * time.Minute)
+		if n := pipes.times(alive) - before; n < 8 {
+			t.Errorf("%d checks of a healthy origin in 10 intervals", n)
+		}
+		if n := strings.Count(f.log.String(), "health checks of a pool are late"); n != 1 {
+			t.Errorf("told %d times: %s", n, f.log)
 		}
 	})
 }

@@ -28,6 +28,7 @@ type originPool struct {
 	users int // guarded by registry.mu
 
 	origins sync.Map // originKey → *origin
+	turns   turns    // of checks
 
 	mu       sync.Mutex
 	front    *Upstream // one of the upstreams in the snapshot that serves; nil: it has none
@@ -77,7 +78,7 @@ type verdict struct {
 func (r *Registry) join(settings *ir.OriginPool) *originPool {
 	p := r.pools[settings.Name]
 	if p == nil {
-		p = &originPool{name: settings.Name, tag: tagOf(settings.Name), registry: r, monitors: make(map[*origin]*monitor)}
+		p = &originPool{name: settings.Name, tag: tagOf(settings.Name), registry: r, turns: newTurns(), monitors: make(map[*origin]*monitor)}
 		p.settings.Store(settings)
 		r.pools[settings.Name] = p
 	}
