@@ -96,8 +96,11 @@ func TestOneQuestionIsFetchedOnce(t *testing.T) {
 func TestASlowHostKeepsNobodyWaiting(t *testing.T) {
 	inWorld(t, Options{Workers: 8}, func(w *world) {
 		w.net.is(func(r *http.Request) (*http.Response, error) {
-			if r.URL.Hostname() == "slow.test" {
+			switch host := strings.TrimSuffix(strings.ToLower(r.URL.Hostname()), "."); {
+			case host == "slow.test":
 				return slow(time.Hour, down)(r)
+			case strings.HasPrefix(host, "off"):
+				return down(r)
 			}
 			return w.ocsp(testca.OCSPSpec{}, nil)(r)
 		})
