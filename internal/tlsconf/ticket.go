@@ -120,18 +120,22 @@ func (c *class) binding(serverName string) []byte {
 
 // wrapSession makes a ticket that holds the binding. It implements tls.Config.WrapSession. Where policies
 // judge, a client without a certificate gets a ticket that opens nothing: it is asked again whenever it
-// comes, for by then it may have one.
+// comes, for by then it may have one. So does a client with a chain too long for a ticket.
 func (c *class) wrapSession(cs tls.ConnectionState, ss *tls.SessionState) ([]byte, error) {
 	if c.auth.Mode == ir.ClientAuthPolicy && len(cs.PeerCertificates) == 0 {
 		return c.state.tickets.seal(c.state.now(), nil), nil
 	}
 	ss.Extra = append(ss.Extra, c.binding(cs.ServerName))
 	state, err := ss.Bytes()
-	if err != nil {
-		return nil, err
+	if err != nil || len(state) > maxTicket {
+		state = nil // a client with such a chain makes full handshakes
 	}
 	return c.state.tickets.seal(c.state.now(), state), nil
 }
+
+// maxTicket bounds what a ticket holds, in bytes. It comes back in a ClientHello, and TLS itself has no room
+// for 64 KiB (RFC 8446 section 4.6.1).
+const maxTicket = 32 << 10
 
 // unwrapSession opens a ticket if it was earned under the same policy, trust and name; otherwise it
 // returns nil, and the handshake is a full one. It never returns an error, because crypto/tls would
