@@ -172,6 +172,9 @@ func (p *Policy) Name() string { return p.ir.Name }
 // IR returns what the policy was made from.
 func (p *Policy) IR() *ir.AccessPolicy { return p.ir }
 
+// Broken says why the policy lets nobody in whatever it shows, nil if it is sound.
+func (p *Policy) Broken() *ir.Fault { return p.broken }
+
 // Key names the content of the policy with the CAs and lists that it trusts: equal keys decide equally at
 // the same time.
 func (p *Policy) Key() string { return p.key }
