@@ -114,8 +114,11 @@ func TestASlowHostKeepsNobodyWaiting(t *testing.T) {
 			w.Check(cert, w.ca.Cert, softOCSP, time.Now())
 		}
 		synctest.Wait()
-		if w.net.most > 3 {
-			t.Errorf("%d fetches of one host at once", w.net.most)
+		w.net.mu.Lock()
+		most := w.net.most
+		w.net.mu.Unlock()
+		if most > 3 {
+			t.Errorf("%d fetches of one host at once", most)
 		}
 		begin := time.Now()
 		if f := w.check(hardOCSP); f.Standing != trust.Good || time.Since(begin) != 0 {
@@ -124,6 +127,8 @@ func TestASlowHostKeepsNobodyWaiting(t *testing.T) {
 		// What waited has its turn when the host is well again.
 		w.net.is(w.ocsp(testca.OCSPSpec{}, nil))
 		time.Sleep(time.Minute)
+		w.mu.Lock()
+		defer w.mu.Unlock()
 		if n := len(w.turns.lines) + len(w.turns.busy) + w.turns.waiting; n != 0 {
 			t.Errorf("%+v", w.turns)
 		}
