@@ -57,7 +57,7 @@ func (p *Policy) Problem() string {
 	if p.session == nil || p.ir.Session.Key == "" {
 		return ""
 	}
-	if _, _, err := p.session.ring.keys(time.Time{}); err != nil {
+	if _, err := p.session.key.get(); err != nil {
 		return err.Error()
 	}
 	return ""

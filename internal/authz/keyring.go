@@ -59,9 +59,9 @@ type lazyKey struct {
 	get func() (*signingKey, error)
 }
 
-// ring returns the keys of a policy with its present key in front. A former one goes on verifying for as
-// long as cookies last that were signed with it.
-func (k *Keyring) ring(policy string, s *ir.Session, cred *ir.Credential) *ring {
+// ring returns the keys of a policy, and the one that is to sign from when the policy serves. It is put in
+// front at once only where there is none yet.
+func (k *Keyring) ring(policy string, s *ir.Session, cred *ir.Credential) (*ring, *lazyKey) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	key := k.key(s, cred)
@@ -70,6 +70,15 @@ func (k *Keyring) ring(policy string, s *ir.Session, cred *ir.Credential) *ring 
 		r = &ring{}
 		k.rings[policy] = r
 	}
+	if r.current == nil {
+		r.adopt(key, s.Duration)
+	}
+	return r, key
+}
+
+// adopt puts a key in front. The former one goes on verifying for as long as cookies last that were signed
+// with it.
+func (r *ring) adopt(key *lazyKey, life time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.current != nil && r.current.id != key.id {
@@ -78,8 +87,24 @@ func (k *Keyring) ring(policy string, s *ir.Session, cred *ir.Credential) *ring 
 			r.former = r.former[more:]
 		}
 	}
-	r.current, r.life = key, s.Duration
-	return r
+	r.current, r.life = key, life
+}
+
+// Serve makes the keys of a Set those that sign, and forgets the keys of policies that are gone. Until then
+// a Set that is made, and may be discarded, changes no other's cookies.
+func (s *Set) Serve(k *Keyring) {
+	for _, p := range s.policies {
+		if p.session != nil {
+			p.session.ring.adopt(p.session.key, p.ir.Session.Duration)
+		}
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name := range k.rings {
+		if p := s.byName[name]; p == nil || p.session == nil {
+			delete(k.rings, name)
+		}
+	}
 }
 
 // maxFormer bounds the former keys of a policy.

@@ -60,6 +60,7 @@ type session struct {
 	// Fixed after construction.
 	ir    *ir.Session
 	ring  *ring
+	key   *lazyKey        // that signs from when the policy serves
 	rules string          // digest of the policy's name and of what lets clients in
 	trust *trust.Verifier // nil: anything is trusted
 
@@ -77,7 +78,8 @@ type token struct {
 }
 
 func newSession(p *ir.AccessPolicy, bundle *ir.TrustBundle, cred *ir.Credential, keys *Keyring, v *trust.Verifier) *session {
-	s := &session{ir: p.Session, ring: keys.ring(p.Name, p.Session, cred), trust: v, known: map[string]*Claims{}, issued: map[issue]token{}}
+	r, key := keys.ring(p.Name, p.Session, cred)
+	s := &session{ir: p.Session, ring: r, key: key, trust: v, known: map[string]*Claims{}, issued: map[issue]token{}}
 	rules, _ := json.Marshal([]any{p.Name, p.Allow, p.Deny, p.Trust, anchorsKey(bundle)}) // its types cannot fail to be encoded
 	sum := sha256.Sum256(rules)
 	s.rules = hex.EncodeToString(sum[:16])

@@ -51,6 +51,7 @@ func (o *office) make() {
 		secrets.ByRef["ns/key"] = &ir.Credential{Pair: o.key}
 	}
 	o.set, o.index = NewSet(ps, bundles, secrets, Settings{Keys: o.keys, Cache: trust.NewCache(10)}, o.set), NewIndex(c, ps)
+	o.set.Serve(o.keys)
 }
 
 // cookie is what a client with the certificate, and those above it, gets that brings a cookie; "" if nothing.

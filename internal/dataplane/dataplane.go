@@ -228,6 +228,7 @@ func (s *Staged) Commit() *ir.Applied {
 			l.state.Store(nil) // its connections end after the answer at hand
 		}
 	}
+	s.access.Serve(p.opts.Access.Keys)
 	p.review.ask()
 	s.sockets.Commit()
 	if p.current == nil || p.current.Config != snap.Config {
