@@ -32,7 +32,7 @@ check: lint unit ## daily use: vet, unit, golden, short fuzz (≤ 5 min warm)
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
 
 e2e: build setup ## the built binary with curl, openssl and raw peers
-	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/e2e/... ./test/edge/... -tags e2e -count=1 -timeout 25m
+	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/e2e/... -tags e2e -count=1 -timeout 25m
 
 interop: build setup ## published suites (h2spec, conformance, grpc-go, testssl.sh, sslscan) and seven real clients, with their scores
 	@HAKONE_BIN=$(CURDIR)/bin/hakone tools/scores.sh ./test/interop
