@@ -31,7 +31,26 @@ func (x *exchange) permitted(entry *route.Entry) bool {
 		}
 	}
 	index, ok := entry.Data.(*authz.Index)
-	return !ok || x.decide(set, index, late)
+	if !ok {
+		return true
+	}
+	if !x.state.trust.Believes(x.Peer.Remote.Addr()) {
+		x.dropMisleading()
+	}
+	return x.decide(set, index, late)
+}
+
+// dropMisleading removes the fields in which a client could tell the origin of another path or of another
+// authority's word, for all hosts of a chain that has policies.
+func (x *exchange) dropMisleading() {
+	f := &x.Request.Fields
+	misleads := func(l *message.Field) bool { return l.ID == message.Other && authz.Misleads(l.Name) }
+	for i := range f.Len() {
+		if misleads(f.At(i)) {
+			f.DelFunc(misleads)
+			return
+		}
+	}
 }
 
 // decide is permitted for the policies that hold; late says that they are of after the connection's end.

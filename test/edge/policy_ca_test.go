@@ -265,7 +265,7 @@ func TestForwarding(t *testing.T) {
 	leaf := w.a.Intermediate(testca.Spec{CommonName: "Between"}).Issue(testca.Spec{CommonName: "vera, \"the one\"", DNS: []string{"vera.test"}, URIs: []string{"spiffe://staff/vera"}})
 	fields := []string{"X-Forwarded-Client-Cert", "Client-Cert", "Client-Cert-Chain", "Cf-Client-Cert-Der-Base64", "Cf-Client-Cert-Sha256"}
 	var lies string
-	for _, f := range fields {
+	for _, f := range append([]string{"X-Original-URL", "X-Rewrite-URL", "Cf-Access-Jwt-Assertion", "Cf-Access-Authenticated-User-Email"}, fields...) {
 		lies += f + ": forged\r\n" + strings.ReplaceAll(f, "-", "_") + ": forged\r\n" + strings.ToLower(f) + ": forged\r\n"
 	}
 	hash := fmt.Sprintf("%x", sha256Of(leaf.Cert.Raw))
