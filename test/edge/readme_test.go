@@ -35,7 +35,7 @@ func TestREADME(t *testing.T) {
 		"https://mtls_lb.mtls-test.net/test1       #", "https://mtls_lb.mtls-test.net/test1 | tee 403 #",
 	)
 	script := "trap 'kill $(jobs -p)' EXIT\n" + change.Replace(blocks[0][1]) +
-		"for i in $(seq 200); do ./hakone status >/dev/null 2>&1 && break; sleep 0.1; done\n" + change.Replace(blocks[1][1])
+		"for i in $(seq 200); do curl -sf --unix-socket admin.sock http://admin/readyz >/dev/null && break; sleep 0.1; done\n" + change.Replace(blocks[1][1])
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
