@@ -19,6 +19,7 @@ import (
 	pkcs12 "software.sslmate.com/src/go-pkcs12"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/secret"
 )
 
 var manifestMark = regexp.MustCompile(`(?m)^(kind|apiVersion|data|stringData):`)
@@ -222,7 +223,7 @@ func openPKCS12(der []byte, password string) (items []*Item, err error) {
 	if err != nil {
 		return items, nil
 	}
-	if k, err := parseKey(pkcs8); err == nil {
+	if k, err := secret.ParseKey(pkcs8); err == nil {
 		items = append(items, keyItem(k, pkcs8))
 	}
 	return items, nil

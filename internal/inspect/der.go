@@ -2,11 +2,6 @@ package inspect
 
 import (
 	"bytes"
-	"crypto"
-	"crypto/ecdh"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -133,7 +128,7 @@ func (r *reader) classify(s spot, der []byte, label string) {
 		r.add(s, crlItem(l))
 		return
 	}
-	if k, err := parseKey(der); err == nil {
+	if k, err := secret.ParseKey(der); err == nil {
 		r.add(s, keyItem(k, der))
 		return
 	}
@@ -205,7 +200,7 @@ func (r *reader) broken(s spot, der []byte, label string) {
 	}
 	r.add(s, &Item{Kind: KindBroken})
 	if strings.HasSuffix(label, "PRIVATE KEY") {
-		_, err := parseKey(der)
+		_, err := secret.ParseKey(der)
 		r.tell(s, diag.KeyUnparsable, fmt.Sprintf("the private key cannot be used: %v", err), "Use an RSA, ECDSA or Ed25519 key; convert with openssl pkey -in KEY -out KEY.pem.")
 		return
 	}
@@ -280,36 +275,6 @@ func (r *reader) response(s spot, der []byte) {
 	default:
 		r.add(s, ocspItem(resp, der))
 	}
-}
-
-// Causes why a key cannot be used. Go's own errors are not passed on: some describe the bytes.
-var (
-	errKeyFormat = errors.New("it is neither PKCS #8, PKCS #1 nor SEC 1")
-	errKeyX25519 = errors.New("a key for key exchange cannot sign")
-	errKeyKind   = errors.New("its kind is not known to TLS")
-)
-
-func parseKey(der []byte) (crypto.Signer, error) {
-	if k, err := x509.ParsePKCS8PrivateKey(der); err == nil {
-		switch k := k.(type) {
-		case *rsa.PrivateKey:
-			return k, nil
-		case *ecdsa.PrivateKey:
-			return k, nil
-		case ed25519.PrivateKey:
-			return k, nil
-		case *ecdh.PrivateKey:
-			return nil, errKeyX25519
-		}
-		return nil, errKeyKind
-	}
-	if k, err := x509.ParsePKCS1PrivateKey(der); err == nil {
-		return k, nil
-	}
-	if k, err := x509.ParseECPrivateKey(der); err == nil {
-		return k, nil
-	}
-	return nil, errKeyFormat
 }
 
 func parsePublic(der []byte) any {

@@ -151,7 +151,7 @@ func (i *Item) Signer() crypto.Signer {
 	if i.Kind != KindKey || i.Encrypted {
 		return nil
 	}
-	k, _ := parseKey(i.raw.Expose())
+	k, _ := secret.ParseKey(i.raw.Expose())
 	return k
 }
 

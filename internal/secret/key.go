@@ -36,7 +36,7 @@ func parseKeys(data []byte, bs []block, name string) ([]crypto.Signer, error) {
 			return nil, fail(diag.KeyUnparsable, name,
 				fmt.Sprintf("%s line %d: this is an OpenSSH key", name, b.line), "Convert it: ssh-keygen -p -m PKCS8 -N '' -f KEY.")
 		}
-		k, err := parseKey(b.der)
+		k, err := ParseKey(b.der)
 		if err != nil {
 			return nil, failWith(err, diag.KeyUnparsable, name,
 				fmt.Sprintf("%s line %d: the private key cannot be used", name, b.line), "Use an RSA, ECDSA or Ed25519 key; convert with openssl pkey -in KEY -out KEY.pem.")
@@ -60,7 +60,9 @@ var (
 	errKeyKind   = errors.New("its kind is not known to TLS")
 )
 
-func parseKey(der []byte) (crypto.Signer, error) {
+// ParseKey reads a private key in PKCS #8, PKCS #1 or SEC 1 (DER) that TLS can sign with. Its errors say
+// what is wrong without a byte of it.
+func ParseKey(der []byte) (crypto.Signer, error) {
 	if k, err := x509.ParsePKCS8PrivateKey(der); err == nil {
 		switch k := k.(type) {
 		case *rsa.PrivateKey:
