@@ -200,7 +200,9 @@ func TestRejectConnection(t *testing.T) {
 				continue
 			}
 			alert, code, _ := strings.Cut(k.want, " HK")
-			if !strings.Contains(err.Error(), "remote error: tls: "+alert) {
+			// Go's HTTP/2 at times tells that there is no connection, and not of the alert that ended it.
+			hidden := http2 && strings.Contains(err.Error(), "http2: client conn could not be established")
+			if !hidden && !strings.Contains(err.Error(), "remote error: tls: "+alert) {
 				t.Errorf("%s: %v, want %s", k.host, err, k.want)
 				continue
 			}
