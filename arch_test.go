@@ -53,7 +53,7 @@ var rooms = map[string][]string{
 		"internal/tlsname", "internal/trust"},
 	"internal/logstore": {"internal/diag", "internal/ir", "internal/message", "internal/telemetry", "internal/tlsname"},
 	// authority: knows neither side
-	"internal/ca":      {"internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
+	"internal/ca":      {"internal/certlint", "internal/certname", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
 	"internal/inspect": {"internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"}, // anybody's bytes; knows no side
 	"internal/enroll":  {"internal/ca", "internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
 	"internal/proxy": {"internal/authz", "internal/diag", "internal/filter", "internal/grpcweb", "internal/http1", "internal/http2", "internal/hostname", "internal/ir", "internal/listen", "internal/message", "internal/overload", "internal/route",

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/hakone-gateway/hakone/internal/certname"
 	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
@@ -239,57 +240,13 @@ func constraintsOf(c *x509.Certificate) Constraints {
 // ParseSubject reads "CN=name,O=organization" (the slashes of openssl are taken too: "/CN=name/O=org").
 // Commas in values are written "\,". The error is an *Error.
 func ParseSubject(s string) (pkix.Name, error) {
-	var n pkix.Name
-	sep := byte(',')
+	separator := ","
 	if strings.HasPrefix(s, "/") {
-		s, sep = s[1:], '/'
+		s, separator = s[1:], "/"
 	}
-	for _, part := range splitEscaped(s, sep) {
-		if strings.TrimSpace(part) == "" {
-			continue
-		}
-		key, value, ok := strings.Cut(part, "=")
-		value = strings.TrimSpace(value)
-		if !ok || value == "" {
-			return n, fail(diag.IssueInvalid, "Write it as CN=name,O=organization.", "%q of the subject is no NAME=VALUE", part)
-		}
-		switch strings.ToUpper(strings.TrimSpace(key)) {
-		case "CN":
-			n.CommonName = value
-		case "O":
-			n.Organization = append(n.Organization, value)
-		case "OU":
-			n.OrganizationalUnit = append(n.OrganizationalUnit, value)
-		case "C":
-			n.Country = append(n.Country, value)
-		case "ST":
-			n.Province = append(n.Province, value)
-		case "L":
-			n.Locality = append(n.Locality, value)
-		case "STREET":
-			n.StreetAddress = append(n.StreetAddress, value)
-		case "SERIALNUMBER":
-			n.SerialNumber = value
-		default:
-			return n, fail(diag.IssueInvalid, "Use CN, O, OU, C, ST, L, street and serialNumber.", "the subject's %q is not known", strings.TrimSpace(key))
-		}
+	n, err := certname.ParseSubject(s, separator)
+	if err != nil {
+		return n, fail(diag.IssueInvalid, "Write it as CN=name,O=organization.", "%v", err)
 	}
 	return n, nil
-}
-
-func splitEscaped(s string, sep byte) []string {
-	var out []string
-	var cur []byte
-	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '\\' && i+1 < len(s):
-			i++
-			cur = append(cur, s[i])
-		case s[i] == sep:
-			out, cur = append(out, string(cur)), nil
-		default:
-			cur = append(cur, s[i])
-		}
-	}
-	return append(out, string(cur))
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"math/big"
@@ -14,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/certname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -41,7 +41,7 @@ func Imagine(s *ir.Snapshot, now time.Time, who Person) (*World, []Imagined, err
 		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(90 * 24 * time.Hour), KeyUsage: x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true,
 	}
-	if template.Subject, err = parseSubject(who.Subject); err != nil {
+	if template.Subject, err = certname.ParseSubject(who.Subject, ",+"); err != nil {
 		return nil, nil, err
 	}
 	if err := addNames(template, who.Names); err != nil {
@@ -72,59 +72,6 @@ func Imagine(s *ir.Snapshot, now time.Time, who Person) (*World, []Imagined, err
 		return nil, nil, fmt.Errorf("the configuration trusts no CA %q; there are %s", who.Issuer, strings.Join(known, ", "))
 	}
 	return New(stand, now), out, nil
-}
-
-// parseSubject reads a subject as RFC 2253 writes it. Backslashes escape commas and plus signs.
-func parseSubject(s string) (pkix.Name, error) {
-	var n pkix.Name
-	for _, part := range splitSubject(s) {
-		key, value, ok := strings.Cut(part, "=")
-		value = strings.TrimSpace(value)
-		if !ok || value == "" {
-			return n, fmt.Errorf("%q is no part of a subject: write CN=vera,O=Example", part)
-		}
-		switch strings.ToUpper(strings.TrimSpace(key)) {
-		case "CN":
-			n.CommonName = value
-		case "O":
-			n.Organization = append(n.Organization, value)
-		case "OU":
-			n.OrganizationalUnit = append(n.OrganizationalUnit, value)
-		case "C":
-			n.Country = append(n.Country, value)
-		case "L":
-			n.Locality = append(n.Locality, value)
-		case "ST":
-			n.Province = append(n.Province, value)
-		default:
-			return n, fmt.Errorf("%q is no part of a subject that can be made here: use CN, O, OU, C, L or ST", key)
-		}
-	}
-	return n, nil
-}
-
-func splitSubject(s string) []string {
-	var parts []string
-	var part strings.Builder
-	escaped := false
-	for _, r := range s {
-		switch {
-		case escaped:
-			part.WriteRune(r)
-			escaped = false
-		case r == '\\':
-			escaped = true
-		case r == ',' || r == '+':
-			parts = append(parts, part.String())
-			part.Reset()
-		default:
-			part.WriteRune(r)
-		}
-	}
-	if part.Len() > 0 {
-		parts = append(parts, part.String())
-	}
-	return parts
 }
 
 func addNames(c *x509.Certificate, names []string) error {
