@@ -98,7 +98,8 @@ var catalogue = func() []Entry {
 	all := slices.Concat(helloCodes(), certificateReasonCodes(), upstreamReasonCodes(), requestCodes(), http2Codes(),
 		fileCodes(), referenceCodes(), gatewayCodes(), routeCodes(), tlsSettingCodes(), certificateLintCodes(),
 		serviceCodes(), noEffectCodes(), processCodes(),
-		accessCodes(), accessFindings(), originCodes(), authorityCodes(), inspectCodes(), revocationCodes(), logCodes())
+		accessCodes(), accessFindings(), originCodes(), authorityCodes(), inspectCodes(), revocationCodes(), logCodes(),
+		proxyCodes(), forwardCodes(), tcpCodes(), mintCodes(), egressKindCodes(), egressIstioCodes(), cacheCodes(), importCodes(), ledgerCodes())
 	slices.SortFunc(all, func(a, b Entry) int { return int(a.Code) - int(b.Code) })
 	return all
 }()

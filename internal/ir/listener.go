@@ -13,6 +13,8 @@ type Listener struct {
 	Port   uint16   `json:"port"`           // as declared; --port-map applies when it is bound
 	TLS    bool     `json:"tls"`            // every chain terminates TLS; false: every chain is plain HTTP
 	Chains []*Chain `json:"chains"`         // ordered by name
+
+	Forward *ForwardListener `json:"forward,omitempty"` // nil: no port of a forward proxy
 }
 
 // Chain (filter chain) is what one Gateway listener or Istio server contributes to a socket. For TLS
@@ -23,7 +25,7 @@ type Chain struct {
 	Name   string             `json:"name"` // "namespace/gateway/section"; unique within the process
 	Origin Origin             `json:"origin"`
 	Hosts  []hostname.Pattern `json:"hosts"`
-	TLS    *TLS               `json:"tls,omitempty"` // nil exactly when the listener is plain
+	TLS    *TLS               `json:"tls,omitempty"` // nil exactly when the listener is plain, or TCP passes TLS through
 
 	Display string `json:"display,omitempty"` // an EdgeHost's name for people
 
@@ -33,6 +35,10 @@ type Chain struct {
 	// Access says which AccessPolicies hold where, the most specific first. Empty: everybody is let in
 	// whom TLS lets in.
 	Access []AccessRule `json:"access,omitempty"`
+
+	// TCP, if not nil, makes the chain one of connections and not of requests: passed through by SNI on a TLS
+	// listener without Chain.TLS, else what is inside TLS, else all bytes. There are no VirtualHosts then.
+	TCP []*TCPRoute `json:"tcp,omitempty"`
 
 	// VirtualHosts are ordered from the most to the least specific pattern.
 	VirtualHosts []*VirtualHost `json:"virtualHosts"`

@@ -31,6 +31,8 @@ type Route struct {
 	Respond  *Respond  `json:"respond,omitempty"`
 	Fault    *Fault    `json:"fault,omitempty"`
 
+	Cache *Cache `json:"cache,omitempty"` // nil: answers are not kept
+
 	Timeout        time.Duration `json:"timeout,omitempty"`        // from request received to response complete; 0: none
 	BackendTimeout time.Duration `json:"backendTimeout,omitempty"` // one try; 0: none
 	Retry          *Retry        `json:"retry,omitempty"`          // nil: only what is certain not to have been processed

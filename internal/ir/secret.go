@@ -22,6 +22,9 @@ type TrustRef string
 type Secrets struct {
 	Revision Revision
 	ByRef    map[SecretRef]*Credential
+
+	Logins    map[SecretRef]*Login     // of Proxy.Login
+	Passwords map[SecretRef]*Passwords // of Forward.Passwords
 }
 
 // Credential is a certificate with its key, or the reason why there is none.

@@ -46,6 +46,9 @@ type Config struct {
 	Upstreams []*Upstream `json:"upstreams"`
 
 	AccessPolicies []*AccessPolicy `json:"accessPolicies,omitempty"` // ordered by name
+
+	Proxies  []*Proxy   `json:"proxies,omitempty"`  // ordered by name
+	Forwards []*Forward `json:"forwards,omitempty"` // ordered by name
 }
 
 // Generation is an immutable compiled input: what nodes fetch, prepare and acknowledge, and what is

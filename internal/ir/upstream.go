@@ -21,6 +21,11 @@ type Upstream struct {
 
 	Origins *OriginPool `json:"origins,omitempty"` // nil: no OriginPool
 
+	// Destination is the host name outside that the upstream stands for, by which an UpstreamProxy takes it;
+	// "" for what no proxy ever serves. Via is how it is reached; nil: directly.
+	Destination string `json:"destination,omitempty"`
+	Via         *Via   `json:"via,omitempty"`
+
 	Fault *Fault `json:"fault,omitempty"` // refuses everything, for example for broken TLS settings
 }
 
@@ -90,6 +95,13 @@ type UpstreamTLS struct {
 	Groups             []tls.CurveID `json:"groups,omitempty"`
 	SPKI               []string      `json:"spki,omitempty"` // pins: base64 of SHA-256; one must match
 	Revocation         *Revocation   `json:"revocation,omitempty"`
+
+	// Anchors besides Trust: System adds the system's roots to Trust's anchors.
+	System bool `json:"system,omitempty"`
+
+	// Interceptors are the CAs of the proxies that intercept: a chain of a direct connection that one of them
+	// signed, and that does not verify otherwise, is unexpected_interception. Filled by compile.
+	Interceptors []TrustRef `json:"interceptors,omitempty"`
 }
 
 // Endpoints are the addresses behind upstreams that are not resolved by DNS.

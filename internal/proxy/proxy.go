@@ -143,6 +143,7 @@ type Downstream struct {
 	Raw       *listen.Conn
 	TLS       *tls.Conn            // over Raw; nil for plain HTTP
 	Stream    net.Conn             // what is read and written; nil: TLS, else Raw
+	Tunnel    any                  // ForwardRequest.Tunnel; nil but for connections that a forward proxy has taken
 	Peer      *filter.Peer         // complete: clientcert.Prepare has run
 	Chain     string               // name of the chain that TLS was terminated for; "" for plain HTTP
 	Handshake *telemetry.Handshake // frozen; nil for plain HTTP

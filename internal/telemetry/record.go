@@ -60,6 +60,11 @@ type Handshake struct {
 	PeerHash    string
 	PeerOffered string
 
+	// Of connections through an UpstreamProxy, and of those that forward proxies intercept.
+	Proxy  string // "namespace/name"
+	Issuer string // of the peer's leaf, as subject; for connections whose peer is a destination outside
+	Bump   string // Access.Bump
+
 	Code   diag.Code // zero: it succeeded
 	Err    string    // the TLS library's words, or ours
 	Detail string    // the sentence for people: names both sides' values
@@ -131,6 +136,19 @@ type Access struct {
 	UpstreamStatus     int    // of the upstream's final answer; 0: there was none
 	Pool               string // "namespace/name" of the OriginPool
 	Server             string // name of the origin in it
+
+	// Of forward proxies, caches and destinations behind proxies. Result is what Squid calls the result tag,
+	// without the status ("TCP_MISS", "TCP_MEM_HIT", "TCP_TUNNEL", "NONE_NONE", "TCP_DENIED"), with its
+	// suffixes (_ABORTED, _TIMEDOUT, _CF); "" where there is neither forward proxy nor cache.
+	Result        string
+	Hierarchy     string // "HIER_DIRECT", "FIRSTUP_PARENT", "HIER_NONE", "ORIGINAL_DST", "PINNED"
+	User          string // that authenticated to the forward proxy; "" for none
+	Bump          string // of CONNECT and of what came through it: "splice", "bump", "terminate", "peek", "stare"; "" without TLS
+	CacheStatus   string // value of our Cache-Status member (RFC 9211); "" without a cache
+	Proxy         string // "namespace/name" of the UpstreamProxy that the request went through
+	ProxyAddress  string // its address
+	ConnectStatus int    // its answer to CONNECT; 0: none
+	URL           []byte // absolute URL as the forward proxy understood it; nil: not a forward proxy
 
 	// Metrics is what Metrics.Route returned for the route, from its slot; nil where no route matched.
 	Metrics *RouteMetrics

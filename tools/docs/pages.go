@@ -26,10 +26,10 @@ func chapters() []chapter {
 	return []chapter{
 		{1000, "Hello and negotiation"}, {1100, "Wrong protocol, transport"},
 		{2100, "Client certificates"}, {2200, "The client refused our certificate"}, {2300, "Our credential is not available"},
-		{3100, "TLS towards an upstream"}, {3200, "Upstream connection and answer"},
-		{4000, "Malformed or oversized requests"}, {4100, "Routing and policy"}, {4200, "Deadlines and bounds"}, {4300, "HTTP/2 connections"}, {4400, "Overload"},
+		{3100, "TLS towards an upstream"}, {3200, "Upstream connection and answer"}, {3300, "Through an upstream proxy"},
+		{4000, "Malformed or oversized requests"}, {4100, "Routing and policy"}, {4200, "Deadlines and bounds"}, {4300, "HTTP/2 connections"}, {4400, "Overload"}, {4500, "Forward proxies and connections"},
 		{5000, "Files and syntax"}, {5100, "References"}, {5200, "Gateways and listeners"}, {5300, "Routes"}, {5400, "TLS settings"},
-		{5500, "Certificates"}, {5600, "Services and upstreams"}, {5700, "Accepted without effect"}, {5800, "Policies, origin pools, edge hosts"},
+		{5500, "Certificates"}, {5600, "Services and upstreams"}, {5700, "Accepted without effect"}, {5800, "Policies, origin pools, edge hosts, egress"}, {5900, "Import"},
 		{6000, "Process"}, {7000, "Authority and certificates"},
 	}
 }
