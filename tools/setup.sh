@@ -8,6 +8,7 @@ declare -A package=(
   [curl]=curl [openssl]=openssl [gnutls-cli]=gnutls-bin [nginx]=nginx-light [haproxy]=haproxy [wrk]=wrk [h2load]=nghttp2-client
   [sslscan]=sslscan [testssl]=testssl.sh [slowhttptest]=slowhttptest [ip]=iproute2 [unshare]=util-linux
   [node]=nodejs [npm]=npm [javac]=openjdk-17-jdk-headless [chromium]=chromium [certutil]=libnss3-tools [python3]=python3
+  [squid]=squid-openssl [varnishd]=varnish [nft]=nftables
 )
 missing=()
 for program in "${!package[@]}"; do
