@@ -8,7 +8,9 @@ package testnet
 import (
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -71,6 +73,21 @@ func (h *Host) On(c program.Command) program.Command {
 
 // Prefix is what stands before a command line that is to run on the host.
 func (h *Host) Prefix() []string { return []string{h.net.ip, "netns", "exec", h.space} }
+
+// Names gives the host a table of names, in the form of /etc/hosts, for programs that are started after it.
+func (h *Host) Names(table string) {
+	h.net.tb.Helper()
+	dir := "/etc/netns/" + h.space
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		h.net.tb.Fatalf("names of %s: %v", h.space, err)
+	}
+	h.net.tb.Cleanup(func() { os.RemoveAll(dir) })
+	for file, text := range map[string]string{"hosts": "127.0.0.1 localhost\n" + table, "resolv.conf": "# no name servers\n"} {
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text), 0o644); err != nil {
+			h.net.tb.Fatalf("names of %s: %v", h.space, err)
+		}
+	}
+}
 
 func (n *Net) run(args ...string) {
 	n.tb.Helper()
