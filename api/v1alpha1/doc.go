@@ -1,6 +1,6 @@
 // Package v1alpha1 holds Hakone's own configuration kinds, group hakone.dev, version v1alpha1: only
 // what neither the Gateway API nor Istio can say: TLSPolicy, ClientCertificatePolicy, EdgeHost,
-// OriginPool and OriginPull.
+// OriginPool, OriginPull, UpstreamProxy, ForwardProxy and CachePolicy.
 //
 // The package holds types, their deep copies and the CRD schemas that go with them, and decides
 // nothing: what a policy means for a listener is computed in internal/translate/native. Begin
@@ -26,6 +26,9 @@ const (
 	KindEdgeHost                = "EdgeHost"
 	KindOriginPool              = "OriginPool"
 	KindOriginPull              = "OriginPull"
+	KindUpstreamProxy           = "UpstreamProxy"
+	KindForwardProxy            = "ForwardProxy"
+	KindCachePolicy             = "CachePolicy"
 )
 
 // APIVersion is the apiVersion of every object of this package.
@@ -40,7 +43,8 @@ func GroupVersion() schema.GroupVersion {
 // the shape that clients expect.
 func AddToScheme(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion(), &TLSPolicy{}, &TLSPolicyList{}, &ClientCertificatePolicy{}, &ClientCertificatePolicyList{},
-		&EdgeHost{}, &EdgeHostList{}, &OriginPool{}, &OriginPoolList{}, &OriginPull{}, &OriginPullList{})
+		&EdgeHost{}, &EdgeHostList{}, &OriginPool{}, &OriginPoolList{}, &OriginPull{}, &OriginPullList{},
+		&UpstreamProxy{}, &UpstreamProxyList{}, &ForwardProxy{}, &ForwardProxyList{}, &CachePolicy{}, &CachePolicyList{})
 	metav1.AddToGroupVersion(s, GroupVersion())
 	return nil
 }

@@ -67,7 +67,7 @@ func TestScope(t *testing.T) {
 
 func TestCRDsAndScheme(t *testing.T) {
 	docs, err := CRDs()
-	kinds := []string{KindClientCertificatePolicy, KindEdgeHost, KindOriginPool, KindOriginPull, KindTLSPolicy}
+	kinds := []string{KindCachePolicy, KindClientCertificatePolicy, KindEdgeHost, KindForwardProxy, KindOriginPool, KindOriginPull, KindTLSPolicy, KindUpstreamProxy}
 	if err != nil || len(docs) != len(kinds) {
 		t.Fatal(len(docs), err)
 	}
@@ -157,7 +157,8 @@ func shared(at string, a, b reflect.Value) string {
 }
 
 func TestDeepCopiesOfTheEdgeShareNothing(t *testing.T) {
-	for _, l := range []runtime.Object{&ClientCertificatePolicyList{}, &EdgeHostList{}, &OriginPoolList{}, &OriginPullList{}} {
+	for _, l := range []runtime.Object{&ClientCertificatePolicyList{}, &EdgeHostList{}, &OriginPoolList{}, &OriginPullList{},
+		&UpstreamProxyList{}, &ForwardProxyList{}, &CachePolicyList{}} {
 		v := reflect.ValueOf(l)
 		fill(v.Elem())
 		c := l.DeepCopyObject()

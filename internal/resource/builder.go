@@ -124,6 +124,12 @@ func (s *Set) file(r Resource) {
 		s.originPools = append(s.originPools, r)
 	case *OriginPull:
 		s.originPulls = append(s.originPulls, r)
+	case *UpstreamProxy:
+		s.upstreamProxies = append(s.upstreamProxies, r)
+	case *ForwardProxy:
+		s.forwardProxies = append(s.forwardProxies, r)
+	case *CachePolicy:
+		s.cachePolicies = append(s.cachePolicies, r)
 	case *Service:
 		s.services = append(s.services, r)
 	case *Secret:

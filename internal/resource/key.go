@@ -43,6 +43,10 @@ const (
 	KindOriginPool              = "OriginPool"
 	KindOriginPull              = "OriginPull"
 	KindVirtualService          = "VirtualService"
+
+	KindCachePolicy   = "CachePolicy"
+	KindForwardProxy  = "ForwardProxy"
+	KindUpstreamProxy = "UpstreamProxy"
 )
 
 // Key identifies an object whatever its version. Namespace is empty for cluster-scoped kinds.

@@ -53,6 +53,9 @@ type (
 	EdgeHost                = Object[*v1alpha1.EdgeHostSpec]
 	OriginPool              = Object[*v1alpha1.OriginPoolSpec]
 	OriginPull              = Object[*v1alpha1.OriginPullSpec]
+	UpstreamProxy           = Object[*v1alpha1.UpstreamProxySpec]
+	ForwardProxy            = Object[*v1alpha1.ForwardProxySpec]
+	CachePolicy             = Object[*v1alpha1.CachePolicySpec]
 	Service                 = Object[*corev1.ServiceSpec]
 )
 

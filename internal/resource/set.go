@@ -33,6 +33,9 @@ type Set struct {
 	edgeHosts           []*EdgeHost
 	originPools         []*OriginPool
 	originPulls         []*OriginPull
+	upstreamProxies     []*UpstreamProxy
+	forwardProxies      []*ForwardProxy
+	cachePolicies       []*CachePolicy
 	secrets             []*Secret
 	configMaps          []*ConfigMap
 	services            []*Service
@@ -94,6 +97,20 @@ func (s *Set) OriginPulls() []*OriginPull { return s.originPulls }
 // OriginPool returns an OriginPool, or nil.
 func (s *Set) OriginPool(namespace, name string) *OriginPool {
 	return get[*OriginPool](s, Key{GroupHakone, KindOriginPool, namespace, name})
+}
+
+// UpstreamProxies returns our UpstreamProxies.
+func (s *Set) UpstreamProxies() []*UpstreamProxy { return s.upstreamProxies }
+
+// ForwardProxies returns our ForwardProxies.
+func (s *Set) ForwardProxies() []*ForwardProxy { return s.forwardProxies }
+
+// CachePolicies returns our CachePolicies.
+func (s *Set) CachePolicies() []*CachePolicy { return s.cachePolicies }
+
+// UpstreamProxy returns an UpstreamProxy, or nil.
+func (s *Set) UpstreamProxy(namespace, name string) *UpstreamProxy {
+	return get[*UpstreamProxy](s, Key{GroupHakone, KindUpstreamProxy, namespace, name})
 }
 
 // Secrets returns the Secrets.

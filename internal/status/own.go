@@ -21,8 +21,8 @@ type Own struct {
 	Conditions []metav1.Condition `json:"conditions"`
 }
 
-// own returns the statuses of TLSPolicies, ClientCertificatePolicies, EdgeHosts, OriginPools and
-// OriginPulls, in the order of the Set, and after them those that could not be read.
+// own returns the statuses of TLSPolicies, ClientCertificatePolicies, EdgeHosts, OriginPools, OriginPulls,
+// UpstreamProxies, ForwardProxies and CachePolicies, in the order of the Set, and after them those that could not be read.
 func (b *builder) own() []Own {
 	if b.Set == nil {
 		return nil

@@ -46,6 +46,7 @@ func knownKinds() map[groupKind]*kindSpec {
 	b := &shapes{memo: map[reflect.Type]*shape{}, rules: typeRules(), exact: fieldRules()}
 	maps.Copy(b.rules, edgeTypeRules())
 	maps.Copy(b.exact, edgeFieldRules())
+	maps.Copy(b.exact, egressFieldRules())
 	metadata := b.of(reflect.TypeFor[metav1.ObjectMeta]())
 	pb := protoShapes{}
 	istioRoot := func(m proto.Message) *shape {
@@ -81,6 +82,9 @@ func knownKinds() map[groupKind]*kindSpec {
 		{resource.GroupHakone, resource.KindEdgeHost, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.EdgeHost]()), buildSpec(noDefaults[v1alpha1.EdgeHostSpec])},
 		{resource.GroupHakone, resource.KindOriginPool, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.OriginPool]()), buildSpec(noDefaults[v1alpha1.OriginPoolSpec])},
 		{resource.GroupHakone, resource.KindOriginPull, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.OriginPull]()), buildSpec(noDefaults[v1alpha1.OriginPullSpec])},
+		{resource.GroupHakone, resource.KindUpstreamProxy, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.UpstreamProxy]()), buildSpec(noDefaults[v1alpha1.UpstreamProxySpec])},
+		{resource.GroupHakone, resource.KindForwardProxy, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.ForwardProxy]()), buildSpec(noDefaults[v1alpha1.ForwardProxySpec])},
+		{resource.GroupHakone, resource.KindCachePolicy, []string{v1alpha1.Version}, false, b.of(reflect.TypeFor[v1alpha1.CachePolicy]()), buildSpec(noDefaults[v1alpha1.CachePolicySpec])},
 
 		{resource.GroupCore, resource.KindSecret, core, false, secretShape(b), buildSecret},
 		{resource.GroupCore, resource.KindConfigMap, core, false, b.of(reflect.TypeFor[corev1.ConfigMap]()), buildConfigMap},

@@ -189,7 +189,8 @@ func TestShapesAgreeWithTheGatewayAPICRDs(t *testing.T) {
 		root := p.kinds[groupKind{resource.GroupGateway, kind}].root
 		compareWithCRD(t, filepath.Join(strings.TrimSpace(string(out)), "config/crd/experimental", "gateway.networking.k8s.io_"+plural+".yaml"), "v1", root)
 	}
-	for kind, plural := range map[string]string{"TLSPolicy": "tlspolicies", "ClientCertificatePolicy": "clientcertificatepolicies", "EdgeHost": "edgehosts", "OriginPool": "originpools", "OriginPull": "originpulls"} {
+	for kind, plural := range map[string]string{"TLSPolicy": "tlspolicies", "ClientCertificatePolicy": "clientcertificatepolicies", "EdgeHost": "edgehosts", "OriginPool": "originpools", "OriginPull": "originpulls",
+		"UpstreamProxy": "upstreamproxies", "ForwardProxy": "forwardproxies", "CachePolicy": "cachepolicies"} {
 		compareWithCRD(t, "../../../api/v1alpha1/crd/hakone.dev_"+plural+".yaml", "v1alpha1", p.kinds[groupKind{resource.GroupHakone, kind}].root)
 	}
 }

@@ -112,18 +112,31 @@ func (p *Parser) own(kind string, root *yaml.Node) string {
 	return best
 }
 
-// fits counts the fields of an object's spec that a kind of ours has.
+// fits counts the fields of an object's spec that a kind of ours has; 0 if none is there of those that the
+// kind requires.
 func (p *Parser) fits(kind string, root *yaml.Node) (n int) {
 	known := p.kinds[groupKind{resource.GroupHakone, kind}]
 	if known == nil {
 		return 0
 	}
-	fields := known.root.byName["spec"].shape.byName
+	spec := known.root.byName["spec"].shape
+	required, met := 0, 0
+	for _, f := range spec.fields {
+		if f.required {
+			required++
+		}
+	}
 	eachEntry(child(root, "spec"), func(key string, _ *yaml.Node) {
-		if fields[key] != nil {
+		if f := spec.byName[key]; f != nil {
 			n++
+			if f.required {
+				met++
+			}
 		}
 	})
+	if required > 0 && met == 0 {
+		return 0
+	}
 	return n
 }
 

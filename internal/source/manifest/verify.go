@@ -69,6 +69,8 @@ func verify(r resource.Resource) []fault {
 		return verifyCertificatePolicy(r.Spec)
 	case *resource.OriginPool:
 		return verifyOriginPool(r.Spec)
+	case *resource.ForwardProxy:
+		return verifyForwardProxy(r.Spec)
 	}
 	return nil
 }
