@@ -3,6 +3,8 @@ package ir
 import (
 	"crypto/tls"
 	"time"
+
+	"github.com/hakone-gateway/hakone/internal/hostname"
 )
 
 // Upstream is a named group of endpoints (Envoy's "cluster").
@@ -26,6 +28,13 @@ type Upstream struct {
 	Destination string `json:"destination,omitempty"`
 	Via         *Via   `json:"via,omitempty"`
 
+	// Dynamic, if not nil, lets each request or connection say its destination; there are no endpoints then.
+	Dynamic *Dynamic `json:"dynamic,omitempty"`
+
+	// IsProxy says that the endpoints are an HTTP proxy that takes CONNECT in the clear, as far as the
+	// configuration shows: TLS towards them that is answered in plain text is proxy_speaks_plaintext.
+	IsProxy bool `json:"isProxy,omitempty"`
+
 	Fault *Fault `json:"fault,omitempty"` // refuses everything, for example for broken TLS settings
 }
 
@@ -48,6 +57,17 @@ type ResolveDNS struct {
 	Host string   `json:"host"`
 	Also []string `json:"also,omitempty"`
 	Port uint16   `json:"port"`
+
+	First bool `json:"first,omitempty"` // only the first address of an answer (Istio's DNS_ROUND_ROBIN)
+}
+
+// Dynamic is a destination that requests name themselves: for HTTP their Host, for TLS that is passed through
+// its SNI, resolved by DNS and only if one of Hosts covers it; with Original, for connections with neither,
+// the address that the client meant. Port is that of the destination.
+type Dynamic struct {
+	Hosts    []hostname.Pattern `json:"hosts"`
+	Port     uint16             `json:"port"`
+	Original bool               `json:"original,omitempty"`
 }
 
 // Balancing is how an endpoint is chosen.

@@ -6,6 +6,8 @@
 package translate
 
 import (
+	"slices"
+
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
@@ -14,6 +16,7 @@ import (
 // Context is what a home and the command line supply beside the objects.
 type Context struct {
 	Labels         map[string]string   // of this process: --labels, matched by Istio selectors
+	MoreLabels     map[string][]string // further values of labels given more than once: one process as several workloads
 	Namespace      string              // --namespace: where credentialName is looked up first
 	EndpointFlags  map[string][]string // --endpoint: "httpbin.default:8000" → host:port addresses
 	AssumeClasses  []string            // gatewayClassNames that are ours without a GatewayClass object
@@ -49,12 +52,23 @@ type Fragment struct {
 	Endpoints   map[string][]ir.Endpoint
 	Secrets     map[ir.SecretRef]*ir.Credential
 	Trust       map[ir.TrustRef]*ir.TrustBundle
-	Policies    []Policy // of native alone
-	Access      []Access // of native alone
-	Pulls       []Pull   // of native alone
-	Unread      []Unread // of native alone
+	Policies    []Policy             // of native alone
+	Access      []Access             // of native alone
+	Pulls       []Pull               // of native alone
+	Unread      []Unread             // of native alone
+	Proxies     map[string]*ir.Proxy // by name; tunnels of DestinationRules, and UpstreamProxies
+	Known       []ir.KnownHost       // of istio alone: the destinations that ForwardProxies know, the most specific first
+	Outbound    []Outbound           // of istio alone: outboundTrafficPolicy, the narrower first
 	Idle        []Idle
 	Diagnostics []diag.Diagnostic
+}
+
+// Outbound is an outboundTrafficPolicy of Istio's: what holds for ForwardProxies that say nothing
+// themselves. The first whose Namespace is that of the ForwardProxy, or "" (all of them), counts.
+type Outbound struct {
+	Origin       ir.Origin
+	Namespace    string
+	RegistryOnly bool
 }
 
 // Unread is an object that stands in the source but was not accepted, so that what follows from its absence
@@ -75,8 +89,13 @@ type Idle struct {
 func NewFragment() *Fragment {
 	return &Fragment{
 		Upstreams: map[string]*ir.Upstream{}, Endpoints: map[string][]ir.Endpoint{},
-		Secrets: map[ir.SecretRef]*ir.Credential{}, Trust: map[ir.TrustRef]*ir.TrustBundle{},
+		Secrets: map[ir.SecretRef]*ir.Credential{}, Trust: map[ir.TrustRef]*ir.TrustBundle{}, Proxies: map[string]*ir.Proxy{},
 	}
+}
+
+// Is reports whether this process has a label, with this among its values.
+func (c Context) Is(label, value string) bool {
+	return c.Labels[label] == value || slices.Contains(c.MoreLabels[label], value)
 }
 
 // Report adds a diagnostic of the code's own severity.
