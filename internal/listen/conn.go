@@ -25,11 +25,15 @@ const alertLen = 7
 type Conn struct {
 	// Fixed after construction.
 	id       uint64
-	tcp      *net.TCPConn
+	tcp      *net.TCPConn // at the bottom
+	wire     wire         // what bytes come from and go to: tcp, or the stream that this one is nested in
+	parent   *Conn        // of a nested one
 	spec     *Spec
-	remote   netip.AddrPort
+	peer     netip.AddrPort // of the socket
 	local    netip.AddrPort
 	accepted time.Time
+
+	remote atomic.Pointer[netip.AddrPort] // the client's, as a PROXY header tells it; nil: peer
 
 	// Owned by the goroutine that reads.
 	pending  []byte  // bytes received that Read has not yet returned
@@ -48,15 +52,16 @@ type Conn struct {
 
 	wmu    sync.Mutex // guards cork
 	cork   corkState
-	hookMu sync.Mutex // guards hooks
+	hookMu sync.Mutex // guards hooks and inner
 	hooks  []func()
+	inner  map[*Conn]struct{} // nested connections that are open
 }
 
 // NewConn wraps an accepted connection. The Set does it by itself; tests and other acceptors pass the
 // number and spec that records shall carry.
 func NewConn(tcp *net.TCPConn, id uint64, spec *Spec) *Conn {
-	c := &Conn{id: id, tcp: tcp, spec: spec, accepted: time.Now(), watching: true}
-	c.remote = addrPort(tcp.RemoteAddr())
+	c := &Conn{id: id, tcp: tcp, wire: tcp, spec: spec, accepted: time.Now(), watching: true}
+	c.peer = addrPort(tcp.RemoteAddr())
 	c.local = addrPort(tcp.LocalAddr())
 	return c
 }
@@ -77,8 +82,17 @@ func (c *Conn) ID() uint64 { return c.id }
 // Spec returns the socket's specification; it is shared and frozen.
 func (c *Conn) Spec() *Spec { return c.spec }
 
-// Remote returns the peer's address.
-func (c *Conn) Remote() netip.AddrPort { return c.remote }
+// Remote returns the client's address: the peer's, or what a PROXY header that was believed says.
+func (c *Conn) Remote() netip.AddrPort {
+	if told := c.remote.Load(); told != nil {
+		return *told
+	}
+	return c.peer
+}
+
+// Peer returns the address of the other end of the socket, which is a load balancer's where PROXY headers
+// are taken.
+func (c *Conn) Peer() netip.AddrPort { return c.peer }
 
 // Local returns the address that the peer connected to.
 func (c *Conn) Local() netip.AddrPort { return c.local }
@@ -86,8 +100,8 @@ func (c *Conn) Local() netip.AddrPort { return c.local }
 // Accepted returns when the connection was accepted.
 func (c *Conn) Accepted() time.Time { return c.accepted }
 
-// TCP returns the raw connection, for splicing and socket options. Reading from it loses what Pending
-// counts; writing to it while corked reorders bytes.
+// TCP returns the connection at the bottom, for socket options; what may be read from it or written to it
+// instead of here tells Direct.
 func (c *Conn) TCP() *net.TCPConn { return c.tcp }
 
 // Attach keeps a value of the layer above, which finds it again where crypto/tls only hands it the
@@ -125,7 +139,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 	if c.waits != nil {
 		c.waits()
 	}
-	n, err := c.tcp.Read(p)
+	n, err := c.wire.Read(p)
 	if n > 0 {
 		c.read.Add(int64(n))
 		own := c.frame.cut(p[:n])
@@ -201,19 +215,20 @@ func (c *Conn) Close() error {
 		c.hookMu.Unlock()
 		return nil
 	}
-	hooks := c.hooks
-	c.hooks = nil
+	hooks, inner := c.hooks, c.inner
+	c.hooks, c.inner = nil, nil
 	c.hookMu.Unlock()
 	c.flushForClose()
-	err := c.tcp.Close()
+	err := c.wire.Close()
 	for _, f := range hooks {
 		f()
 	}
+	c.closeNested(inner)
 	return err
 }
 
 // CloseWrite ends the sending direction with a FIN.
-func (c *Conn) CloseWrite() error { return c.tcp.CloseWrite() }
+func (c *Conn) CloseWrite() error { return c.wire.CloseWrite() }
 
 // lingerPause is the pause between reads from a peer that has sent more than its bound.
 const lingerPause = 50 * time.Millisecond
@@ -223,10 +238,10 @@ const lingerPause = 50 * time.Millisecond
 // that is still on its way to the peer. Beyond bound bytes it reads slowly: a peer in the middle of a
 // large upload is then held up, looks about and finds the answer. It blocks.
 func (c *Conn) CloseLinger(bound int, d time.Duration) error {
-	if c.CloseWrite() == nil && c.tcp.SetReadDeadline(time.Now().Add(d)) == nil {
+	if c.CloseWrite() == nil && c.wire.SetReadDeadline(time.Now().Add(d)) == nil {
 		buf := getPeekBuffer()
 		for {
-			n, err := c.tcp.Read(*buf)
+			n, err := c.wire.Read(*buf)
 			if err != nil {
 				break
 			}
@@ -246,10 +261,10 @@ func (c *Conn) LocalAddr() net.Addr { return c.tcp.LocalAddr() }
 func (c *Conn) RemoteAddr() net.Addr { return c.tcp.RemoteAddr() }
 
 // SetDeadline implements net.Conn.
-func (c *Conn) SetDeadline(t time.Time) error { return c.tcp.SetDeadline(t) }
+func (c *Conn) SetDeadline(t time.Time) error { return c.wire.SetDeadline(t) }
 
 // SetReadDeadline implements net.Conn.
-func (c *Conn) SetReadDeadline(t time.Time) error { return c.tcp.SetReadDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error { return c.wire.SetReadDeadline(t) }
 
 // SetWriteDeadline implements net.Conn.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.tcp.SetWriteDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.wire.SetWriteDeadline(t) }

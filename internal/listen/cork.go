@@ -60,7 +60,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, c.cork.err
 	}
 	if c.cork.depth == 0 && c.cork.buf == nil {
-		n, err := c.tcp.Write(p)
+		n, err := c.wire.Write(p)
 		c.written.Add(int64(n))
 		return n, err
 	}
@@ -81,13 +81,13 @@ func (c *Conn) gather(p []byte) (int, error) {
 		return len(p), nil
 	}
 	if held == 0 {
-		n, err := c.tcp.Write(p)
+		n, err := c.wire.Write(p)
 		c.written.Add(int64(n))
 		return n, err
 	}
 	c.cork.vec = [2][]byte{*c.cork.buf, p}
 	vec := net.Buffers(c.cork.vec[:])
-	n, err := vec.WriteTo(c.tcp)
+	n, err := vec.WriteTo(c.wire)
 	c.written.Add(n)
 	c.cork.vec = [2][]byte{}
 	c.dropLocked()
@@ -103,7 +103,7 @@ func (c *Conn) flushLocked() error {
 	if c.cork.err != nil || c.cork.buf == nil {
 		return c.cork.err
 	}
-	n, err := c.tcp.Write(*c.cork.buf)
+	n, err := c.wire.Write(*c.cork.buf)
 	c.written.Add(int64(n))
 	c.dropLocked()
 	c.cork.err = err
@@ -127,7 +127,7 @@ func (c *Conn) flushForClose() {
 	if c.cork.buf == nil {
 		return
 	}
-	if c.tcp.SetWriteDeadline(time.Now().Add(100*time.Millisecond)) == nil {
+	if c.wire.SetWriteDeadline(time.Now().Add(100*time.Millisecond)) == nil {
 		c.cork.err = c.flushLocked()
 	}
 }

@@ -50,10 +50,10 @@ func (e *PeekError) Unwrap() error { return e.Err }
 
 // PeekHello reads until the ClientHello is complete, over as many segments and records as it takes,
 // and parses it. The bytes remain to be read. It waits as long as the connection's read deadline
-// allows; set one. The error is always a *PeekError. It must come before any Read.
+// allows; set one. The error is always a *PeekError. It must come before any Read; calling it again says
+// the same.
 func (c *Conn) PeekHello() (*Hello, error) {
-	buf := getPeekBuffer()
-	p := peeker{conn: c, buf: *buf, pooled: buf}
+	p := c.peeker()
 	hello, err := p.run()
 	c.pending, c.pooled = p.buf[:p.n], p.pooled
 	if p.n == 0 {
@@ -64,6 +64,18 @@ func (c *Conn) PeekHello() (*Hello, error) {
 	}
 	c.frame.on = true
 	return hello, nil
+}
+
+// peeker returns a peek that begins with what is pending.
+func (c *Conn) peeker() peeker {
+	if c.pooled != nil && cap(*c.pooled) == cap(c.pending) { // of an earlier peek, from its first byte
+		return peeker{conn: c, buf: (*c.pooled)[:cap(*c.pooled)], pooled: c.pooled, n: len(c.pending)}
+	}
+	if len(c.pending) > peekBuffer {
+		return peeker{conn: c, buf: c.pending, n: len(c.pending)}
+	}
+	buf := getPeekBuffer()
+	return peeker{conn: c, buf: *buf, pooled: buf, n: copy(*buf, c.pending)}
 }
 
 // peeker is the state of one peek: raw bytes in buf[:n], of which records up to next have been
@@ -177,7 +189,7 @@ func (p *peeker) fill() error {
 		}
 		p.buf = grown
 	}
-	n, err := p.conn.tcp.Read(p.buf[p.n:])
+	n, err := p.conn.wire.Read(p.buf[p.n:])
 	p.n += n
 	p.conn.read.Add(int64(n))
 	if n > 0 || err == nil {
