@@ -32,7 +32,7 @@ func (f *folderFlags) register(cmd *cobra.Command) {
 	cmd.Flags().StringArrayVar(&f.endpoints, "endpoint", nil, "addresses of a service, as NAME.NAMESPACE:PORT=HOST:PORT[,HOST:PORT]; may be repeated")
 	cmd.Flags().StringVar(&f.namespace, "namespace", "istio-system", "namespace in which credentialName is looked up first")
 	cmd.Flags().StringSliceVar(&f.classes, "gateway-class", nil, "GatewayClasses that are ours whatever their controllerName says, as in manifests exported from another controller's cluster")
-	cmd.Flags().StringSliceVar(&f.labels, "labels", []string{"istio=ingressgateway"}, "labels of this process, matched by a Gateway's selector")
+	cmd.Flags().StringSliceVar(&f.labels, "labels", []string{"istio=ingressgateway", "istio=egressgateway"}, "labels of this process, matched by a Gateway's selector; a label given twice has both values")
 }
 
 // settings turns the flags and TLS_MIN_VERSION into what an evaluation needs.
@@ -49,7 +49,14 @@ func (f *folderFlags) settings() (control.Settings, error) {
 		if !ok || k == "" {
 			return s, usage("--labels %q is no NAME=VALUE", l)
 		}
-		s.Labels[k] = v
+		if _, again := s.Labels[k]; !again {
+			s.Labels[k] = v
+			continue
+		}
+		if s.MoreLabels == nil {
+			s.MoreLabels = map[string][]string{}
+		}
+		s.MoreLabels[k] = append(s.MoreLabels[k], v)
 	}
 	s.EndpointFlags = map[string][]string{}
 	for _, e := range f.endpoints {

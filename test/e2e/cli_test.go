@@ -111,7 +111,7 @@ func TestCheckFindings(t *testing.T) {
 		{"no secret", "secret.yaml", "", "HK5104", "error", "gw"},
 		{"unknown field", "route.yaml", strings.Replace(base["route.yaml"], "route:", "rout:", 1), "", "error", "all"},
 		{"wrong enumeration", "gateway.yaml", strings.Replace(base["gateway.yaml"], "mode: SIMPLE", "mode: SIMPEL", 1), "", "error", "gw"},
-		{"foreign selector", "gateway.yaml", strings.Replace(base["gateway.yaml"], "ingressgateway", "egressgateway", 1), "HK5204", "warning", "gw"},
+		{"foreign selector", "gateway.yaml", strings.Replace(base["gateway.yaml"], "ingressgateway", "othergateway", 1), "HK5204", "warning", "gw"},
 		{"subset that is not there", "route.yaml", strings.Replace(base["route.yaml"], "host: backend", "host: backend\n        subset: v2", 1), "HK5603", "error", "all"},
 	} {
 		ds, r := check(t, with(base, c.file, c.text))

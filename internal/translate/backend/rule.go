@@ -31,7 +31,7 @@ type hostRule struct {
 func indexRules(r *Resolver) *ruleIndex {
 	x := &ruleIndex{byNamespace: map[string][]hostRule{}}
 	for _, d := range r.set.DestinationRules() {
-		if w := d.Spec.GetWorkloadSelector(); w != nil && !(d.Namespace == r.ctx.Namespace && hasLabels(r.ctx.Labels, w.GetMatchLabels())) {
+		if w := d.Spec.GetWorkloadSelector(); w != nil && !(d.Namespace == r.ctx.Namespace && r.ours(w.GetMatchLabels())) {
 			continue
 		}
 		host, err := hostname.Parse(d.Spec.GetHost())
@@ -52,6 +52,16 @@ func indexRules(r *Resolver) *ruleIndex {
 		x.byNamespace[d.Namespace] = append(x.byNamespace[d.Namespace], h)
 	}
 	return x
+}
+
+// ours reports whether this process has all of the labels.
+func (r *Resolver) ours(want map[string]string) bool {
+	for k, v := range want {
+		if !r.ctx.Is(k, v) {
+			return false
+		}
+	}
+	return true
 }
 
 // lookup returns the rules of the one host pattern that counts for t, the oldest first: the most

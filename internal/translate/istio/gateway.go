@@ -22,6 +22,7 @@ import (
 type gateway struct {
 	*resource.IstioGateway
 	selected bool // by its selector; a gateway for another workload serves nothing here
+	egress   bool // its selector names the egress gateway
 	servers  []*server
 	byHost   hostIndex
 }
@@ -61,13 +62,14 @@ func (t *translator) gateway(g *resource.IstioGateway) {
 	out := &gateway{IstioGateway: g, selected: true}
 	t.gateways[objectName{g.Namespace, g.Name}] = out
 	for k, v := range g.Spec.GetSelector() {
-		if t.ctx.Labels[k] != v {
+		if !t.ctx.Is(k, v) {
 			out.selected = false
 		}
+		out.egress = out.egress || v == egressLabel || v == "istio-"+egressLabel
 	}
 	if !out.selected {
 		t.report(diag.SelectorMismatch, at(&g.Meta, "spec.selector"), fmt.Sprintf("selects %s, but this process has the labels %s, so the Gateway is not served here",
-			labels(g.Spec.GetSelector()), labels(t.ctx.Labels)), fmt.Sprintf("Correct the selector, or start with --labels %s.", labels(g.Spec.GetSelector())))
+			labels(g.Spec.GetSelector()), t.ownLabels()), fmt.Sprintf("Correct the selector, or start with --labels %s.", labels(g.Spec.GetSelector())))
 		return
 	}
 	if len(g.Spec.GetServers()) == 0 {
@@ -80,6 +82,20 @@ func (t *translator) gateway(g *resource.IstioGateway) {
 			out.byHost.add(x)
 		}
 	}
+}
+
+// egressLabel is the value of the label istio that Istio's own egress gateway has.
+const egressLabel = "egressgateway"
+
+// ownLabels names the labels of this process.
+func (t *translator) ownLabels() string {
+	out := labels(t.ctx.Labels)
+	for _, k := range slices.Sorted(maps.Keys(t.ctx.MoreLabels)) {
+		for _, v := range t.ctx.MoreLabels[k] {
+			out += "," + k + "=" + v
+		}
+	}
+	return out
 }
 
 func labels(m map[string]string) string {

@@ -48,7 +48,7 @@ func (t *translator) rules(v *resource.VirtualService) []rule {
 // forUs applies sourceLabels and sourceNamespace, which on a gateway speak of the gateway itself.
 func (t *translator) forUs(m *istio.HTTPMatchRequest, from ir.Origin) bool {
 	for k, v := range m.GetSourceLabels() {
-		if t.ctx.Labels[k] != v {
+		if !t.ctx.Is(k, v) {
 			t.info(diag.FieldWithoutEffect, below(from, "sourceLabels"), "the match is for workloads with other labels than this gateway, so it is left out here", "Nothing to do if that is meant.")
 			return false
 		}
