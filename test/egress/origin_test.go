@@ -10,15 +10,23 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
 
-// TestMain is also the program that origins run in their namespaces.
+// TestMain is also the programs that run in namespaces: destinations, and a workload that opens a WebSocket.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("EGRESS_TEST_ORIGIN"); dir != "" {
 		fmt.Fprintln(os.Stderr, serveOrigin(dir))
 		os.Exit(1)
+	}
+	if words := strings.Fields(os.Getenv("EGRESS_TEST_SOCKET")); len(words) > 0 {
+		if err := openSocket(words); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }

@@ -54,6 +54,9 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
+// testcaSpec is a server's certificate.
+func testcaSpec(name string) testca.Spec { return testca.Spec{DNS: []string{name}} }
+
 // origin runs a destination on a host.
 func (w *world) origin(h *testnet.Host, cert *testca.Pair) {
 	w.Helper()
