@@ -30,10 +30,9 @@ type Conn struct {
 	parent   *Conn        // of a nested one
 	spec     *Spec
 	peer     netip.AddrPort // of the socket
+	remote   netip.AddrPort // the client's: peer, or as a PROXY header tells it
 	local    netip.AddrPort
 	accepted time.Time
-
-	remote atomic.Pointer[netip.AddrPort] // the client's, as a PROXY header tells it; nil: peer
 
 	// Owned by the goroutine that reads.
 	pending  []byte  // bytes received that Read has not yet returned
@@ -62,6 +61,7 @@ type Conn struct {
 func NewConn(tcp *net.TCPConn, id uint64, spec *Spec) *Conn {
 	c := &Conn{id: id, tcp: tcp, wire: tcp, spec: spec, accepted: time.Now(), watching: true}
 	c.peer = addrPort(tcp.RemoteAddr())
+	c.remote = c.peer
 	c.local = addrPort(tcp.LocalAddr())
 	return c
 }
@@ -83,16 +83,16 @@ func (c *Conn) ID() uint64 { return c.id }
 func (c *Conn) Spec() *Spec { return c.spec }
 
 // Remote returns the client's address: the peer's, or what a PROXY header that was believed says.
-func (c *Conn) Remote() netip.AddrPort {
-	if told := c.remote.Load(); told != nil {
-		return *told
-	}
-	return c.peer
-}
+func (c *Conn) Remote() netip.AddrPort { return c.remote }
 
 // Peer returns the address of the other end of the socket, which is a load balancer's where PROXY headers
 // are taken.
-func (c *Conn) Peer() netip.AddrPort { return c.peer }
+func (c *Conn) Peer() netip.AddrPort {
+	if c.parent != nil {
+		return c.parent.Peer()
+	}
+	return c.peer
+}
 
 // Local returns the address that the peer connected to.
 func (c *Conn) Local() netip.AddrPort { return c.local }

@@ -21,6 +21,16 @@ type Spec struct {
 	Name    string // the listener's name in the snapshot, "*:443"
 	Address string // what is bound, "host:port" with an IP address; port 0 lets the kernel choose
 	Port    uint16 // the port that the Gateway declares
+
+	// Transparent takes connections to any address that the kernel routes here (IP_TRANSPARENT, for
+	// nftables' and iptables' TPROXY). It needs CAP_NET_ADMIN; binding fails without.
+	Transparent bool
+
+	// ProxyProtocol demands a PROXY header at the beginning of every connection: the handler calls
+	// Conn.ReadProxyHeader first.
+	ProxyProtocol bool
+
+	bound uint16 // the port that was bound
 }
 
 // Options are a Set's settings. Zero values mean the defaults named here.
@@ -88,7 +98,7 @@ type Plan struct {
 	taken  []takeover
 }
 
-// takeover is an open socket that goes on under another listener's name.
+// takeover is an open socket that goes on under another listener's name, or with other settings.
 type takeover struct {
 	sock *socket
 	spec *Spec
@@ -114,6 +124,10 @@ func (s *Set) Prepare(ctx context.Context, specs []Spec) *Plan {
 	}
 	for _, spec := range specs {
 		if open := p.reuse(spec); open != nil {
+			if err := open.adapt(spec); err != nil {
+				p.Results = append(p.Results, Bound{Spec: spec, Err: err})
+				continue
+			}
 			p.Results = append(p.Results, Bound{Spec: spec, Addr: open.ln.Addr(), Kept: true})
 			continue
 		}
@@ -134,12 +148,15 @@ func (p *Plan) reuse(spec Spec) *socket {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if open := s.sockets[socketKey{spec.Name, spec.Address}]; open != nil {
+		if now := *open.spec.Load(); now.with(0) != spec {
+			p.taken = append(p.taken, takeover{open, spec.on(open.ln)})
+		}
 		return open
 	}
-	for key, open := range s.sockets {
+	for key, open := range s.sockets { // the same address under another name
 		free := !p.wanted[key] && !slices.ContainsFunc(p.taken, func(t takeover) bool { return t.sock == open })
 		if free && open.ln.Addr().String() == spec.Address {
-			p.taken = append(p.taken, takeover{open, &spec})
+			p.taken = append(p.taken, takeover{open, spec.on(open.ln)})
 			return open
 		}
 	}
@@ -159,8 +176,40 @@ func (s *Set) bind(ctx context.Context, spec Spec) (*socket, error) {
 		return nil, fmt.Errorf("bind %s for listener %s: %w", spec.Address, spec.Name, err)
 	}
 	sock := &socket{ln: ln.(*net.TCPListener), set: s}
-	sock.spec.Store(&spec)
+	if err := sock.adapt(spec); err != nil {
+		sock.close()
+		return nil, err
+	}
+	sock.spec.Store(spec.on(sock.ln))
 	return sock, nil
+}
+
+// with returns a copy with another bound port.
+func (s Spec) with(bound uint16) Spec {
+	s.bound = bound
+	return s
+}
+
+// on returns the specification as connections of the socket carry it.
+func (s Spec) on(ln *net.TCPListener) *Spec {
+	s.bound = addrPort(ln.Addr()).Port()
+	return &s
+}
+
+// adapt sets what a specification asks of the socket itself. A transparent socket stays so: that changes
+// nothing for connections to the machine's own addresses.
+func (k *socket) adapt(spec Spec) error {
+	if !spec.Transparent {
+		return nil
+	}
+	raw, err := k.ln.SyscallConn()
+	if err == nil {
+		err = setTransparent(raw)
+	}
+	if err != nil {
+		return fmt.Errorf("make %s transparent for listener %s: %w", spec.Address, spec.Name, err)
+	}
+	return nil
 }
 
 // Commit begins to accept on the new sockets and closes those that are no longer wanted. Accepted
@@ -276,7 +325,7 @@ func (k *socket) admit(c *Conn) diag.Code {
 		return diag.ConnectionLimit
 	}
 	if k.set.opts.Admission != nil {
-		if code := k.set.opts.Admission.Accept(c.remote.Addr()); code != 0 {
+		if code := k.set.opts.Admission.Accept(c.peer.Addr()); code != 0 {
 			k.open.Add(-1)
 			return code
 		}
@@ -288,7 +337,7 @@ func (k *socket) admit(c *Conn) diag.Code {
 func (k *socket) release(c *Conn) {
 	k.open.Add(-1)
 	if k.set.opts.Admission != nil {
-		k.set.opts.Admission.Release(c.remote.Addr())
+		k.set.opts.Admission.Release(c.peer.Addr())
 	}
 }
 
