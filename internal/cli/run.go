@@ -17,6 +17,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/server"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/tlsname"
 )
 
@@ -143,7 +144,7 @@ The folder is read again on every change and on SIGHUP; SIGTERM drains. What is 
 	f.BoolVar(&c.Wait, "wait", false, "stay without a usable listener until there is one")
 	f.StringVar(&logFormat, "log-format", "text", "operations log on stderr: text or json")
 	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
-	f.StringVar(&c.AccessLog.Format, "access-log-format", "json", "access log: json, envoy, istio or off")
+	f.StringVar(&c.AccessLog.Format, "access-log-format", "json", "access log: "+telemetry.Formats()+" or off")
 	f.StringVar(&c.AccessLog.File, "access-log", "-", "access log file, - for stdout")
 	f.StringVar(&c.GeoIPDB, "geoip-db", "", "file in MaxMind's format (.mmdb) with countries, by which origin pools with geo steering find out where clients are; read again when it changes")
 	f.StringSliceVar(&c.TrustedNets, "trusted-proxies", nil, "CIDRs of proxies in front whose X-Forwarded-* and X-Request-Id are believed")

@@ -53,7 +53,7 @@ func newRecorder(cfg Config, plane func() counted, state func() control.State, a
 		opts := telemetry.LogOptions{Format: telemetry.Format(cfg.AccessLog.Format), Path: cfg.AccessLog.File, Stdout: cfg.AccessLog.Stdout, Logger: cfg.Logger}
 		log, err := telemetry.OpenLog(opts)
 		if err != nil {
-			return nil, &ConfigError{"the access log cannot be opened", err.Error(), "correct --access-log and --access-log-format (json, envoy, istio, off)"}
+			return nil, &ConfigError{"the access log cannot be opened", err.Error(), "correct --access-log and --access-log-format (" + telemetry.Formats() + ", off)"}
 		}
 		r.log = log
 	}

@@ -16,12 +16,44 @@ import (
 // Format is how access log lines look.
 type Format string
 
-// Formats: one JSON object a line; Envoy's default line; Istio's longer line.
+// Formats: one JSON object a line; Envoy's default line; Istio's longer line; Squid's native line, with the
+// result tags of Squid 5 or of Squid 4; the common log format, and with Referer and User-Agent.
 const (
-	FormatJSON  Format = "json"
-	FormatEnvoy Format = "envoy"
-	FormatIstio Format = "istio"
+	FormatJSON     Format = "json"
+	FormatEnvoy    Format = "envoy"
+	FormatIstio    Format = "istio"
+	FormatSquid    Format = "squid"
+	FormatSquid4   Format = "squid4"
+	FormatCommon   Format = "common"
+	FormatCombined Format = "combined"
 )
+
+// Formats returns the formats' names for people.
+func Formats() string { return "json, envoy, istio, squid, squid4, common, combined" }
+
+// request appends a request's line without line feed.
+func (f Format) request(e *encoder, b []byte, a *Access) []byte {
+	switch f {
+	case FormatEnvoy, FormatIstio:
+		return e.requestText(b, a, f == FormatIstio)
+	case FormatSquid, FormatSquid4:
+		return e.requestSquid(b, a, f == FormatSquid4)
+	case FormatCommon, FormatCombined:
+		return e.requestCommon(b, a, f == FormatCombined)
+	}
+	return e.requestJSON(b, a)
+}
+
+// handshake appends the line of a refused handshake without line feed.
+func (f Format) handshake(e *encoder, b []byte, h *Handshake) []byte {
+	switch f {
+	case FormatEnvoy, FormatIstio:
+		return e.handshakeText(b, h, f == FormatIstio)
+	case FormatSquid, FormatSquid4, FormatCommon, FormatCombined:
+		return e.handshakeSquid(b, h, f == FormatSquid4)
+	}
+	return e.handshakeJSON(b, h)
+}
 
 // LogOptions are an AccessLog's settings. Zero values mean the defaults named.
 type LogOptions struct {
@@ -72,9 +104,9 @@ func OpenLog(opt LogOptions) (*AccessLog, error) {
 	switch opt.Format {
 	case "":
 		opt.Format = FormatJSON
-	case FormatJSON, FormatEnvoy, FormatIstio:
+	case FormatJSON, FormatEnvoy, FormatIstio, FormatSquid, FormatSquid4, FormatCommon, FormatCombined:
 	default:
-		return nil, fmt.Errorf("access log format %q is not one of json, envoy, istio", opt.Format)
+		return nil, fmt.Errorf("access log format %q is not one of %s", opt.Format, Formats())
 	}
 	if opt.Every <= 0 {
 		opt.Every = 100 * time.Millisecond
@@ -154,11 +186,7 @@ func (l *AccessLog) Access(a *Access) {
 		l.dropped.Add(1)
 		return
 	}
-	if l.opt.Format == FormatJSON {
-		s.pending = s.encoder.requestJSON(s.pending, a)
-	} else {
-		s.pending = s.encoder.requestText(s.pending, a, l.opt.Format == FormatIstio)
-	}
+	s.pending = l.opt.Format.request(&s.encoder, s.pending, a)
 	l.end(s)
 }
 
@@ -173,11 +201,7 @@ func (l *AccessLog) Handshake(h *Handshake) {
 		l.dropped.Add(1)
 		return
 	}
-	if l.opt.Format == FormatJSON {
-		s.pending = s.encoder.handshakeJSON(s.pending, h)
-	} else {
-		s.pending = s.encoder.handshakeText(s.pending, h, l.opt.Format == FormatIstio)
-	}
+	s.pending = l.opt.Format.handshake(&s.encoder, s.pending, h)
 	l.end(s)
 }
 
