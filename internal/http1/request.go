@@ -15,6 +15,10 @@ type RequestParser struct {
 	// Scheme is that of the connection, "http" or "https"; it is given to every request, and an
 	// absolute target of the other scheme is refused. Empty: nothing is given nor compared.
 	Scheme string
+	// Proxy says that the listener is a forward proxy: an absolute target may be of either scheme, and what
+	// Host says beside a target that has an authority is ignored (RFC 9112 section 3.2.2). More than one Host
+	// is refused all the same.
+	Proxy bool
 
 	wait headWait
 }
@@ -166,6 +170,9 @@ func (p *RequestParser) finish(req *message.Request, twice repeated) error {
 // checkHost applies RFC 9112 section 3.2: one valid Host, asked for in HTTP/1.1, and the same as the
 // target's authority if that has one.
 func (p *RequestParser) checkHost(req *message.Request, twice repeated) error {
+	if p.Proxy && req.Authority != nil {
+		return p.checkProxied(req, twice)
+	}
 	if req.Absolute != "" && p.Scheme != "" && req.Absolute != p.Scheme {
 		return refuse(diag.RequestBadHost, "scheme of the absolute target is not the connection's")
 	}
@@ -190,6 +197,17 @@ func (p *RequestParser) checkHost(req *message.Request, twice repeated) error {
 	}
 	if !semantics.SetAuthority(req, host) {
 		return refuse(diag.RequestBadHost, "Host is not a name or address with an optional port")
+	}
+	return nil
+}
+
+// checkProxied is checkHost for a forward proxy, where the target's authority is what counts.
+func (p *RequestParser) checkProxied(req *message.Request, twice repeated) error {
+	if twice.Has(message.Host) {
+		return refuse(diag.RequestBadHost, "more than one Host")
+	}
+	if req.Absolute != "" {
+		req.Scheme = req.Absolute
 	}
 	return nil
 }

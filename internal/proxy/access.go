@@ -13,6 +13,9 @@ func (x *exchange) record() {
 	a := &x.access
 	x.noteEnd()
 	a.ID = x.id()
+	if x.fwd != nil && x.noteForward() {
+		return
+	}
 	x.client.describe(a, x.Request, x.started)
 	if j := x.decision.Judgement; j != nil && j.Code == 0 {
 		a.PeerHash, a.PeerSubject = j.Facts.Hash, j.Facts.Subject
@@ -52,7 +55,9 @@ func (c *client) describe(a *telemetry.Access, req *message.Request, started tim
 	if req.Proto != 0 {
 		a.Proto = req.Proto.String()
 	}
-	a.Scheme = c.scheme()
+	if a.Scheme = c.scheme(); req.Absolute != "" {
+		a.Scheme = req.Absolute
+	}
 	a.Method, a.Target = req.Method, req.Target
 	if a.Protocol = req.Protocol; a.Protocol != nil { // what the client sent: see unfold
 		a.Method = []byte("CONNECT")

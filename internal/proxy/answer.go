@@ -99,6 +99,9 @@ func (x *exchange) responseFilters() {
 	if x.decision.Policy != nil {
 		x.tellPolicy()
 	}
+	if x.fwd != nil {
+		x.answerForward()
+	}
 }
 
 // writeFailed notes that the client did not take the answer.

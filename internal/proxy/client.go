@@ -167,6 +167,10 @@ type downstream interface {
 	gone()
 	// tunnel sends the head of a switch of protocols and returns what follows as a stream of bytes.
 	tunnel(resp *message.Response) (*pipe, error)
+	// accept sends the head of the answer to CONNECT and completes t. giveAway lets the connection go: when the
+	// exchange is over or, where only a stream is given away, at once and until that is over.
+	accept(resp *message.Response, t *Takeover) error
+	giveAway(take func(*Takeover), t *Takeover)
 }
 
 // Bounds of reading on after the last answer, so that it arrives before the connection ends.

@@ -58,6 +58,9 @@ type exchange struct {
 
 	typeSpace [96]byte
 
+	fwd      *forwarding // of a forward proxy's request; nil: the listener is none
+	fwdSpace *forwarding // for fwd, kept from request to request
+
 	decision authz.Decision // of the policies on client certificates
 	cookie   []byte         // Set-Cookie line for a client that they let in; nil: none
 
@@ -94,7 +97,7 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 	clear(x.ran)
 	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
 	x.asked, x.total, x.until, x.own, x.headed, x.invited, x.answered = 0, 0, 0, false, false, false, false
-	x.wsKey, x.reset = nil, false
+	x.wsKey, x.reset, x.fwd = nil, false, nil
 	x.decision, x.cookie = authz.Decision{}, nil
 	x.flowing.Store(false)
 	x.access = telemetry.Access{}
@@ -113,6 +116,7 @@ func (x *exchange) quiet(d time.Duration) time.Duration {
 func (x *exchange) settle() {
 	x.sent.release(x.task)
 	x.muxed.close()
+	x.endForward()
 	if x.plain != nil {
 		x.plain.forget()
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"net"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
@@ -54,6 +55,10 @@ type ForwardChoice struct {
 	// Route stands for the route: its filters, timeouts, retries and metrics apply. Never nil with Upstream.
 	Route *route.Route
 
+	// Originates names further hosts, in lower case, whose https URLs in answers become http ones for a client
+	// that asked in plain HTTP (ir.Forward.RewriteLocation); nil: only the request's own host.
+	Originates func(host string) bool
+
 	// Cache says whether and how answers are kept; nil: not. URL of what is asked for is
 	// ForwardRequest.Access.URL.
 	Cache *ir.Cache
@@ -61,10 +66,13 @@ type ForwardChoice struct {
 
 // Takeover is a connection that was given away after CONNECT.
 type Takeover struct {
-	Raw     *listen.Conn // accepted connection
-	Stream  net.Conn     // what is read and written: Raw, or TLS over it for https:// proxies
+	Raw     *listen.Conn // accepted connection, for what is known of it
+	Stream  net.Conn     // what is read, written and closed: Raw, TLS over it for https:// proxies, or one stream of HTTP/2
 	Pending []byte       // read beyond the head of CONNECT; the receiver's own
 	Peer    *filter.Peer
 	ID      []byte            // of the CONNECT request; the receiver's own copy
 	Access  *telemetry.Access // of the CONNECT request, the receiver's own copy; the receiver records it when the connection ends
+
+	// Ended returns why the engine has closed the connection (Draining, ClientCertWithdrawn), 0 if it has not.
+	Ended func() (diag.Code, string)
 }

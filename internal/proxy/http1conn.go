@@ -23,6 +23,7 @@ type conn struct {
 	close  closing
 	one    [1]byte
 
+	away    *givenAway   // to whom the connection goes when the request at hand is over; nil: to nobody
 	preface []byte       // what was read of an HTTP/2 connection: it is served as such
 	plain   *plainReader // nil until used
 }
@@ -65,6 +66,9 @@ func (c *conn) serve() {
 		}
 		if !c.turn(h) {
 			p.spare.putClient(h)
+			if h = nil; c.away != nil {
+				c.giveAway()
+			}
 			return
 		}
 		if h.filled == 0 {
@@ -85,6 +89,7 @@ func (c *conn) rescue(fault any, h *http1Client) {
 		h.dropUpstream()
 		h.stopUpload()
 		h.muxed.close()
+		h.endForward()
 	}
 	c.close = closeAbrupt
 }
@@ -152,6 +157,8 @@ func (c *conn) readHead(h *http1Client) (int, error) {
 		until = 0
 	}
 	c.parser.Reset()
+	s := c.client.state.Load()
+	c.parser.Proxy = s != nil && s.forward != nil
 	parsed := !h.begun // then more is there
 	h.begun = false
 	for {

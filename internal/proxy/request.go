@@ -28,6 +28,10 @@ func (x *exchange) handle() {
 		x.refuse(code, detail)
 		return
 	}
+	if x.state != nil && x.state.forward != nil {
+		x.proxied(x.state.forward)
+		return
+	}
 	if m := string(req.Method); m == "CONNECT" || m == "TRACE" { // a WebSocket's CONNECT is a GET by now
 		x.refuse(diag.MethodNotSupported, "method "+m+" is not forwarded")
 		return

@@ -29,6 +29,12 @@ type Wiring struct {
 	Policies []*ir.AccessPolicy
 	Access   *authz.Set
 
+	// Forwarder decides about requests of a listener with ir.Listener.Forward, in the place of routes, and
+	// Forward says what becomes of their fields. Standard, Policies and Access have no part in it. Both are
+	// nil for other listeners.
+	Forwarder Forwarder
+	Forward   *ir.Forward
+
 	// Metrics, if not nil, fills the Metrics slot of every route.
 	Metrics func(*route.Route) any
 }
@@ -39,6 +45,7 @@ type State struct {
 	standard []filter.Filter
 	trust    filter.Trust
 	access   *authz.Set
+	forward  *forwardState // nil: the listener is no forward proxy
 }
 
 // WithAccess returns the same configuration with other policies, made of the same ones by name: what these
@@ -55,7 +62,7 @@ func (s *State) WithAccess(access *authz.Set) *State {
 // Compile prepares a listener. What cannot be built becomes a fault of its route or backend, which
 // then refuses; it does not stop the others.
 func (p *Proxy) Compile(l *ir.Listener, w Wiring) *State {
-	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard, trust: w.Trust, access: w.Access}
+	s := &State{Index: route.NewIndex(l, w.Build), standard: w.Standard, trust: w.Trust, access: w.Access, forward: newForwardState(l, w)}
 	for _, e := range s.Index.Entries {
 		if x := authz.NewIndex(e.Chain, w.Policies); x != nil {
 			e.Data = x

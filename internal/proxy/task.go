@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -102,6 +103,12 @@ func (t *task) interrupt(what wait) {
 		}
 	case waitTunnel:
 		t.endTunnel()
+	case waitTaken:
+		if s := t.stream.Load(); s != nil {
+			s.Reset(http2.Cancel)
+		} else {
+			t.raw.Close()
+		}
 	}
 }
 
@@ -166,4 +173,6 @@ func (t *task) look(v int64) {
 
 // hungUp reports whether the client is gone, as far as can be told without reading. Of a stream one is
 // told.
-func (t *task) hungUp() bool { return t.raw != nil && !t.uploading.Load() && hungUp(t.raw.TCP()) }
+func (t *task) hungUp() bool {
+	return t.raw != nil && !t.uploading.Load() && t.raw.TCP() != nil && hungUp(t.raw.TCP())
+}

@@ -32,6 +32,7 @@ const (
 	waitFilter             // for a suspended filter
 	waitTunnel             // for bytes either way
 	waitConnect            // for a connection to the upstream
+	waitTaken              // for a connection that a forward proxy has taken to end
 	waitMux                // of an HTTP/2 connection, for whatever comes
 )
 
