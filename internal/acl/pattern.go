@@ -410,4 +410,3 @@ func (s *steps) add(b *builder, values []string) {
 }
 
 func (s *steps) match(f *Facts) verdict { return truth(f.Step >= 1 && f.Step <= 3 && s[f.Step]) }
-
