@@ -49,6 +49,9 @@ const (
 	UpstreamHTTP2 UpstreamProtocol = "http2"
 	UpstreamAuto  UpstreamProtocol = "auto"
 	UpstreamSame  UpstreamProtocol = "same"
+
+	// UpstreamRaw is bytes that are not HTTP: ALPN offers nothing. It is asked for by connections, and no setting.
+	UpstreamRaw UpstreamProtocol = "raw"
 )
 
 // ResolveDNS asks DNS for the addresses; every address of the answer is an endpoint. The names in Also

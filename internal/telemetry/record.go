@@ -65,6 +65,10 @@ type Handshake struct {
 	Issuer string // of the peer's leaf, as subject; for connections whose peer is a destination outside
 	Bump   string // Access.Bump
 
+	// Of such connections: EgressEvent.IssuerKey and .Intercepted.
+	IssuerKey   string
+	Intercepted bool
+
 	Code   diag.Code // zero: it succeeded
 	Err    string    // the TLS library's words, or ours
 	Detail string    // the sentence for people: names both sides' values

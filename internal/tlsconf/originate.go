@@ -29,7 +29,7 @@ type Originator struct {
 	broken *refusal        // material is missing; every handshake is refused
 	judge  *trust.Verifier
 	resume tls.ClientSessionCache
-	fixed  [3]*tls.Config // where the server name does not follow the request; by offer
+	fixed  [4]*tls.Config // where the server name does not follow the request; by offer
 	state  *State
 
 	fetches bool // something is fetched that may revoke the upstream's certificates
@@ -114,6 +114,7 @@ const (
 	offerHTTP1 offer = iota
 	offerHTTP2
 	offerBoth
+	offerNone
 )
 
 func offerOf(speak ir.UpstreamProtocol) offer {
@@ -122,6 +123,8 @@ func offerOf(speak ir.UpstreamProtocol) offer {
 		return offerHTTP2
 	case ir.UpstreamAuto:
 		return offerBoth
+	case ir.UpstreamRaw:
+		return offerNone
 	}
 	return offerHTTP1
 }
@@ -133,6 +136,8 @@ func (p offer) names() []string {
 		return []string{"h2"}
 	case offerBoth:
 		return []string{"h2", "http/1.1"}
+	case offerNone:
+		return nil
 	}
 	return []string{"http/1.1"}
 }

@@ -24,6 +24,7 @@ type Conn struct {
 	H2       *mux.Conn // nil: HTTP/1.1
 	Version  uint16    // of TLS; 0: plain
 	Suite    uint16
+	Via      *Way // nil: a direct connection
 	up       *Upstream
 	trunk    *trunk // that the slot is of
 	http2    bool   // HTTP/2 is spoken; of a connection that was just made
@@ -41,6 +42,7 @@ type Conn struct {
 	shake     *telemetry.Handshake // of a TLS connection that has not answered a request yet
 	idleSince int64                // Unix nanoseconds, coarse
 	one       [1]byte
+	tunnel    *proxyAddress // that counts the connection among its tunnels; nil: none
 }
 
 // wire is the TCP connection under a Conn. While probing is set a Read returns at once, whatever
@@ -102,7 +104,7 @@ func (c *Conn) CloseWrite() error {
 	if c.TLS != nil {
 		return c.TLS.CloseWrite()
 	}
-	return c.wire.CloseWrite()
+	return closeWrite(c.Conn)
 }
 
 // SendTrailers says whether the trailers of a request may be sent to an upstream in HTTP/2, which the caller
@@ -224,11 +226,16 @@ func (c *Conn) discard() error {
 // shut closes the connection and keeps its permit.
 func (c *Conn) shut() error {
 	c.Endpoint.open.Add(-1)
-	if c.TLS != nil {
+	c.left()
+	if c.Conn != net.Conn(c.wire) {
 		// crypto/tls waits up to 5 s to send close_notify; a peer that does not read is not worth it.
 		_ = c.wire.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 	}
-	return c.Conn.Close()
+	err := c.Conn.Close()
+	if c.Via != nil { // tunnels are wrapped: what is inside may keep the connection open
+		c.wire.Close()
+	}
+	return err
 }
 
 // errUndivided is what the methods of a connection return that a request has only a stream of.

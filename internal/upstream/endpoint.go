@@ -24,6 +24,9 @@ type Endpoint struct {
 	Text    string // Address as text, for records
 	key     string // what tells it from the upstream's others
 
+	host string // of a destination that a proxy resolves, with its port; else ""
+	port uint16
+
 	server     *ir.Server // of an OriginPool; else nil
 	hostHeader []byte     // of it; nil: the request's
 	origin     *origin    // of an OriginPool; else nil
@@ -65,6 +68,16 @@ func newEndpoint(addr netip.AddrPort) *Endpoint {
 	return &Endpoint{Address: addr, Text: addr.String(), shards: make([]shard, n)}
 }
 
+// newTarget makes the endpoint of a destination that a proxy resolves.
+func newTarget(host string, port uint16) *Endpoint {
+	e := newEndpoint(netip.AddrPort{})
+	e.host, e.port, e.Text = host, port, hostPort(host, port)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		e.Address = netip.AddrPortFrom(ip.Unmap(), port)
+	}
+	return e
+}
+
 // Server is the name of the origin that the endpoint belongs to, "" if its upstream is no OriginPool.
 func (e *Endpoint) Server() string {
 	if e.server == nil {
@@ -97,6 +110,7 @@ func (e *Endpoint) ended() {
 type Stats struct {
 	Upstream      string         `json:"upstream"`
 	Address       netip.AddrPort `json:"address"`
+	Target        string         `json:"target,omitempty"`   // host:port of an endpoint that a proxy resolves
 	Active        int32          `json:"active"`             // requests in progress
 	Open          int32          `json:"open"`               // connections
 	Idle          int            `json:"idle"`               // connections without a request, of either protocol
@@ -119,6 +133,9 @@ func (e *Endpoint) stats(u *Upstream) Stats {
 		Requests: e.requests.Load(), Connects: e.connects.Load(), ConnectErrors: e.connectErrors.Load(),
 		Cooling: e.cooling(time.Now().UnixNano()), Overflows: u.limit.overflows.Load(),
 		Retries: u.retries.Load(), RetryOverflow: u.retryOverflows.Load(),
+	}
+	if e.host != "" {
+		s.Target = e.Text
 	}
 	for i := range e.shards {
 		sh := &e.shards[i]

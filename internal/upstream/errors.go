@@ -22,6 +22,7 @@ type Error struct {
 	Endpoint netip.AddrPort // zero if none was chosen
 	Server   string         // name of the origin, of an OriginPool
 	Detail   string
+	Via      *Way  // the proxy that it is about, or that stood between; nil: none
 	Err      error // may be nil
 }
 

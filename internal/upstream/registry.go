@@ -34,6 +34,9 @@ type Options struct {
 	Sink     telemetry.Sink // takes the record of every TLS handshake; nil: none
 	Resolver Resolver       // nil: net.DefaultResolver
 
+	// Egress is told what connections to destinations outside met; nil: nobody.
+	Egress telemetry.EgressSink
+
 	// Defaults apply where an upstream's Pool has zero.
 	Defaults ir.Pool
 
@@ -83,6 +86,8 @@ type Registry struct {
 	sealer         *sealer       // of affinity
 	checks         chan struct{} // one for each check in progress
 	passed, missed atomic.Int64  // checks
+
+	proxies atomic.Pointer[map[string]*forwardProxy] // of SetProxies, by name; frozen
 
 	mu     sync.Mutex
 	closed bool

@@ -54,7 +54,7 @@ func (u *Upstream) setTargets(list []ir.Endpoint) (gone []*Endpoint) {
 	u.targets = list
 	named := make(map[string]bool)
 	for _, t := range list {
-		if _, err := netip.ParseAddr(t.Host); err != nil {
+		if _, err := netip.ParseAddr(t.Host); err != nil && u.via == nil {
 			named[t.Host] = true
 		}
 	}
@@ -171,8 +171,11 @@ func (r *Registry) resolve(ctx context.Context, host string) ([]netip.Addr, erro
 
 // rebuild publishes the endpoints of targets and answers and returns those that went; mu is held.
 func (u *Upstream) rebuild() (gone []*Endpoint) {
-	if u.origins != nil {
+	switch {
+	case u.origins != nil:
 		return u.rebuildPool()
+	case u.via != nil:
+		return u.rebuildVia()
 	}
 	var endpoints []*Endpoint
 	var weights []uint32
@@ -255,6 +258,13 @@ func (u *Upstream) rebuildPool() (gone []*Endpoint) {
 			addrs, m.pending = l.addrs, !l.done
 			pending = pending || m.pending
 		}
+		if u.via != nil {
+			if e := u.originTarget(t.Host, t.Port, &m); !named[e.key] && len(next.endpoints) < maxEndpoints {
+				named[e.key] = true
+				next.endpoints, m.endpoints = append(next.endpoints, e), append(m.endpoints, e)
+			}
+			addrs = nil
+		}
 		for _, ip := range addrs {
 			e := u.originEndpoint(netip.AddrPortFrom(ip, t.Port), &m)
 			if named[e.key] || len(next.endpoints) == maxEndpoints {
@@ -278,16 +288,70 @@ func (u *Upstream) rebuildPool() (gone []*Endpoint) {
 	return gone
 }
 
+// rebuildVia is rebuild for destinations that a proxy resolves; mu is held.
+func (u *Upstream) rebuildVia() (gone []*Endpoint) {
+	targets := u.targets
+	if len(targets) == 0 && u.via.Host != "" {
+		targets = []ir.Endpoint{{Host: u.via.Host, Port: u.via.Port}}
+	}
+	var endpoints []*Endpoint
+	var weights []uint32
+	at := make(map[string]int)
+	for _, t := range targets {
+		key := hostPort(t.Host, t.Port)
+		if i, ok := at[key]; ok {
+			weights[i] += max(t.Weight, 1)
+			continue
+		}
+		if len(endpoints) == maxEndpoints {
+			break
+		}
+		e := u.byAddr[key]
+		if e == nil {
+			e = newTarget(t.Host, t.Port)
+			u.byAddr[key] = e
+		}
+		at[key] = len(endpoints)
+		endpoints, weights = append(endpoints, e), append(weights, max(t.Weight, 1))
+	}
+	u.set.Store(newSet(endpoints, weights))
+	for key, e := range u.byAddr {
+		if _, ok := at[key]; !ok {
+			delete(u.byAddr, key)
+			gone = append(gone, e)
+		}
+	}
+	u.settled()
+	return gone
+}
+
+// originTarget is originEndpoint for an origin that a proxy resolves; mu is held.
+func (u *Upstream) originTarget(host string, port uint16, m *member) *Endpoint {
+	key := strings.Join([]string{hostPort(host, port), m.origin.key.address, m.server.Name, m.server.VerifyName, m.server.HostHeader}, "\x00")
+	e := u.byAddr[key]
+	if e == nil {
+		e = newTarget(host, port)
+		e.of(key, m)
+		u.byAddr[key] = e
+	}
+	return e
+}
+
+// of makes e an endpoint of an origin.
+func (e *Endpoint) of(key string, m *member) {
+	e.key, e.server, e.origin = key, m.server, m.origin
+	if h := m.server.HostHeader; h != "" {
+		e.hostHeader = []byte(h)
+	}
+}
+
 // originEndpoint returns the endpoint of an origin at an address, making it; mu is held.
 func (u *Upstream) originEndpoint(addr netip.AddrPort, m *member) *Endpoint {
 	key := strings.Join([]string{addr.String(), m.origin.key.address, m.server.Name, m.server.VerifyName, m.server.HostHeader}, "\x00")
 	e := u.byAddr[key]
 	if e == nil {
 		e = newEndpoint(addr)
-		e.key, e.server, e.origin = key, m.server, m.origin
-		if h := m.server.HostHeader; h != "" {
-			e.hostHeader = []byte(h)
-		}
+		e.of(key, m)
 		u.byAddr[key] = e
 	}
 	return e

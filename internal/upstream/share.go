@@ -217,7 +217,7 @@ func (u *Upstream) open(ctx context.Context, e *Endpoint, t *originator, host st
 			c, tr, err = nil, nil, &Error{Code: diag.UpstreamConnectFailed, Endpoint: e.Address, Detail: "making a connection to " + e.Text + " failed for a fault of ours; the log has it"}
 		}
 	}()
-	bounded, cancel := context.WithTimeout(ctx, u.pool.ConnectTimeout)
+	bounded, cancel := context.WithTimeout(ctx, u.patience())
 	defer cancel()
 	if c, err = u.connect(bounded, e, t, host, speak); err == nil && c.http2 {
 		tr, err = u.newTrunk(bounded, c)

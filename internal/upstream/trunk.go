@@ -83,6 +83,7 @@ func (u *Upstream) newTrunk(ctx context.Context, c *Conn) (*trunk, *Error) {
 	t.mux.Abort(http2.NoError)
 	<-t.done
 	c.Endpoint.open.Add(-1)
+	c.left()
 	if failure == nil {
 		failure = t.stillborn(first)
 	}
@@ -236,6 +237,7 @@ func (t *trunk) finish() {
 			g.remove(t)
 		}
 		t.conn.Endpoint.open.Add(-1)
+		t.conn.left()
 		t.conn.up.limit.release()
 	})
 }
@@ -259,7 +261,7 @@ func (t *trunk) lease(q *Query, used bool) *Conn {
 		c = new(Conn)
 	}
 	e := t.conn.Endpoint
-	*c = Conn{Conn: t.lend, Endpoint: e, TLS: t.conn.TLS, Version: t.conn.Version, Suite: t.conn.Suite, H2: t.mux, up: t.conn.up, trunk: t, explain: t.conn.explain, Reused: used, lent: true}
+	*c = Conn{Conn: t.lend, Endpoint: e, TLS: t.conn.TLS, Version: t.conn.Version, Suite: t.conn.Suite, Via: t.conn.Via, H2: t.mux, up: t.conn.up, trunk: t, explain: t.conn.explain, Reused: used, lent: true}
 	e.begun()
 	return c
 }

@@ -22,6 +22,7 @@ type Upstream struct {
 	registry *Registry
 	key      string
 	pool     ir.Pool // with defaults filled in
+	via      *ir.Via // nil: endpoints are connected to directly
 	only1    bool    // HTTP/1.1 is spoken whatever the client speaks
 	limit    limiter
 	active   atomic.Int32 // requests in progress, where Pool.MaxRequests bounds them
@@ -69,7 +70,7 @@ func newUpstream(r *Registry, key string, settings *ir.Upstream) *Upstream {
 	p.ConnectTimeout = first(p.ConnectTimeout, r.opt.Defaults.ConnectTimeout, defaultConnectTimeout)
 	p.IdleTimeout = first(p.IdleTimeout, r.opt.Defaults.IdleTimeout, defaultIdleTimeout)
 	u := &Upstream{
-		Name: settings.Name, Settings: settings, registry: r, key: key, pool: p,
+		Name: settings.Name, Settings: settings, registry: r, key: key, pool: p, via: settings.Via,
 		byAddr: make(map[string]*Endpoint), lookups: make(map[string]*lookup), resolved: make(chan struct{}),
 	}
 	switch settings.Protocol {
@@ -82,7 +83,7 @@ func newUpstream(r *Registry, key string, settings *ir.Upstream) *Upstream {
 	u.limit.max, u.limit.maxPending = int32(min(p.MaxConnections, math.MaxInt32/2)), p.MaxPendingRequests
 	u.set.Store(&set{})
 	u.tls.Store(&originator{})
-	if settings.Resolve == nil {
+	if settings.Resolve == nil || settings.Via != nil {
 		close(u.resolved)
 	}
 	return u
