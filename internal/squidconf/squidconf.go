@@ -1,0 +1,325 @@
+// Package squidconf reads squid.conf and says the same in our own kinds: a ForwardProxy, an UpstreamProxy for each
+// parent, Secrets and ConfigMaps for the files that it names. Every line is accounted for: honoured, without
+// effect, or named as dangerous or impossible.
+//
+// What cannot be said never opens what was closed: an allowing rule that asks something unknown is left out, a
+// denying one denies more. Begin reading at Import; lines are made of text in parse.go, and each directive has a
+// row in directives.go.
+package squidconf
+
+import (
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/hakone-gateway/hakone/api/v1alpha1"
+	"github.com/hakone-gateway/hakone/internal/diag"
+)
+
+// Outcome is what becomes of a line.
+type Outcome string
+
+// Outcomes.
+const (
+	Honoured  Outcome = "honoured"
+	NoEffect  Outcome = "no effect"
+	Dangerous Outcome = "dangerous" // honoured, and worth a second look
+	Refused   Outcome = "refused"   // cannot be said; what it would have opened is closed
+)
+
+// Line is a line of the configuration with what becomes of it.
+type Line struct {
+	File    string
+	Number  int
+	Text    string // as written, comments and continuations apart
+	Outcome Outcome
+	Code    diag.Code // 0 for lines that are simply honoured
+	Note    string    // where it went, or why not
+	Fix     string
+}
+
+// Options say how to import.
+type Options struct {
+	Name      string // of the ForwardProxy; "": from visible_hostname, else "squid"
+	Namespace string // "": default
+
+	// Open reads a file that the configuration names: an include, a list of values, certificates, passwords.
+	Open func(path string) ([]byte, error)
+}
+
+// Result is what an import leads to.
+type Result struct {
+	Lines    []Line
+	Flags    []string // of "hakone run": what squid.conf says of the process
+	manifest []any
+	extra    []string // documents that are text already
+}
+
+// Import reads a configuration. The error is about the file as a whole; what is wrong with a line is in the
+// result.
+func Import(file string, o Options) (*Result, error) {
+	text, err := o.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
+	}
+	if o.Namespace == "" {
+		o.Namespace = "default"
+	}
+	c := &converter{opts: o, acls: map[string]*v1alpha1.ACL{}, bad: map[string]bool{}, peers: map[string]*peer{}, table: directives()}
+	c.file(file, text, 0)
+	c.finish()
+	return &c.result, nil
+}
+
+// Worst returns the worst outcome of all lines: Honoured, NoEffect, Dangerous or Refused.
+func (r *Result) Worst() Outcome {
+	order := []Outcome{Honoured, NoEffect, Dangerous, Refused}
+	worst := 0
+	for _, l := range r.Lines {
+		worst = max(worst, slices.Index(order, l.Outcome))
+	}
+	return order[worst]
+}
+
+// Manifests returns the objects as YAML documents.
+func (r *Result) Manifests() ([]byte, error) {
+	var docs []string
+	for _, object := range r.manifest {
+		b, err := yaml.Marshal(object)
+		if err != nil {
+			return nil, fmt.Errorf("write manifest: %w", err)
+		}
+		docs = append(docs, withoutStatus(string(b)))
+	}
+	return []byte(strings.Join(append(docs, r.extra...), "---\n")), nil
+}
+
+// withoutStatus leaves out what only a cluster writes.
+func withoutStatus(doc string) string {
+	var out []string
+	skip := false
+	for _, line := range strings.SplitAfter(doc, "\n") {
+		if !strings.HasPrefix(line, " ") {
+			skip = strings.HasPrefix(line, "status:")
+		}
+		if !skip && strings.TrimSpace(line) != "creationTimestamp: null" {
+			out = append(out, line)
+		}
+	}
+	return strings.Join(out, "")
+}
+
+// converter holds the state of one import.
+type converter struct {
+	opts   Options
+	table  map[string]directive
+	result Result
+	line   *Line // being converted
+
+	proxy    v1alpha1.ForwardProxy
+	order    []string // of ACL names with types, as first seen
+	acls     map[string]*v1alpha1.ACL
+	bad      map[string]bool // ACLs that cannot be asked
+	peers    map[string]*peer
+	parents  []string // names of peers in order
+	hostname string
+	ports    int
+	memory   bool // cache_mem was given
+	noCache  bool
+	secrets  map[string]bool     // objects made of files, by kind and name
+	except   map[string][]string // ACLs that later lines of always_direct (Allow) and never_direct (Deny) leave out
+}
+
+// peer is a cache_peer with its access rules.
+type peer struct {
+	object v1alpha1.UpstreamProxy
+	rules  [][]string // ACLs of each allowing cache_peer_access
+}
+
+func (c *converter) spec() *v1alpha1.ForwardProxySpec { return &c.proxy.Spec }
+
+func (c *converter) interception() *v1alpha1.Interception {
+	s := c.spec()
+	if s.Interception == nil {
+		s.Interception = &v1alpha1.Interception{}
+	}
+	return s.Interception
+}
+
+func (c *converter) upstream() *v1alpha1.ForwardUpstream {
+	s := c.spec()
+	if s.Upstream == nil {
+		s.Upstream = &v1alpha1.ForwardUpstream{}
+	}
+	return s.Upstream
+}
+
+func (c *converter) cache() *v1alpha1.Cache {
+	s := c.spec()
+	if s.Cache == nil {
+		s.Cache = &v1alpha1.Cache{MemoryBytes: 256 << 20, MaxObjectBytes: 4 << 20}
+	}
+	return s.Cache
+}
+
+func (c *converter) headers() *v1alpha1.ForwardHeaders {
+	s := c.spec()
+	if s.Headers == nil {
+		s.Headers = &v1alpha1.ForwardHeaders{}
+	}
+	return s.Headers
+}
+
+// honour notes where the line went, also if parts of it have no effect.
+func (c *converter) honour(format string, args ...any) {
+	if c.line.Outcome == "" || c.line.Outcome == NoEffect {
+		c.line.Outcome, c.line.Code = Honoured, 0
+	}
+	c.note(format, args...)
+}
+
+func (c *converter) noEffect(format string, args ...any) {
+	if c.line.Outcome == "" {
+		c.line.Outcome, c.line.Code = NoEffect, diag.ImportNoEffect
+	}
+	c.note(format, args...)
+}
+
+// warn names what is dangerous about a line that is honoured.
+func (c *converter) warn(fix, format string, args ...any) {
+	if c.line.Outcome != Refused {
+		c.line.Outcome, c.line.Code, c.line.Fix = Dangerous, diag.ImportDangerous, fix
+	}
+	c.note(format, args...)
+}
+
+// refuse says why the line cannot be honoured.
+func (c *converter) refuse(fix, format string, args ...any) {
+	c.line.Outcome, c.line.Code, c.line.Fix = Refused, diag.ImportRefused, fix
+	c.note(format, args...)
+}
+
+func (c *converter) note(format string, args ...any) {
+	if c.line.Note != "" {
+		c.line.Note += "; "
+	}
+	c.line.Note += fmt.Sprintf(format, args...)
+}
+
+// flag adds a flag of "hakone run".
+func (c *converter) flag(flag string) {
+	if !slices.Contains(c.result.Flags, flag) {
+		c.result.Flags = append(c.result.Flags, flag)
+	}
+	c.honour("hakone run %s", flag)
+}
+
+// finish makes the objects.
+func (c *converter) finish() {
+	name := c.opts.Name
+	if name == "" {
+		name = objectName(c.hostname)
+	}
+	if name == "" {
+		name = "squid"
+	}
+	p := &c.proxy
+	p.TypeMeta = metav1.TypeMeta{APIVersion: "hakone.dev/v1alpha1", Kind: "ForwardProxy"}
+	p.ObjectMeta = metav1.ObjectMeta{Name: name, Namespace: c.opts.Namespace}
+	s := c.spec()
+	for _, key := range c.order {
+		if a := c.acls[key]; a != nil {
+			s.ACLs = append(s.ACLs, *a)
+		}
+	}
+	if len(s.Access) == 0 {
+		s.Access = []v1alpha1.AccessRule{{Action: "Deny", ACLs: []string{"all"}}} // as Squid without http_access
+	}
+	if i := s.Interception; i != nil && i.CARef.Name == "" {
+		s.Interception = nil // no port intercepts
+	}
+	if s.Interception != nil && s.Interception.Rules == nil {
+		s.Interception.Rules = []v1alpha1.InterceptionRule{{Action: "Splice", ACLs: []string{"all"}}}
+	}
+	if c.noCache {
+		s.Cache = nil
+	} else {
+		c.cache() // Squid keeps answers unless told otherwise
+	}
+	c.sendToPeers()
+	for _, name := range c.parents {
+		c.result.manifest = append(c.result.manifest, c.peers[name].object)
+	}
+	c.result.manifest = append([]any{*p}, c.result.manifest...)
+}
+
+// sendToPeers turns cache_peer with cache_peer_access into rules.
+func (c *converter) sendToPeers() {
+	s := c.spec()
+	var everything v1alpha1.ProxyRule
+	for _, name := range c.parents {
+		ref := v1alpha1.LocalReference{Name: c.peers[name].object.Name}
+		if len(c.peers[name].rules) == 0 {
+			everything.ProxyRefs = append(everything.ProxyRefs, ref)
+			continue
+		}
+		for _, acls := range c.peers[name].rules {
+			s.Proxies = append(s.Proxies, v1alpha1.ProxyRule{ProxyRefs: []v1alpha1.LocalReference{ref}, ACLs: acls})
+		}
+	}
+	if len(everything.ProxyRefs) > 0 {
+		s.Proxies = append(s.Proxies, everything)
+	}
+}
+
+// objectName makes a name that Kubernetes takes.
+func objectName(text string) string {
+	var b strings.Builder
+	for _, r := range strings.ToLower(text) {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' {
+			b.WriteRune(r)
+		} else {
+			b.WriteByte('-')
+		}
+	}
+	return strings.Trim(b.String(), "-.")
+}
+
+// secretOf puts files into a Secret or ConfigMap document under keys and returns its name, or "" with the line
+// refused.
+func (c *converter) object(kind, name string, files map[string]string) string {
+	if c.secrets[kind+name] {
+		return name
+	}
+	doc := fmt.Sprintf("apiVersion: v1\nkind: %s\nmetadata: {name: %s, namespace: %s}\n", kind, name, c.opts.Namespace)
+	block := "data"
+	if kind == "Secret" {
+		block = "stringData"
+	}
+	doc += block + ":\n"
+	for _, key := range slices.Sorted(maps.Keys(files)) {
+		b, err := c.opts.Open(files[key])
+		if err != nil {
+			c.refuse(fmt.Sprintf("Make %s %s/%s with the entry %s yourself, or run the import where the file can be read.", kind, c.opts.Namespace, name, key), "%s cannot be read: %v", files[key], err)
+			continue
+		}
+		doc += fmt.Sprintf("  %s: |\n    %s\n", key, strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", "\n    "))
+	}
+	if c.secrets == nil {
+		c.secrets = map[string]bool{}
+	}
+	c.secrets[kind+name] = true
+	c.result.extra = append(c.result.extra, doc)
+	return name
+}
+
+// nameOf makes an object's name of a file's.
+func nameOf(file string) string {
+	base := path.Base(file)
+	return objectName(strings.TrimSuffix(base, path.Ext(base)))
+}
