@@ -22,6 +22,29 @@ type Dump struct {
 type SecretsDump struct {
 	Revision    Revision         `json:"revision"`
 	Credentials []CredentialDump `json:"credentials"`
+
+	Logins    []LoginDump     `json:"logins,omitempty"`
+	Passwords []PasswordsDump `json:"passwords,omitempty"`
+}
+
+// LoginDump is what may be told of a login.
+type LoginDump struct {
+	Ref       SecretRef `json:"ref"`
+	Origin    Origin    `json:"origin"`
+	User      string    `json:"user,omitempty"`
+	Digest    string    `json:"digest,omitempty"`
+	Withdrawn bool      `json:"withdrawn,omitempty"`
+	Fault     *Fault    `json:"fault,omitempty"`
+}
+
+// PasswordsDump is what may be told of an htpasswd entry: who may log in.
+type PasswordsDump struct {
+	Ref       SecretRef `json:"ref"`
+	Origin    Origin    `json:"origin"`
+	Users     []string  `json:"users,omitempty"`
+	Digest    string    `json:"digest,omitempty"`
+	Withdrawn bool      `json:"withdrawn,omitempty"`
+	Fault     *Fault    `json:"fault,omitempty"`
 }
 
 // CredentialDump is what may be told of a credential.
@@ -83,7 +106,7 @@ func (s *Snapshot) Seal() {
 	s.Config.Revision, s.Endpoints.Revision = "", ""
 	s.Config.Revision = HashOf(s.Config)
 	s.Endpoints.Revision = HashOf(s.Endpoints)
-	s.Secrets.Revision = HashOf(s.Secrets.dump().Credentials)
+	s.Secrets.Revision = s.Secrets.revision()
 	s.Trust.Revision = HashOf(s.Trust.dump().Bundles)
 }
 
@@ -111,7 +134,25 @@ func (s *Secrets) dump() SecretsDump {
 		}
 		d.Credentials = append(d.Credentials, e)
 	}
+	for _, ref := range sortedKeys(s.Logins) {
+		l := s.Logins[ref]
+		d.Logins = append(d.Logins, LoginDump{ref, l.Origin, l.User, l.Digest, l.Withdrawn, l.Fault})
+	}
+	for _, ref := range sortedKeys(s.Passwords) {
+		p := s.Passwords[ref]
+		d.Passwords = append(d.Passwords, PasswordsDump{ref, p.Origin, sortedKeys(p.Users), p.Digest, p.Withdrawn, p.Fault})
+	}
 	return d
+}
+
+// revision covers credentials, and logins and passwords where there are some.
+func (s *Secrets) revision() Revision {
+	d := s.dump()
+	if len(d.Logins)+len(d.Passwords) == 0 {
+		return HashOf(d.Credentials)
+	}
+	d.Revision = ""
+	return HashOf(d)
 }
 
 func (t *Trust) dump() TrustDump {

@@ -64,7 +64,10 @@ type Login struct {
 	Origin   Origin
 	User     string
 	Password secret.Bytes
+	Digest   string // of both, slow to compute; it tells contents apart in dumps
 	Fault    *Fault
+
+	Withdrawn bool // served only for the grace after its secret's deletion
 }
 
 // Passwords is a parsed htpasswd entry, or the reason why there is none. Users maps names to hashes.
@@ -73,6 +76,8 @@ type Passwords struct {
 	Users  map[string]secret.Bytes
 	Digest string // of the content
 	Fault  *Fault
+
+	Withdrawn bool // as of Login
 }
 
 // ForwardListenerMode says how connections reach a forward-proxy listener.

@@ -59,6 +59,11 @@ type Fragment struct {
 	Proxies     map[string]*ir.Proxy // by name; tunnels of DestinationRules, and UpstreamProxies
 	Known       []ir.KnownHost       // of istio alone: the destinations that ForwardProxies know, the most specific first
 	Outbound    []Outbound           // of istio alone: outboundTrafficPolicy, the narrower first
+	ProxyAges   map[string]int       // of native alone: age ranks of UpstreamProxies, by name
+	Forwards    []Forward            // of native alone
+	Caches      []Cache              // of native alone
+	Logins      map[ir.SecretRef]*ir.Login
+	Passwords   map[ir.SecretRef]*ir.Passwords
 	Idle        []Idle
 	Diagnostics []diag.Diagnostic
 }
@@ -89,7 +94,8 @@ type Idle struct {
 func NewFragment() *Fragment {
 	return &Fragment{
 		Upstreams: map[string]*ir.Upstream{}, Endpoints: map[string][]ir.Endpoint{},
-		Secrets: map[ir.SecretRef]*ir.Credential{}, Trust: map[ir.TrustRef]*ir.TrustBundle{}, Proxies: map[string]*ir.Proxy{},
+		Secrets: map[ir.SecretRef]*ir.Credential{}, Trust: map[ir.TrustRef]*ir.TrustBundle{},
+		ProxyAges: map[string]int{}, Logins: map[ir.SecretRef]*ir.Login{}, Passwords: map[ir.SecretRef]*ir.Passwords{}, Proxies: map[string]*ir.Proxy{},
 	}
 }
 
@@ -115,6 +121,9 @@ type Listener struct {
 	Port    uint16
 	TLS     bool
 	Chain   *ir.Chain
+
+	// Forward makes it the port of a forward proxy, which shares its socket with nobody. nil: it is none.
+	Forward *ir.ForwardListener `json:",omitempty"`
 
 	// Refused, if not empty, says why the listener is not served. Its chain has hosts and no more, and
 	// stays only where a broader listener on the same socket would otherwise take them.
@@ -160,4 +169,19 @@ type Pull struct {
 	Order       int
 	Hosts       []hostname.Pattern
 	Certificate ir.SecretRef
+}
+
+// Forward is one ForwardProxy; its listeners are among Fragment.Listeners. Compile fills Known, and
+// KnownOnly where Outbound decides.
+type Forward struct {
+	*ir.Forward
+	Order  int  // age rank
+	Silent bool // it says nothing of outboundTrafficPolicy
+}
+
+// Cache is one CachePolicy with its targets. Compile finds the routes that it covers.
+type Cache struct {
+	Cache   *ir.Cache
+	Order   int // age rank
+	Targets []AccessTarget
 }

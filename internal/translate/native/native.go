@@ -1,5 +1,6 @@
 // Package native translates Hakone's own kinds: TLSPolicy (versions, suites and groups of listeners and
-// hosts), ClientCertificatePolicy, EdgeHost, OriginPool and OriginPull.
+// hosts), ClientCertificatePolicy, EdgeHost, OriginPool, OriginPull, UpstreamProxy, ForwardProxy and
+// CachePolicy.
 //
 // Like every translator it is pure. Which listeners a policy hits is for package compile to find out.
 // Begin reading at Translate; each kind has a file.
@@ -26,6 +27,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 	t.access()
 	t.absent()
 	t.origins()
+	t.egress()
 	f.Diagnostics = diag.Compact(f.Diagnostics)
 	return f
 }

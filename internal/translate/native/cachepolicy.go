@@ -1,0 +1,154 @@
+package native
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/hakone-gateway/hakone/api/v1alpha1"
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate"
+)
+
+// Defaults of a cache.
+const (
+	defaultCacheMemory = 256 << 20
+	defaultCacheObject = 4 << 20
+	defaultCacheDisk   = 1 << 30
+)
+
+// cachePolicy translates one CachePolicy.
+func (t *translator) cachePolicy(p *resource.CachePolicy) {
+	out := translate.Cache{Order: p.Rank, Cache: t.cache(&p.Meta, "spec", &p.Spec.Cache)}
+	for i, ref := range p.Spec.TargetRefs {
+		if target, ok := t.target(&p.Meta, ref, fmt.Sprintf("spec.targetRefs[%d]", i)); ok {
+			out.Targets = append(out.Targets, target)
+		}
+	}
+	if len(p.Spec.Rules) > 0 {
+		t.report(&p.Meta, diag.FieldWithoutEffect, "spec.rules", "rules ask about ACLs of a ForwardProxy, and a CachePolicy has none", "Narrow targetRefs instead, or remove rules.")
+	}
+	if len(out.Targets) == 0 {
+		t.report(&p.Meta, diag.CachePolicyCoversNothing, "spec.targetRefs", "none of the policy's targets can be used", "Correct spec.targetRefs.")
+		return
+	}
+	t.out.Caches = append(t.out.Caches, out)
+}
+
+// target reads what a policy is about.
+func (t *translator) target(m *resource.Meta, ref v1alpha1.PolicyTarget, field string) (translate.AccessTarget, bool) {
+	out := translate.AccessTarget{Field: field, Section: ref.SectionName, Object: diag.Object{Kind: ref.Kind, Namespace: cmp.Or(ref.Namespace, m.Namespace), Name: ref.Name}}
+	families := map[string]translate.Family{}
+	switch ref.Kind {
+	case resource.KindGateway:
+		families[resource.GroupGateway], families[resource.GroupIstio], families[""] = translate.GatewayAPI, translate.Istio, 0
+	case resource.KindEdgeHost:
+		families[resource.GroupHakone], families[""] = translate.Native, translate.Native
+	case resource.KindHTTPRoute, resource.KindGRPCRoute:
+		families[resource.GroupGateway], families[""] = translate.GatewayAPI, translate.GatewayAPI
+	case resource.KindVirtualService:
+		families[resource.GroupIstio], families[""] = translate.Istio, translate.Istio
+	default:
+		t.report(m, diag.RefKindInvalid, field+".kind", fmt.Sprintf("a %s cannot target kind %s", m.Kind, ref.Kind), "Use Gateway, EdgeHost, HTTPRoute, GRPCRoute or VirtualService.")
+		return out, false
+	}
+	family, ok := families[ref.Group]
+	out.Family = family
+	if !ok {
+		t.report(m, diag.RefKindInvalid, field+".group", fmt.Sprintf("group %q has no %s", ref.Group, ref.Kind), "Remove group, or correct it.")
+	}
+	return out, ok
+}
+
+// cache reads what is kept, for how long. Rules are the caller's.
+func (t *translator) cache(m *resource.Meta, field string, s *v1alpha1.Cache) *ir.Cache {
+	out := &ir.Cache{Name: m.Object().String(), Origin: ir.Origin{Object: m.Object(), Field: field},
+		MemoryBytes: cmp.Or(s.MemoryBytes, defaultCacheMemory), MaxObjectBytes: cmp.Or(s.MaxObjectBytes, defaultCacheObject),
+		DiskPath: s.DiskPath, DiskBytes: s.DiskBytes, Private: s.Private}
+	if out.MaxObjectBytes > out.MemoryBytes {
+		if s.MaxObjectBytes != 0 {
+			t.reportAs(diag.Warning, m, diag.BadValue, field+".maxObjectBytes", fmt.Sprintf("one answer of %d bytes cannot fit the cache's %d; that number holds instead", out.MaxObjectBytes, out.MemoryBytes), "Lower maxObjectBytes, or raise memoryBytes.")
+		}
+		out.MaxObjectBytes = out.MemoryBytes
+	}
+	switch {
+	case s.DiskPath == "" && s.DiskBytes != 0:
+		t.report(m, diag.FieldWithoutEffect, field+".diskBytes", "without diskPath nothing is kept on disk", "Add diskPath, or remove diskBytes.")
+		out.DiskBytes = 0
+	case s.DiskPath != "" && s.DiskBytes == 0:
+		out.DiskBytes = defaultCacheDisk
+	}
+	for i := range s.Refresh {
+		if r, ok := t.refresh(m, fmt.Sprintf("%s.refresh[%d]", field, i), &s.Refresh[i], s.Private); ok {
+			out.Refresh = append(out.Refresh, r)
+		}
+	}
+	for i, from := range s.PurgeFrom {
+		p := prefix(from)
+		if p == "" {
+			t.report(m, diag.BadValue, fmt.Sprintf("%s.purgeFrom[%d]", field, i), fmt.Sprintf("%q is neither an address nor a network; nobody there may purge", from), "Write an address, or a network such as 10.0.0.0/8.")
+			continue
+		}
+		if strings.HasSuffix(p, "/0") {
+			t.reportAs(diag.Warning, m, diag.BadValue, fmt.Sprintf("%s.purgeFrom[%d]", field, i), "everybody may purge the cache", "Name the addresses of those who purge.")
+		}
+		out.PurgeFrom = append(out.PurgeFrom, p)
+	}
+	slices.Sort(out.PurgeFrom)
+	out.PurgeFrom = slices.Compact(out.PurgeFrom)
+	return out
+}
+
+// refresh reads one refresh_pattern. One that cannot be read is left out, so that answers are kept as they
+// ask for themselves.
+func (t *translator) refresh(m *resource.Meta, field string, s *v1alpha1.RefreshPattern, private bool) (ir.RefreshRule, bool) {
+	out := ir.RefreshRule{Pattern: s.Pattern, Percent: int(s.Percent),
+		Min: t.duration(m, diag.BadValue, field+".min", s.Min, 0, 0), Max: t.duration(m, diag.BadValue, field+".max", s.Max, 0, math.MaxInt64)}
+	if s.Max == "" {
+		out.Max = 0
+	}
+	if s.IgnoreCase {
+		out.Pattern = "(?i)" + s.Pattern
+	}
+	if _, err := regexp.Compile(out.Pattern); err != nil {
+		t.report(m, diag.BadValue, field+".pattern", fmt.Sprintf("%q is no regular expression of RE2; the rule is left out", s.Pattern), "Correct it: RE2 has neither backreferences nor lookaround.")
+		return out, false
+	}
+	if s.Max != "" && out.Max < out.Min {
+		t.reportAs(diag.Warning, m, diag.BadValue, field+".max", fmt.Sprintf("max %s is below min %s", short(out.Max), short(out.Min)), "Raise max, or lower min.")
+	}
+	for i, o := range s.Options {
+		at := fmt.Sprintf("%s.options[%d]", field, i)
+		name, value, has := strings.Cut(o, "=")
+		switch name {
+		case "override-expire", "override-lastmod", "reload-into-ims", "ignore-reload", "ignore-no-store", "refresh-ims", "store-stale":
+		case "ignore-private":
+			if !private {
+				t.reportAs(diag.Warning, m, diag.BadValue, at, "answers that are for one user alone are kept and given to others", "Remove ignore-private, or narrow the pattern to URLs that are the same for everybody.")
+			}
+		case "max-stale":
+			if n, err := strconv.Atoi(value); !has || err != nil || n < 0 {
+				t.report(m, diag.BadValue, at, fmt.Sprintf("%q is not max-stale=MINUTES; it is left out", o), "Write max-stale=60.")
+				continue
+			}
+		case "ignore-must-revalidate", "ignore-auth":
+			t.report(m, diag.FieldWithoutEffect, at, name+" is of older Squids; it does nothing", "Remove it.")
+			continue
+		default:
+			fix := "Use override-expire, override-lastmod, reload-into-ims, ignore-reload, ignore-no-store, ignore-private, max-stale=N, refresh-ims or store-stale."
+			if near := translate.Nearest(name, strings.Fields("override-expire override-lastmod reload-into-ims ignore-reload ignore-no-store ignore-private refresh-ims store-stale max-stale")); near != "" {
+				fix = "Did you mean " + near + "?"
+			}
+			t.report(m, diag.UnknownEnum, at, fmt.Sprintf("%q is no option of a refresh pattern; it is left out", o), fix)
+			continue
+		}
+		out.Options = append(out.Options, o)
+	}
+	return out, true
+}
