@@ -100,6 +100,8 @@ func (s *Set) file(r Resource) {
 		s.virtualServices = append(s.virtualServices, r)
 	case *DestinationRule:
 		s.destinationRules = append(s.destinationRules, r)
+	case *Sidecar:
+		s.sidecars = append(s.sidecars, r)
 	case *ServiceEntry:
 		s.serviceEntries = append(s.serviceEntries, r)
 	case *GatewayClass:

@@ -36,6 +36,7 @@ const (
 	KindSecret           = "Secret"
 	KindService          = "Service"
 	KindServiceEntry     = "ServiceEntry"
+	KindSidecar          = "Sidecar"
 	KindTLSPolicy        = "TLSPolicy"
 
 	KindClientCertificatePolicy = "ClientCertificatePolicy"

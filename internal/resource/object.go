@@ -41,6 +41,7 @@ type (
 	VirtualService  = Object[*istio.VirtualService]
 	DestinationRule = Object[*istio.DestinationRule]
 	ServiceEntry    = Object[*istio.ServiceEntry]
+	Sidecar         = Object[*istio.Sidecar]
 
 	GatewayClass   = Object[*gatewayv1.GatewayClassSpec]
 	Gateway        = Object[*gatewayv1.GatewaySpec]

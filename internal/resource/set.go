@@ -23,6 +23,7 @@ type Set struct {
 	virtualServices     []*VirtualService
 	destinationRules    []*DestinationRule
 	serviceEntries      []*ServiceEntry
+	sidecars            []*Sidecar
 	gatewayClasses      []*GatewayClass
 	gateways            []*Gateway
 	httpRoutes          []*HTTPRoute
@@ -63,6 +64,9 @@ func (s *Set) DestinationRules() []*DestinationRule { return s.destinationRules 
 
 // ServiceEntries returns Istio's ServiceEntries.
 func (s *Set) ServiceEntries() []*ServiceEntry { return s.serviceEntries }
+
+// Sidecars returns Istio's Sidecars.
+func (s *Set) Sidecars() []*Sidecar { return s.sidecars }
 
 // GatewayClasses returns the GatewayClasses of the Gateway API.
 func (s *Set) GatewayClasses() []*GatewayClass { return s.gatewayClasses }

@@ -70,6 +70,7 @@ func knownKinds() map[groupKind]*kindSpec {
 		{resource.GroupIstio, resource.KindVirtualService, istioVersions, false, istioRoot(&istio.VirtualService{}), buildProto[*istio.VirtualService]},
 		{resource.GroupIstio, resource.KindDestinationRule, istioVersions, false, istioRoot(&istio.DestinationRule{}), buildProto[*istio.DestinationRule]},
 		{resource.GroupIstio, resource.KindServiceEntry, istioVersions, false, istioRoot(&istio.ServiceEntry{}), buildProto[*istio.ServiceEntry]},
+		{resource.GroupIstio, resource.KindSidecar, istioVersions, false, istioRoot(&istio.Sidecar{}), buildProto[*istio.Sidecar]},
 
 		{resource.GroupGateway, resource.KindGatewayClass, gatewayVersions, true, b.of(reflect.TypeFor[gatewayv1.GatewayClass]()), buildSpec(noDefaults[gatewayv1.GatewayClassSpec])},
 		{resource.GroupGateway, resource.KindGateway, gatewayVersions, false, b.of(reflect.TypeFor[gatewayv1.Gateway]()), buildSpec(defaultGateway)},
@@ -103,7 +104,7 @@ func knownKinds() map[groupKind]*kindSpec {
 // which this version does nothing.
 func withoutEffect() map[string][]string {
 	return map[string][]string{
-		"networking.istio.io":         {"ProxyConfig", "Sidecar", "WorkloadEntry", "WorkloadGroup"},
+		"networking.istio.io":         {"ProxyConfig", "WorkloadEntry", "WorkloadGroup"},
 		"telemetry.istio.io":          {"Telemetry"},
 		"install.istio.io":            {"IstioOperator"},
 		"gateway.networking.k8s.io":   {"ListenerSet", "TCPRoute", "TLSRoute", "UDPRoute"},

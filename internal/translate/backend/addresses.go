@@ -197,6 +197,15 @@ func (r *Resolver) fromExternalName(up *ir.Upstream, t target, p port, found *[]
 // fromEntry fills found from a ServiceEntry, or sets up.Resolve and returns false.
 func (r *Resolver) fromEntry(up *ir.Upstream, t target, p port, labels map[string]string, found *[]ir.Endpoint) bool {
 	e := p.entry
+	if t.wild.IsValid() || e.Spec.Resolution == istio.ServiceEntry_DYNAMIC_DNS && !isAddress(t.host) {
+		return r.fromRequest(up, t, p, e)
+	}
+	if e.Spec.Resolution == istio.ServiceEntry_DNS_ROUND_ROBIN {
+		if one, number, ok := firstName(e, p, labels); ok {
+			up.Resolve = &ir.ResolveDNS{Host: one, Port: uint16(number), First: true}
+			return false
+		}
+	}
 	if len(e.Spec.Endpoints) > 0 {
 		for i, w := range e.Spec.Endpoints {
 			if !hasLabels(w.GetLabels(), labels) {
@@ -207,6 +216,10 @@ func (r *Resolver) fromEntry(up *ir.Upstream, t target, p port, labels map[strin
 				number = n
 			}
 			from := fromField(&e.Meta, "spec.endpoints[%d].address", i)
+			if strings.HasPrefix(w.GetAddress(), "unix://") {
+				r.report(diag.EndpointInvalid, from, fmt.Sprintf("%s is a Unix socket of a workload's own host, which a gateway cannot connect to", w.GetAddress()), "Write an IP address; the workload must listen on TCP.")
+				continue
+			}
 			if !isAddress(w.GetAddress()) && e.Spec.Resolution == istio.ServiceEntry_STATIC {
 				r.report(diag.EndpointInvalid, from, fmt.Sprintf("%q is no IP address, which resolution STATIC asks for", w.GetAddress()), "Write an IP address, or use resolution DNS.")
 				continue
@@ -225,6 +238,12 @@ func (r *Resolver) fromEntry(up *ir.Upstream, t target, p port, labels map[strin
 		*found = []ir.Endpoint{{Host: t.host, Port: uint16(p.target), Origin: up.Origin}}
 		return true
 	case len(labels) > 0:
+		return true
+	case e.Spec.Resolution == istio.ServiceEntry_NONE && p.protocol == "tcp" && len(hostAddresses(e)) > 0:
+		// Whoever captured the connection knows it by one of these addresses; its host name may be invented.
+		for i, a := range hostAddresses(e) {
+			*found = append(*found, ir.Endpoint{Host: a, Port: uint16(p.target), Origin: fromField(&e.Meta, "spec.addresses[%d]", i)})
+		}
 		return true
 	}
 	// NONE asks for the connection's original address; a request to a gateway has none, so DNS is asked.

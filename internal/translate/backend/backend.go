@@ -82,11 +82,25 @@ func (r *Resolver) Destination(d Destination, namespace string, from ir.Origin) 
 	return r.resolve(t, wish{port: d.Port, subset: d.Subset}, from)
 }
 
+// TCPDestination is Destination for a route of connections: what the port declares to speak does not
+// matter, and tunnel of its DestinationRule holds.
+func (r *Resolver) TCPDestination(d Destination, namespace string, from ir.Origin) Result {
+	if _, _, ok := poolOf(d.Host, namespace); ok {
+		return r.fault(diag.DestinationInvalid, below(from, "host"), "an OriginPool takes requests, and the route carries connections", "Name a service or a host of a ServiceEntry.")
+	}
+	t, err := r.locate(d.Host, namespace)
+	if err != nil {
+		return r.fault(diag.DestinationInvalid, below(from, "host"), err.Error(), "Name a service (name, or name.namespace.svc."+r.ctx.ClusterDomain+") or a host of a ServiceEntry.")
+	}
+	return r.resolve(t, wish{port: d.Port, subset: d.Subset, tcp: true}, from)
+}
+
 // wish is what a route asks of a target.
 type wish struct {
 	port   uint32 // 0: the only one
 	subset string
 	grpc   bool // the route carries gRPC and nothing else
+	tcp    bool // the route carries connections
 }
 
 // resolve makes the upstream of a target, unless it is there already.
@@ -109,13 +123,30 @@ func (r *Resolver) resolve(t target, w wish, from ir.Origin) Result {
 		}
 		name, protocol = name+grpcSuffix, ir.UpstreamHTTP2
 	}
+	if rule.tunnel != nil {
+		if w.tcp {
+			name += tunnelSuffix
+		} else {
+			r.tunnelOnHTTP(t, p, rule)
+		}
+	}
 	if r.out.Upstreams[name] != nil {
 		return Result{Upstream: name}
 	}
 	up := &ir.Upstream{Name: name, Origin: ir.Origin{Object: t.object()}, Protocol: protocol, GRPCWeb: p.protocol == "grpc-web", Balancing: ir.LeastRequest}
 	r.out.Upstreams[name] = up
+	up.IsProxy = r.plainProxy(t, p)
 	rule.apply(r, up, t)
+	if !up.IsProxy {
+		up.Destination = outside(t)
+	}
 	r.addresses(up, t, p, w.subset, rule.labels, from)
+	if w.tcp {
+		if rule.tunnel != nil {
+			r.tunnel(up, rule)
+		}
+		return Result{Upstream: name}
+	}
 	r.reportProtocol(t, p, up, from)
 	r.reportClientProtocol(t, p, rule)
 	return Result{Upstream: name}

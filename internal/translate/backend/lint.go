@@ -37,6 +37,7 @@ func Lint(set *resource.Set, out *translate.Fragment) {
 			out.Report(diag.MissingField, e.Object(), "spec.ports", "a ServiceEntry without ports leads nowhere", "Add ports.")
 		}
 		noeffect.Report(out, e.Object(), e.Spec, entries)
+		lintEntry(e, out)
 	}
 }
 
@@ -47,15 +48,14 @@ func rulePaths() noeffect.Handled {
 			paths = append(paths, level+"loadBalancer.simple", level+"connectionPool.tcp.{maxConnections,connectTimeout,idleTimeout}",
 				level+"connectionPool.http.{http1MaxPendingRequests,http2MaxRequests,maxRequestsPerConnection,maxRetries,idleTimeout,h2UpgradePolicy,useClientProtocol,maxConcurrentStreams}", level+"tls")
 		}
-		paths = append(paths, at+"portLevelSettings.port")
+		paths = append(paths, at+"portLevelSettings.port", at+"tunnel")
 	}
 	return noeffect.Paths(paths...)
 }
 
-// entryPaths leaves out workloadSelector (WorkloadEntries are not read) and addresses, which only
-// matter to connections without a name.
+// entryPaths leaves out workloadSelector: WorkloadEntries are not read.
 func entryPaths() noeffect.Handled {
-	return noeffect.Paths("{hosts,ports,location,resolution,exportTo,subjectAltNames}", "endpoints.{address,ports,labels,weight}")
+	return noeffect.Paths("{hosts,addresses,ports,location,resolution,exportTo,subjectAltNames}", "endpoints.{address,ports,labels,weight}")
 }
 
 // lintPolicies looks at every trafficPolicy of a rule, of its subsets and of their ports.

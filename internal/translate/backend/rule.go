@@ -84,7 +84,7 @@ func (r *Resolver) lookup(t target) []hostRule {
 func (r *Resolver) mostSpecific(rules []hostRule, t target) []hostRule {
 	var best []hostRule
 	for _, h := range rules {
-		if !h.host.Match(t.host) {
+		if !h.host.Match(t.host) && !(t.wild.IsValid() && h.host.Covers(t.wild)) {
 			continue
 		}
 		if !visible(h.Spec.GetExportTo(), h.Namespace, r.ctx.Namespace) {
@@ -113,6 +113,9 @@ type policy struct {
 	tls      *istio.ClientTLSSettings
 	tlsFrom  ir.Origin
 	tlsOwner *resource.DestinationRule
+
+	tunnel     *istio.TrafficPolicy_TunnelSettings
+	tunnelFrom ir.Origin
 }
 
 // ruleFor finds the policy of a port and subset. The fault says that the subset does not exist.
@@ -154,9 +157,12 @@ func (r *Resolver) ruleFor(t target, port uint32, subset string, from ir.Origin)
 // overridden lays one trafficPolicy over another. Settings of a port replace all four of the
 // settings above them, even those that they leave out, as Istio does.
 func overridden(p policy, h hostRule, tp *istio.TrafficPolicy, path string, port uint32) policy {
+	if tp.GetTunnel() != nil {
+		p.tunnel, p.tunnelFrom = tp.GetTunnel(), fromField(&h.Meta, "%s.tunnel", path)
+	}
 	for i, pl := range tp.GetPortLevelSettings() {
 		if pl.GetPort().GetNumber() == port {
-			return policy{labels: p.labels, balance: pl.GetLoadBalancer(), pool: pl.GetConnectionPool(), tls: pl.GetTls(),
+			return policy{labels: p.labels, tunnel: p.tunnel, tunnelFrom: p.tunnelFrom, balance: pl.GetLoadBalancer(), pool: pl.GetConnectionPool(), tls: pl.GetTls(),
 				poolFrom: fromField(&h.Meta, "%s.portLevelSettings[%d].connectionPool", path, i), tlsFrom: fromField(&h.Meta, "%s.portLevelSettings[%d].tls", path, i), tlsOwner: h.DestinationRule}
 		}
 	}

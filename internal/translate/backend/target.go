@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -20,6 +21,7 @@ type target struct {
 	name      string
 	service   *resource.Service
 	entries   []*resource.ServiceEntry // that have the host, the most specific first
+	wild      hostname.Pattern         // the wildcard host of a ServiceEntry; the zero Pattern for others
 }
 
 // internal reports whether the target is a Kubernetes service by its name.
@@ -79,7 +81,11 @@ func (r *Resolver) locate(host, namespace string) (target, error) {
 		return target{}, err
 	}
 	if !p.IsExact() {
-		return target{}, fmt.Errorf("host %q is a wildcard, which is no destination", host)
+		t := target{host: p.String(), wild: p, entries: slices.DeleteFunc(slices.Clone(r.entries.wildcard[p.Suffix()]), func(e *resource.ServiceEntry) bool { return !dynamic(e) })}
+		if p.IsAny() || len(t.entries) == 0 {
+			return target{}, fmt.Errorf("host %q is a wildcard, which is no destination without a ServiceEntry of that host with resolution NONE or DYNAMIC_DNS", host)
+		}
+		return t, nil
 	}
 	host = p.String()
 	if !strings.ContainsAny(host, ".:") {

@@ -33,6 +33,10 @@ type server struct {
 	origin   ir.Origin
 	hosts    []serverHost
 	listener *translate.Listener
+	port     uint32 // as declared; rules match it
+	sni      bool   // TLS is passed through, and tls rules choose by SNI
+	l4       bool   // takes connections: tcp or tls rules hold, and not http
+	tcp      []*ir.TCPRoute
 	redirect bool // httpsRedirect: every request is sent to https
 	grpcWeb  bool // protocol GRPC-WEB: gRPC-Web is translated for the upstreams of its routes
 	attached bool // some VirtualService has routes here
@@ -117,9 +121,8 @@ func (t *translator) server(g *gateway, index int, spec *istio.Server) *server {
 		t.report(diag.ListenerUnsupported, below(from, "port.number"), fmt.Sprintf("port %d is no port number", port.GetNumber()), "Use 1 to 65535.")
 		return nil
 	}
-	tls, ok := t.protocol(spec, from)
-	passthrough := strings.EqualFold(port.GetProtocol(), "TLS")
-	if !ok && !passthrough {
+	way, ok := t.protocol(g, spec, from)
+	if !ok {
 		return nil
 	}
 	if b := spec.GetBind(); b != "" {
@@ -129,7 +132,7 @@ func (t *translator) server(g *gateway, index int, spec *istio.Server) *server {
 		}
 	}
 	s := &server{gateway: g, origin: from, hosts: t.serverHosts(g, spec, from), routes: map[hostname.Pattern]*hostRoutes{},
-		grpcWeb: strings.EqualFold(port.GetProtocol(), "GRPC-WEB")}
+		port: port.GetNumber(), sni: way.sni, l4: way.l4, grpcWeb: strings.EqualFold(port.GetProtocol(), "GRPC-WEB")}
 	if len(s.hosts) == 0 {
 		return nil
 	}
@@ -149,11 +152,18 @@ func (t *translator) server(g *gateway, index int, spec *istio.Server) *server {
 		chain.Name += strconv.FormatUint(uint64(port.GetNumber()), 10)
 	}
 	s.listener = &translate.Listener{Family: translate.Istio, Gateway: g.Object(), Section: section, Order: g.Rank,
-		Bind: spec.GetBind(), Port: uint16(port.GetNumber()), TLS: tls || passthrough, Chain: chain}
+		Bind: spec.GetBind(), Port: uint16(port.GetNumber()), TLS: way.tls || way.passed, Chain: chain}
+	if way.l4 {
+		chain.TCP = []*ir.TCPRoute{}
+	}
+	if way.port != 0 {
+		s.listener.Port = uint16(way.port)
+	}
 	switch {
-	case passthrough:
-		return t.refuse(s, "protocol TLS is not served by this version")
-	case tls:
+	case way.refused != "":
+		return t.refuse(s, way.refused)
+	case way.passed, way.hop:
+	case way.tls:
 		if chain.TLS = t.serverTLS(g, spec.GetTls(), from); chain.TLS == nil {
 			return t.refuse(s, "its tls settings cannot be used")
 		}
@@ -170,22 +180,6 @@ func (t *translator) refuse(s *server, why string) *server {
 	s.listener.Refused = why
 	t.out.Listeners = append(t.out.Listeners, s.listener)
 	return nil
-}
-
-// protocol reports whether the server's protocol terminates TLS, and whether it is served at all.
-func (t *translator) protocol(spec *istio.Server, from ir.Origin) (tls, ok bool) {
-	p, field := strings.ToUpper(spec.GetPort().GetProtocol()), below(from, "port.protocol")
-	switch p {
-	case "HTTP", "HTTP2", "GRPC", "GRPC-WEB": // every plain port takes HTTP/1.1 and HTTP/2
-		return false, true
-	case "HTTPS":
-		return true, true
-	case "":
-		t.report(diag.MissingField, field, "the port has no protocol", "Write HTTP or HTTPS.")
-		return false, false
-	}
-	t.report(diag.ListenerUnsupported, field, fmt.Sprintf("protocol %s is not served by this version; the server is left out", p), "Use HTTP or HTTPS.")
-	return false, false
 }
 
 // plain checks that a server without TLS has no TLS settings but httpsRedirect: who wrote some expects
@@ -239,6 +233,9 @@ func (t *translator) serverHosts(g *gateway, spec *istio.Server, from ir.Origin)
 func (t *translator) finish(s *server) {
 	chain := s.listener.Chain
 	chain.VirtualHosts = []*ir.VirtualHost{}
+	if s.l4 {
+		t.finishTCP(s)
+	}
 	t.out.Listeners = append(t.out.Listeners, s.listener)
 	if s.redirect {
 		chain.VirtualHosts = append(chain.VirtualHosts, &ir.VirtualHost{Hosts: chain.Hosts, Routes: []*ir.Route{s.httpsRedirect()}})
@@ -253,7 +250,11 @@ func (t *translator) finish(s *server) {
 		}
 	}
 	if !s.attached {
-		t.report(diag.NoRoutesAttached, s.origin, fmt.Sprintf("no VirtualService has routes for the hosts %s of this server, so it answers 404", hostList(chain.Hosts)),
+		does := "answers 404"
+		if s.l4 {
+			does = fmt.Sprintf("closes its connections (%s rules are what it takes)", s.kindOfRules())
+		}
+		t.report(diag.NoRoutesAttached, s.origin, fmt.Sprintf("no VirtualService has routes for the hosts %s of this server, so it %s", hostList(chain.Hosts), does),
 			fmt.Sprintf("Name gateway %s/%s and one of these hosts in a VirtualService.", s.gateway.Namespace, s.gateway.Name))
 	}
 }

@@ -30,9 +30,16 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 	for _, g := range set.IstioGateways() {
 		t.gateway(g)
 	}
+	for _, g := range t.gateways {
+		t.egress = t.egress || g.selected && g.egress
+	}
 	for _, v := range set.VirtualServices() {
 		t.virtualService(v)
+		t.lintHops(v)
 	}
+	t.meshServices()
+	t.known()
+	t.outbound()
 	for _, g := range set.IstioGateways() {
 		for _, s := range t.gateways[objectName{g.Namespace, g.Name}].servers {
 			t.finish(s)
@@ -40,6 +47,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 	}
 	t.shadows.report(t)
 	backend.Lint(set, f)
+	t.backends.LintEgress()
 	f.Diagnostics = diag.Compact(f.Diagnostics)
 	return f
 }
@@ -56,6 +64,9 @@ type translator struct {
 	backends *backend.Resolver
 	gateways map[objectName]*gateway
 	shadows  *shadows
+	egress   bool // some Gateway of the egress gateway is ours
+	meshOnly []*resource.VirtualService
+	hops     map[uint32]hopIn // by port of the egress gateway; nil until asked for
 }
 
 func (t *translator) report(code diag.Code, from ir.Origin, message, fix string) {

@@ -19,10 +19,14 @@ type rule struct {
 	gateways []objectName // empty: every gateway of the VirtualService
 }
 
-// rules translates all http rules, in their order.
-func (t *translator) rules(v *resource.VirtualService) []rule {
+// rules translates all http rules, in their order. asMesh takes those for sidecars, else those for
+// gateways.
+func (t *translator) rules(v *resource.VirtualService, asMesh bool) []rule {
 	var out []rule
 	for i, h := range v.Spec.GetHttp() {
+		if !asMesh && meshMatches(h.GetMatch()) {
+			continue
+		}
 		b := &ruleBuilder{t: t, v: v, spec: h, from: at(&v.Meta, "spec.http[%d]", i)}
 		b.action()
 		name := fmt.Sprintf("%s/%s/rule-%d", v.Namespace, v.Name, i)
@@ -32,12 +36,14 @@ func (t *translator) rules(v *resource.VirtualService) []rule {
 		}
 		for j, m := range h.GetMatch() {
 			from := below(b.from, "match[%d]", j)
-			if !t.forUs(m, from) {
+			if !asMesh && onlyMesh(m.GetGateways()) || !t.forUs(m, from) {
 				continue
 			}
 			r := rule{route: b.route(fmt.Sprintf("%s/match-%d", name, j), from, t.match(m, from)), port: m.GetPort()}
 			for _, g := range m.GetGateways() {
-				r.gateways = append(r.gateways, gatewayName(g, v.Namespace))
+				if !asMesh {
+					r.gateways = append(r.gateways, gatewayName(g, v.Namespace))
+				}
 			}
 			out = append(out, r)
 		}
@@ -47,13 +53,17 @@ func (t *translator) rules(v *resource.VirtualService) []rule {
 
 // forUs applies sourceLabels and sourceNamespace, which on a gateway speak of the gateway itself.
 func (t *translator) forUs(m *istio.HTTPMatchRequest, from ir.Origin) bool {
-	for k, v := range m.GetSourceLabels() {
+	return t.sourceIsUs(m.GetSourceLabels(), m.GetSourceNamespace(), from)
+}
+
+func (t *translator) sourceIsUs(labels map[string]string, namespace string, from ir.Origin) bool {
+	for k, v := range labels {
 		if !t.ctx.Is(k, v) {
 			t.info(diag.FieldWithoutEffect, below(from, "sourceLabels"), "the match is for workloads with other labels than this gateway, so it is left out here", "Nothing to do if that is meant.")
 			return false
 		}
 	}
-	if ns := m.GetSourceNamespace(); ns != "" && ns != t.ctx.Namespace {
+	if namespace != "" && namespace != t.ctx.Namespace {
 		t.info(diag.FieldWithoutEffect, below(from, "sourceNamespace"), "the match is for workloads of another namespace than this gateway's, so it is left out here", "Nothing to do if that is meant.")
 		return false
 	}
@@ -135,7 +145,8 @@ func (b *ruleBuilder) destinations(routes []*istio.HTTPRouteDestination) {
 		sum += int64(weight)
 		back := ir.Backend{Weight: uint32(weight), Origin: below(from, "destination"), Filters: b.headers(r.GetHeaders(), below(from, "headers"))}
 		d := r.GetDestination()
-		res := b.t.backends.Destination(backend.Destination{Host: d.GetHost(), Port: d.GetPort().GetNumber(), Subset: d.GetSubset()}, b.v.Namespace, back.Origin)
+		l := leg{backend.Destination{Host: d.GetHost(), Port: d.GetPort().GetNumber(), Subset: d.GetSubset()}, b.v.Namespace, back.Origin}
+		res := b.t.resolve(l, b.v.Spec.GetHosts(), httpHop)
 		back.Upstream, back.Fault = res.Upstream, res.Fault
 		b.forward = append(b.forward, back)
 	}

@@ -18,7 +18,7 @@ import (
 func (t *translator) serverTLS(g *gateway, s *istio.ServerTLSSettings, server ir.Origin) *ir.TLS {
 	from := below(server, "tls")
 	if s == nil {
-		t.report(diag.ListenerTLSInvalid, from, "protocol HTTPS needs tls settings; the server is left out", "Add tls with mode SIMPLE and credentialName.")
+		t.report(diag.ListenerTLSInvalid, from, "protocols HTTPS and TLS need tls settings; the server is left out", "Add tls with mode SIMPLE and credentialName.")
 		return nil
 	}
 	out := &ir.TLS{Origin: from, ClientAuth: ir.ClientAuth{Mode: ir.ClientAuthNone, Origin: below(from, "mode")}}
@@ -28,10 +28,6 @@ func (t *translator) serverTLS(g *gateway, s *istio.ServerTLSSettings, server ir
 		out.ClientAuth.Mode = ir.ClientAuthRequire
 	case istio.ServerTLSSettings_OPTIONAL_MUTUAL:
 		out.ClientAuth.Mode = ir.ClientAuthOptional
-	case istio.ServerTLSSettings_PASSTHROUGH:
-		t.report(diag.ListenerUnsupported, below(from, "mode"), "mode PASSTHROUGH (which is also meant where mode is missing) is not served by this version; the server is left out",
-			"Write mode SIMPLE to terminate TLS here.")
-		return nil
 	default:
 		t.report(diag.ListenerUnsupported, below(from, "mode"), fmt.Sprintf("mode %s is not served by this version; the server is left out", s.GetMode()), "Use SIMPLE, MUTUAL or OPTIONAL_MUTUAL.")
 		return nil

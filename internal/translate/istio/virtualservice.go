@@ -16,7 +16,7 @@ const mesh = "mesh"
 
 func virtualServicePaths() noeffect.Handled {
 	return noeffect.Paths("{hosts,gateways,exportTo}",
-		"http.{name,route,redirect,directResponse,delegate,rewrite,timeout,headers}", "http.retries.{attempts,perTryTimeout,retryOn,backoff}",
+		"{tcp,tls}", "http.{name,route,redirect,directResponse,delegate,rewrite,timeout,headers}", "http.retries.{attempts,perTryTimeout,retryOn,backoff}",
 		"http.match.{name,uri,scheme,method,authority,headers,port,sourceLabels,gateways,queryParams,ignoreUriCase,withoutHeaders,sourceNamespace}")
 }
 
@@ -34,12 +34,12 @@ func (t *translator) virtualService(v *resource.VirtualService) {
 			fmt.Sprintf("Add %q, or \"*\", to exportTo.", t.ctx.Namespace))
 		return
 	}
-	rules := t.rules(v)
-	if len(rules) == 0 && len(v.Spec.GetTcp())+len(v.Spec.GetTls()) == 0 {
+	rules, tcp := t.rules(v, false), t.tcpRules(v, false)
+	if len(v.Spec.GetHttp())+len(v.Spec.GetTcp())+len(v.Spec.GetTls()) == 0 {
 		t.report(diag.RouteActionInvalid, at(&v.Meta, "spec.http"), "the VirtualService has no http rules, so it serves nothing", "Add a rule with a route, redirect or directResponse.")
 	}
 	for _, g := range bound {
-		t.attach(v, g, hosts, rules)
+		t.attach(v, g, hosts, rules, tcp)
 	}
 }
 
@@ -72,7 +72,7 @@ func (t *translator) routeHosts(v *resource.VirtualService) []hostname.Pattern {
 func (t *translator) bindings(v *resource.VirtualService) []*gateway {
 	names := v.Spec.GetGateways()
 	if len(names) == 0 || slices.Equal(names, []string{mesh}) {
-		t.info(diag.FieldWithoutEffect, at(&v.Meta, "spec.gateways"), "the VirtualService is for the mesh's sidecars only (no gateway is named), so it does nothing here", "Name a gateway, if a gateway is meant.")
+		t.meshOnly = append(t.meshOnly, v)
 		return nil
 	}
 	var bound []*gateway
@@ -136,7 +136,7 @@ func (t *translator) nearGateway(key objectName) string {
 }
 
 // attach puts the routes into the servers of one gateway that share a host with the VirtualService.
-func (t *translator) attach(v *resource.VirtualService, g *gateway, hosts []hostname.Pattern, rules []rule) {
+func (t *translator) attach(v *resource.VirtualService, g *gateway, hosts []hostname.Pattern, rules []rule, tcp []tcpRule) {
 	matched, refused := false, false
 	for _, h := range hosts {
 		done := map[*server]bool{}
@@ -153,7 +153,11 @@ func (t *translator) attach(v *resource.VirtualService, g *gateway, hosts []host
 					refused = true
 				default:
 					matched = true
-					s.add(p, h, rules)
+					if s.l4 {
+						s.addTCP(t, p, tcp)
+					} else {
+						s.add(p, h, rules)
+					}
 				}
 			}
 		}
@@ -191,7 +195,7 @@ func (s *server) add(p, source hostname.Pattern, rules []rule) {
 	}
 	own := objectName{s.gateway.Namespace, s.gateway.Name}
 	for _, r := range rules {
-		if r.port != 0 && r.port != uint32(s.listener.Port) || len(r.gateways) > 0 && !slices.Contains(r.gateways, own) {
+		if r.port != 0 && r.port != s.port || len(r.gateways) > 0 && !slices.Contains(r.gateways, own) {
 			continue
 		}
 		// A server may have the same host twice, for two namespaces.
