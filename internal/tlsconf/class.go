@@ -23,7 +23,7 @@ type policy struct {
 
 // class is one prebuilt tls.Config for all settings with the same content apart from certificates:
 // those are chosen per connection, so that 10,000 hosts under one policy share one configuration and
-// the rotation of a secret rebuilds none. It is immutable.
+// the rotation of a secret rebuilds none. Apart from minted it is immutable.
 type class struct {
 	key    string // what it was built from, trust by content
 	config *tls.Config
@@ -32,6 +32,7 @@ type class struct {
 	bundle *ir.TrustBundle // nil if there is none or nobody is asked for a certificate
 	judge  *trust.Verifier // nil if nobody is asked for a certificate, or policies judge
 	access []*authz.Policy // for ir.ClientAuthPolicy, as auth.Policies; nil for one that is missing
+	minted issuerClasses   // variants for certificates that are made
 	broken error           // the settings cannot be carried out; everybody is refused
 	state  *State
 }
@@ -171,6 +172,9 @@ func getCertificate(chi *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	s, ok := attachedShake(chi.Conn)
 	if !ok {
 		return nil, fmt.Errorf("no chain was chosen for this connection")
+	}
+	if s.minted.on {
+		return s.pick(chi).TLS(), nil
 	}
 	return s.t.state.certificate(s.pick(chi)), nil
 }

@@ -130,6 +130,9 @@ func ended(err error) (diag.Code, string, bool) {
 
 // fromAlert finds the reason for a client's alert.
 func (s *shake) fromAlert(n uint8) (diag.Code, string) {
+	if code, detail, ok := distrust(n, s.served.chosen, s.minted); ok {
+		return code, detail
+	}
 	return clientAlert(n, s.hello.ServerName, s.served.chosen, s.t.state.now())
 }
 
@@ -140,7 +143,12 @@ func (r *Result) AfterHandshake(err error) *telemetry.Handshake {
 	rec := *r.Record
 	rec.Err = err.Error()
 	if n, ok := receivedAlert(err); ok {
-		rec.Code, rec.Detail = clientAlert(n, rec.Hello.SNI, r.chosen, rec.Time)
+		code, detail, ok := distrust(n, r.chosen, r.minted)
+		if !ok {
+			code, detail = clientAlert(n, rec.Hello.SNI, r.chosen, rec.Time)
+		}
+		rec.Code, rec.Detail = code, detail
+		r.term.tellDistrust(r.Raw, &rec)
 		return &rec
 	}
 	if rec.Code, rec.Detail = misuse(err); rec.Code != 0 {

@@ -39,6 +39,7 @@ type shake struct {
 	chain  *ir.Chain
 	policy *policy
 	served servedPair
+	minted minted
 	tls    *tls.Conn
 	slot   *overload.Handshake
 }
@@ -83,10 +84,11 @@ func (t *Terminator) Handshake(c *listen.Conn) *Result {
 		return s.refuse(code, "the handshake's turn to compute did not come within the handshake timeout", nil, s.close)
 	}
 	c.OnWait(s.slot.Yield)
+	above := c.Attached()
 	c.Attach(s)
 	s.tls = tls.Server(c, s.policy.class.configFor(s.hello, &s.served))
 	err := s.tls.Handshake()
-	c.Attach(nil)
+	c.Attach(above)
 	if err != nil {
 		return s.fail(err)
 	}
@@ -116,6 +118,9 @@ func (s *shake) decide() *Result {
 	s.chain = entry.chain
 	s.rec.Chain, s.rec.Origin = s.chain.Name, s.chain.Origin.String()
 	settings := entry.settings(hello.ServerName)
+	if settings == nil && s.chain.TCP != nil {
+		return s.passThrough()
+	}
 	if settings == nil || s.t.policies[settings] == nil {
 		return s.refuse(diag.CredentialMissing, "chain "+s.chain.Name+" has no TLS settings", nil, s.alert(alertInternalError))
 	}
@@ -124,11 +129,25 @@ func (s *shake) decide() *Result {
 	if s.policy.class.missingTrust() {
 		return s.noTrust()
 	}
+	if len(settings.Certificates) == 0 && s.t.opts.Mint != nil {
+		return s.mint()
+	}
 	var broken *ir.Credential
 	if s.served, broken = credentials(settings, s.t.secrets); s.served.n == 0 {
 		return s.noCredential(broken)
 	}
 	return nil
+}
+
+// passThrough leaves the connection to who relays it: what was read of it remains to be read.
+func (s *shake) passThrough() *Result {
+	s.conn.HandshakeDone()
+	s.rec.Duration = time.Since(s.rec.Time)
+	res := &Result{Record: s.rec, Raw: s.conn, Chain: s.chain, PassedThrough: true}
+	if err := s.conn.SetDeadline(time.Time{}); err != nil {
+		return s.refuse(diag.ClosedBeforeHello, "the connection ended right after its ClientHello", err, s.close)
+	}
+	return res
 }
 
 // Records outlive their connections by thousands, and everything in them is the peer's choice: a hello
@@ -211,6 +230,7 @@ func (s *shake) refuse(code diag.Code, detail string, err error, end func()) *Re
 	}
 	s.rec.PeerOffered = bounded(s.rec.PeerOffered, maxKeptText)
 	s.rec.Duration = time.Since(s.rec.Time)
+	s.t.tellDistrust(s.conn, s.rec)
 	end()
 	return &Result{Record: s.rec}
 }
@@ -260,7 +280,7 @@ func (s *shake) complete() *Result {
 		rec.Cert = s.served.chosen.Fingerprint
 	}
 	res := &Result{Record: rec, Conn: s.tls, Raw: s.conn, Chain: s.chain, TLS: s.policy.tls,
-		chosen: s.served.chosen, term: s.t, class: s.policy.class, peers: cs.PeerCertificates}
+		chosen: s.served.chosen, minted: s.minted, term: s.t, class: s.policy.class, peers: cs.PeerCertificates}
 	switch {
 	case len(cs.PeerCertificates) == 0:
 	case s.policy.class.judge == nil:

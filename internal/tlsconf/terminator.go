@@ -31,6 +31,12 @@ type Options struct {
 	Bounds      *overload.Bounds
 	IdleRecords listen.IdleRecords
 
+	// Of a Terminator that looks into clients' TLS (see Intercepting): Mint makes the certificates where the
+	// settings name none, and Distrusted, if not nil, is told of clients that refuse what was made because of
+	// who signed it (HK2320). It must not block; what was attached to the connection is there.
+	Mint       Mint
+	Distrusted func(*listen.Conn, *telemetry.Handshake)
+
 	// Access holds the snapshot's policies on client certificates; nil: there are none.
 	Access *authz.Set
 }
@@ -57,8 +63,13 @@ type Terminator struct {
 // Result is a completed or refused handshake.
 type Result struct {
 	// Record is never nil and complete: hand it to a telemetry.Sink. Code is zero exactly if the
-	// handshake completed. The remaining fields are set only then.
+	// handshake completed or PassedThrough is set. The remaining fields are set only then.
 	Record *telemetry.Handshake
+
+	// PassedThrough says that the chain does not terminate TLS: the hello was looked at and remains to be
+	// read from Raw, which is open. Of the other fields only Raw and Chain are set, and Record is none to
+	// be recorded.
+	PassedThrough bool
 
 	Conn       *tls.Conn    // no deadline is set
 	Raw        *listen.Conn // under Conn
@@ -67,7 +78,8 @@ type Result struct {
 	ClientCert *filter.ClientCert // nil if the client presented none, or policies judge it
 
 	chosen *secret.KeyPair // what was served; nil on resumption
-	term   *Terminator     // that the handshake was made by, for Session
+	minted minted
+	term   *Terminator // that the handshake was made by, for Session
 	class  *class
 	peers  []*x509.Certificate
 }
