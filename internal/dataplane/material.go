@@ -10,12 +10,13 @@ import (
 // have changes nothing.
 func (p *Plane) material(held map[string]*upstream.Upstream, snap *ir.Snapshot) {
 	next := make(map[string]*tlsconf.Originator, len(p.originators))
+	p.proxies(snap, next)
 	for name, u := range held {
 		if u.Settings.Resolve == nil {
 			u.SetEndpoints(snap.Endpoints.ByUpstream[name])
 		}
-		if t := u.Settings.TLS; t != nil {
-			next[name] = tlsconf.Originate(name, t, snap.Secrets, snap.Trust, p.tls, p.originators[name])
+		if u.Settings.TLS != nil {
+			next[name] = p.originate(name, u.Settings, snap, p.originators[name])
 			u.SetTLS(next[name])
 		}
 	}
@@ -30,7 +31,9 @@ func (p *Plane) material(held map[string]*upstream.Upstream, snap *ir.Snapshot) 
 			continue
 		}
 		name := s.Name + " monitor"
-		next[name] = tlsconf.Originate(name, t, snap.Secrets, snap.Trust, p.tls, p.originators[name])
+		checks := *s
+		checks.TLS = t
+		next[name] = p.originate(name, &checks, snap, p.originators[name])
 		u.SetMonitorTLS(next[name])
 	}
 	p.originators = next

@@ -45,12 +45,16 @@ func (p *peers) remember(cs *tls.ConnectionState, name string) {
 // good at the last call, is now known to be revoked: connections must then be made anew. It waits for nobody, and
 // answers that cannot be had change nothing, so that no origin is lost with a responder.
 func (o *Originator) Revoked() bool {
+	found := false
+	for _, b := range o.behind {
+		found = b.Revoked() || found
+	}
 	if !o.fetches {
-		return false
+		return found
 	}
 	o.peers.mu.Lock()
 	defer o.peers.mu.Unlock()
-	now, found := o.state.now(), false
+	now := o.state.now()
 	for key, cs := range o.peers.of {
 		switch o.judge.VerifyOngoingServer(cs.PeerCertificates, cs.OCSPResponse, key.name, now).Code {
 		case diag.UpstreamCertRevoked, diag.UpstreamRevokedLocally, diag.UpstreamRevokedOCSP:

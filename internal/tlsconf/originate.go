@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -34,20 +35,35 @@ type Originator struct {
 
 	fetches bool // something is fetched that may revoke the upstream's certificates
 	peers   peers
+
+	// Of destinations outside; see tunnel.go.
+	behind      map[string]*Originator // by proxy; of the one for direct connections
+	tunnel      *Tunnel                // nil: for direct connections
+	interceptor *trust.Verifier        // of what the proxy makes; nil: it makes nothing
+	ca          *secret.Bundle         // of the same
+	trusted     *secret.Bundle         // that the settings name
+	strangers   *secret.Bundle         // of proxies that the connection does not go through
+	last        atomic.Pointer[madeBy] // issuer of the last leaf
 }
 
 // Originate prepares TLS towards the upstream called name. prev may be nil, or the Originator of the
 // same upstream in the former snapshot; it is returned itself if nothing that it depends on has
 // changed, so that callers can compare pointers.
 func Originate(name string, up *ir.UpstreamTLS, secrets *ir.Secrets, bundles *ir.Trust, state *State, prev *Originator) *Originator {
-	o := &Originator{name: name, up: up, state: state}
+	return OriginateVia(name, up, nil, secrets, bundles, state, prev)
+}
+
+// originate makes the Originator for direct connections, or that behind a proxy.
+func originate(name string, up *ir.UpstreamTLS, tunnel *Tunnel, secrets *ir.Secrets, bundles *ir.Trust, state *State, prev *Originator) *Originator {
+	o := &Originator{name: name, up: up, state: state, tunnel: tunnel}
 	if up.Certificate != "" {
 		o.client(secrets.ByRef[up.Certificate])
 	}
 	var bundle *ir.TrustBundle
 	if up.Trust != "" {
 		bundle = bundles.ByRef[up.Trust]
-		if anchors(bundle).Len() == 0 && !up.InsecureSkipVerify {
+		o.trusted = anchors(bundle)
+		if o.trusted.Len() == 0 && !up.System && !up.InsecureSkipVerify && !o.onlyIntercepted() {
 			o.broken = &refusal{diag.UpstreamCredentialMissing, fmt.Sprintf("the trust bundle %s is missing or empty", up.Trust)}
 		}
 	}
@@ -55,10 +71,11 @@ func Originate(name string, up *ir.UpstreamTLS, secrets *ir.Secrets, bundles *ir
 	if err != nil {
 		o.broken = &refusal{diag.UpstreamCredentialMissing, err.Error()}
 	}
-	if up.Trust == "" {
+	if up.Trust == "" || up.System {
 		policy.System = state.system()
 	}
 	o.judge = trust.New(policy, state.verdicts)
+	o.intercepts(bundles)
 	o.fetches = policy.Online != nil && (policy.Revocation.OCSP || policy.Revocation.FetchCRL)
 	if prev != nil && prev.same(o) {
 		return prev
@@ -75,7 +92,7 @@ func Originate(name string, up *ir.UpstreamTLS, secrets *ir.Secrets, bundles *ir
 // same reports whether o and p do the same, whatever pointers they hold.
 func (o *Originator) same(p *Originator) bool {
 	return o.name == p.name && o.state == p.state && o.judge.Revision() == p.judge.Revision() &&
-		digestOf(o.pair) == digestOf(p.pair) && (o.broken == nil) == (p.broken == nil) && reflect.DeepEqual(o.up, p.up)
+		digestOf(o.pair) == digestOf(p.pair) && (o.broken == nil) == (p.broken == nil) && o.sameBehind(p) && reflect.DeepEqual(o.up, p.up)
 }
 
 func digestOf(p *secret.KeyPair) string {
@@ -169,11 +186,11 @@ func (o *Originator) config(serverName, verify string, protocols offer) *tls.Con
 		InsecureSkipVerify:   true,
 		GetClientCertificate: o.certificate,
 		VerifyConnection: func(cs tls.ConnectionState) error {
-			verdict := o.judge.VerifyStapled(cs.PeerCertificates, cs.OCSPResponse, verify, o.state.now())
+			verdict, intercepted := o.verify(&cs, verify)
 			if verdict.Code != 0 {
 				return &refusal{verdict.Code, verdict.Detail}
 			}
-			if o.fetches {
+			if o.fetches && !intercepted {
 				o.peers.remember(&cs, verify)
 			}
 			return nil
@@ -241,6 +258,7 @@ func (o *Originator) Handshake(ctx context.Context, conn net.Conn, host string, 
 		if len(cs.PeerCertificates) > 0 {
 			rec.PeerOffered = describeCert(cs.PeerCertificates[0])
 		}
+		o.showed(rec, &cs, "")
 		return nil, rec
 	}
 	rec.Suite, rec.Group, rec.ALPN, rec.Resumed = cs.CipherSuite, uint16(cs.CurveID), cs.NegotiatedProtocol, cs.DidResume
@@ -253,6 +271,11 @@ func (o *Originator) Handshake(ctx context.Context, conn net.Conn, host string, 
 	} else {
 		rec.PeerSubject, rec.PeerHash = secret.Subject(cs.PeerCertificates[0]), rec.Cert
 	}
+	verify := host
+	if host == "" && o.fixed[0] != nil {
+		verify = firstOf(o.up.VerifyName, o.up.SNI)
+	}
+	o.showed(rec, &cs, verify)
 	return tc, rec
 }
 
