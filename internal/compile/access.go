@@ -120,6 +120,9 @@ func (c *compiler) cover(listeners []*ir.Listener) []*ir.AccessPolicy {
 		owner[l.Chain] = l
 	}
 	for _, l := range listeners {
+		if l.Forward != nil {
+			continue // it serves no hosts: whom it lets in is its own rules' affair
+		}
 		for _, chain := range l.Chains {
 			v.chain(chain, owner[chain])
 		}

@@ -31,11 +31,12 @@ type Input struct {
 // loses a conflict is left out, the others serve. The result owns its memory only in part: chains and
 // routes of the fragments are taken over, so a fragment must not be compiled twice.
 func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
-	c := &compiler{minVersion: cmp.Or(in.MinVersion, tls.VersionTLS12), refusing: map[ir.SecretRef]*ir.Credential{}, lost: map[ir.Origin]bool{}}
+	c := &compiler{minVersion: cmp.Or(in.MinVersion, tls.VersionTLS12), refusing: map[ir.SecretRef]*ir.Credential{}, lost: map[ir.Origin]bool{},
+		proxies: map[string]*ir.Proxy{}, proxyAges: map[string]int{}, split: map[string]bool{}}
 	s := &ir.Snapshot{
 		Config:    &ir.Config{},
 		Endpoints: &ir.Endpoints{ByUpstream: map[string][]ir.Endpoint{}},
-		Secrets:   &ir.Secrets{ByRef: map[ir.SecretRef]*ir.Credential{}},
+		Secrets:   &ir.Secrets{ByRef: map[ir.SecretRef]*ir.Credential{}, Logins: map[ir.SecretRef]*ir.Login{}, Passwords: map[ir.SecretRef]*ir.Passwords{}},
 		Trust:     &ir.Trust{ByRef: map[ir.TrustRef]*ir.TrustBundle{}},
 	}
 	upstreams := map[string]*ir.Upstream{}
@@ -46,6 +47,7 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 		c.access = append(c.access, f.Access...)
 		c.unread, c.idle = append(c.unread, f.Unread...), append(c.idle, f.Idle...)
 		c.diagnostics = append(c.diagnostics, f.Diagnostics...)
+		c.collectEgress(f, s)
 		for name, u := range f.Upstreams {
 			if before := upstreams[name]; before != nil && before.GRPCWeb {
 				u.GRPCWeb = true
@@ -64,11 +66,15 @@ func Compile(in Input) (*ir.Snapshot, []diag.Diagnostic) {
 	})
 	maps.Copy(s.Secrets.ByRef, c.refusing)
 	c.applyPolicies(s.Config.Listeners)
+	bareALPN(s.Config.Listeners)
 	s.Config.AccessPolicies = c.cover(s.Config.Listeners)
+	c.applyCaches(s.Config.Listeners)
 	c.applyPulls(s, upstreams)
+	c.egress(s, upstreams)
 	all := maps.Clone(upstreams)
 	keepReferenced(s, upstreams)
 	c.reportIdlePools(all, s.Config.Upstreams)
+	c.reportIdleProxies(s.Config)
 	s.Seal()
 	return s, diag.Compact(c.diagnostics)
 }
@@ -85,6 +91,14 @@ type compiler struct {
 	diagnostics []diag.Diagnostic
 	refusing    map[ir.SecretRef]*ir.Credential // of guards: they never hold a key
 	lost        map[ir.Origin]bool              // listeners that lost all their hosts
+
+	proxies   map[string]*ir.Proxy
+	proxyAges map[string]int
+	forwards  []translate.Forward
+	caches    []translate.Cache
+	known     []ir.KnownHost
+	outbound  []translate.Outbound
+	split     map[string]bool // pools that were told to lie on both sides of a proxy
 }
 
 func (c *compiler) report(code diag.Code, obj diag.Object, field, message, fix string) {
@@ -151,55 +165,81 @@ func socketName(bind string, port uint16) string {
 	return bind + ":" + strconv.Itoa(int(port))
 }
 
+// references are the things that a configuration refers to.
+type references struct {
+	upstreams map[string]*ir.Upstream
+	used      map[string]bool // upstreams
+	secrets   map[ir.SecretRef]bool
+	logins    map[ir.SecretRef]bool
+	passwords map[ir.SecretRef]bool
+	trusts    map[ir.TrustRef]bool
+}
+
+// use marks an upstream and what it falls back to.
+func (r *references) use(name string) {
+	for u := r.upstreams[name]; u != nil && !r.used[u.Name]; u = r.upstreams[u.Origins.Fallback] {
+		r.used[u.Name] = true
+		if u.Origins == nil {
+			return
+		}
+	}
+}
+
+func (r *references) backends(list []ir.Backend) {
+	for i := range list {
+		r.use(list[i].Upstream)
+		for _, v := range list[i].Pull {
+			r.use(v.Upstream)
+		}
+	}
+}
+
+func (r *references) chain(chain *ir.Chain) {
+	if chain.TLS != nil {
+		r.trusts[chain.TLS.ClientAuth.Trust] = true
+		for _, h := range chain.HostTLS {
+			r.trusts[h.TLS.ClientAuth.Trust] = true
+		}
+		for _, ref := range chain.TLS.Certificates {
+			r.secrets[ref] = true
+		}
+	}
+	for _, vh := range chain.VirtualHosts {
+		for _, route := range vh.Routes {
+			r.backends(route.Forward)
+		}
+	}
+	for _, route := range chain.TCP {
+		r.backends(route.Forward)
+	}
+}
+
 // keepReferenced drops what nothing refers to any more, such as the credentials of a listener that
 // lost a conflict, and orders upstreams by name.
 func keepReferenced(s *ir.Snapshot, upstreams map[string]*ir.Upstream) {
-	used, secrets, trusts := map[string]bool{}, map[ir.SecretRef]bool{}, map[ir.TrustRef]bool{}
-	use := func(name string) { // and what it falls back to
-		for u := upstreams[name]; u != nil && !used[u.Name]; u = upstreams[u.Origins.Fallback] {
-			used[u.Name] = true
-			if u.Origins == nil {
-				return
-			}
-		}
-	}
+	r := &references{upstreams, map[string]bool{}, map[ir.SecretRef]bool{}, map[ir.SecretRef]bool{}, map[ir.SecretRef]bool{}, map[ir.TrustRef]bool{}}
 	for _, l := range s.Config.Listeners {
 		for _, chain := range l.Chains {
-			if chain.TLS != nil {
-				trusts[chain.TLS.ClientAuth.Trust] = true
-				for _, h := range chain.HostTLS {
-					trusts[h.TLS.ClientAuth.Trust] = true
-				}
-				for _, ref := range chain.TLS.Certificates {
-					secrets[ref] = true
-				}
-			}
-			for _, vh := range chain.VirtualHosts {
-				for _, r := range vh.Routes {
-					for i := range r.Forward {
-						use(r.Forward[i].Upstream)
-						for _, v := range r.Forward[i].Pull {
-							use(v.Upstream)
-						}
-					}
-				}
-			}
+			r.chain(chain)
 		}
 	}
 	for _, p := range s.Config.AccessPolicies {
-		trusts[p.Trust] = true
+		r.trusts[p.Trust] = true
 		if p.Session != nil {
-			secrets[p.Session.Key] = true
+			r.secrets[p.Session.Key] = true
 		}
 	}
+	r.usesOfEgress(s)
 	for name, u := range upstreams {
-		if used[name] && u.TLS != nil {
-			secrets[u.TLS.Certificate], trusts[u.TLS.Trust] = true, true
+		if r.used[name] && u.TLS != nil {
+			r.secrets[u.TLS.Certificate], r.trusts[u.TLS.Trust] = true, true
 		}
 	}
-	maps.DeleteFunc(upstreams, func(name string, _ *ir.Upstream) bool { return !used[name] })
-	maps.DeleteFunc(s.Endpoints.ByUpstream, func(name string, _ []ir.Endpoint) bool { return !used[name] })
-	maps.DeleteFunc(s.Secrets.ByRef, func(ref ir.SecretRef, _ *ir.Credential) bool { return !secrets[ref] })
-	maps.DeleteFunc(s.Trust.ByRef, func(ref ir.TrustRef, _ *ir.TrustBundle) bool { return !trusts[ref] })
+	maps.DeleteFunc(upstreams, func(name string, _ *ir.Upstream) bool { return !r.used[name] })
+	maps.DeleteFunc(s.Endpoints.ByUpstream, func(name string, _ []ir.Endpoint) bool { return !r.used[name] })
+	maps.DeleteFunc(s.Secrets.ByRef, func(ref ir.SecretRef, _ *ir.Credential) bool { return !r.secrets[ref] })
+	maps.DeleteFunc(s.Secrets.Logins, func(ref ir.SecretRef, _ *ir.Login) bool { return !r.logins[ref] })
+	maps.DeleteFunc(s.Secrets.Passwords, func(ref ir.SecretRef, _ *ir.Passwords) bool { return !r.passwords[ref] })
+	maps.DeleteFunc(s.Trust.ByRef, func(ref ir.TrustRef, _ *ir.TrustBundle) bool { return !r.trusts[ref] })
 	s.Config.Upstreams = slices.SortedFunc(maps.Values(upstreams), func(a, b *ir.Upstream) int { return strings.Compare(a.Name, b.Name) })
 }

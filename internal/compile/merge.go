@@ -38,7 +38,10 @@ func (c *compiler) merge() []*ir.Listener {
 			continue
 		}
 		if s.first == nil {
-			s.first, s.listener.TLS = l, l.TLS
+			s.first, s.listener.TLS, s.listener.Forward = l, l.TLS, l.Forward
+		} else if s.first.Forward != nil || l.Forward != nil {
+			c.notShared(s, l)
+			continue
 		}
 		c.add(s, l)
 	}
@@ -59,12 +62,24 @@ func (c *compiler) merge() []*ir.Listener {
 	return out
 }
 
+// notShared reports a listener on the socket of a forward proxy, or the other way round: nothing tells
+// their connections apart.
+func (c *compiler) notShared(s *socket, l *translate.Listener) {
+	c.report(diag.ListenerConflict, l.Gateway, l.Chain.Origin.Field,
+		fmt.Sprintf("port %d is served for %s (%s) already, and a forward proxy shares its port with nobody; the older one keeps it", l.Port, s.first.Gateway, s.first.Chain.Name),
+		"Give the two different ports, or different addresses in bind.")
+	c.lost[l.Chain.Origin] = true
+}
+
 // add puts one chain onto a socket, or says why not.
 func (c *compiler) add(s *socket, l *translate.Listener) {
 	if l.TLS != s.listener.TLS {
 		c.report(diag.ProtocolConflict, l.Gateway, l.Chain.Origin.Field,
 			fmt.Sprintf("port %d carries %s for %s already, so %s cannot share it", l.Port, protocol(s.listener.TLS), s.first.Gateway, protocol(l.TLS)),
 			"Move one of them to another port.")
+		return
+	}
+	if c.addTCP(s, l) {
 		return
 	}
 	joins := !l.TLS && l.Family == translate.Istio
