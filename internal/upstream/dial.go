@@ -39,7 +39,7 @@ func (u *Upstream) connect(ctx context.Context, e *Endpoint, t *originator, host
 	c := &Conn{Endpoint: e, up: u, host: host, material: t.num, http2: speak == ir.UpstreamHTTP2}
 	var err *Error
 	if u.via == nil {
-		c.wire, err = u.registry.dialWire(ctx, e.Address)
+		c.wire, err = u.dialEndpoint(ctx, e)
 		c.Conn = c.wire
 	} else {
 		err = u.connectVia(ctx, c)
@@ -91,6 +91,15 @@ func (u *Upstream) connectVia(ctx context.Context, c *Conn) *Error {
 	}
 	if !direct {
 		return err
+	}
+	if u.dest != nil {
+		var failure *Error
+		if c.wire, failure = u.dest.dial(ctx); failure != nil {
+			failure.Detail += " (directly, as no proxy can be used: " + err.Detail + ")"
+			return failure
+		}
+		c.Conn = c.wire
+		return nil
 	}
 	host, port := u.asks(c.Endpoint)
 	addrs := []netip.Addr{c.Endpoint.Address.Addr()}

@@ -271,6 +271,9 @@ func (r *Registry) list() []*Upstream {
 func (r *Registry) Stats() []Stats {
 	var out []Stats
 	for _, u := range r.list() {
+		if u.dest != nil {
+			continue // there are as many as clients ask for: see Destinations.Len
+		}
 		for _, e := range u.known() {
 			out = append(out, e.stats(u))
 		}

@@ -21,9 +21,10 @@ type Upstream struct {
 	Settings *ir.Upstream
 	registry *Registry
 	key      string
-	pool     ir.Pool // with defaults filled in
-	via      *ir.Via // nil: endpoints are connected to directly
-	only1    bool    // HTTP/1.1 is spoken whatever the client speaks
+	pool     ir.Pool      // with defaults filled in
+	dest     *destination // of Destinations; else nil
+	via      *ir.Via      // nil: endpoints are connected to directly
+	only1    bool         // HTTP/1.1 is spoken whatever the client speaks
 	limit    limiter
 	active   atomic.Int32 // requests in progress, where Pool.MaxRequests bounds them
 	retries  atomic.Int32 // retries in progress, where Pool.MaxRetries bounds them

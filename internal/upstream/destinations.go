@@ -1,0 +1,428 @@
+package upstream
+
+import (
+	"container/list"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/ir"
+)
+
+// Bounds and times of destinations.
+const (
+	defaultDestinations = 20000
+	destinationIdle     = time.Minute // without a user, before it is forgotten
+	destinationTick     = 5 * time.Second
+)
+
+// Destinations makes an Upstream for each destination that clients of a forward proxy ask for, by host, port, TLS
+// and way, and forgets those that nobody has used for a minute. Those in use are never forgotten; beyond the bound
+// such are made that live only as long as they are used. Safe for concurrent use.
+type Destinations struct {
+	// Fixed after construction.
+	r     *Registry
+	max   int
+	names *nameCache
+
+	mu        sync.Mutex
+	closed    bool
+	forward   *ir.Forward
+	material  func(*ir.Upstream) TLS
+	materials map[materialKey]TLS
+	byKey     map[destinationKey]*destination
+	idle      *list.List // of *destination without users, the longest unused first
+
+	generation int // of material
+}
+
+// destinationKey is what connections depend on.
+type destinationKey struct {
+	host string // in lower case, or an IP address
+	port uint16
+	tls  bool
+	via  string // names of proxies, with commas
+	pin  string // SHA-256 of the one certificate that is tolerated; "*": any, for looking at it; "": none
+}
+
+// materialKey is what TLS material depends on.
+type materialKey struct {
+	via string
+	lax bool // nothing is verified
+}
+
+// destination is one of Destinations with its Upstream.
+type destination struct {
+	// Fixed after construction.
+	of      *Destinations
+	key     destinationKey
+	local   bool // may be this machine's, or link-local
+	up      *Upstream
+	release func()
+
+	facts facts
+
+	// Guarded by of.mu.
+	users int
+	kept  bool          // in of.byKey
+	since time.Time     // users is 0
+	place *list.Element // in of.idle
+}
+
+// NewDestinations returns destinations that are spoken to as f's template says. material makes TLS material for
+// settings, called once for each way; what it returns is shared by destinations. max bounds how many are kept, 0
+// for 20,000. Close ends it.
+func NewDestinations(r *Registry, f *ir.Forward, material func(*ir.Upstream) TLS, max int) *Destinations {
+	if max <= 0 {
+		max = defaultDestinations
+	}
+	d := &Destinations{r: r, max: max, names: newNameCache(r, max), forward: f, material: material,
+		materials: make(map[materialKey]TLS), byKey: make(map[destinationKey]*destination), idle: list.New()}
+	r.spawn(d.run)
+	return d
+}
+
+// run forgets what is idle until Close.
+func (d *Destinations) run() {
+	t := time.NewTicker(destinationTick)
+	defer t.Stop()
+	for {
+		select {
+		case <-d.r.ctx.Done():
+			return
+		case now := <-t.C:
+			if !d.sweep(now) {
+				return
+			}
+		}
+	}
+}
+
+// sweep forgets what has been idle for its time. It returns false after Close.
+func (d *Destinations) sweep(now time.Time) bool {
+	d.names.sweep(now)
+	var gone []*destination
+	d.mu.Lock()
+	for e := d.idle.Front(); e != nil; e = d.idle.Front() {
+		x := e.Value.(*destination)
+		if now.Sub(x.since) < destinationIdle {
+			break
+		}
+		d.forget(x)
+		gone = append(gone, x)
+	}
+	closed := d.closed
+	d.mu.Unlock()
+	d.let(gone)
+	return !closed
+}
+
+// forget takes a destination that nobody uses out of the table; mu is held.
+func (d *Destinations) forget(x *destination) {
+	d.idle.Remove(x.place)
+	x.place, x.kept = nil, false
+	delete(d.byKey, x.key)
+}
+
+// let lets go of upstreams, with no lock held.
+func (d *Destinations) let(gone []*destination) {
+	for _, x := range gone {
+		d.r.Release(x.up)
+	}
+}
+
+// Get returns the upstream for a destination: a name in lower case or an IP address, directly or through the
+// proxies of via, nil for none. Nothing is looked up or connected to yet. release is called once, when the request
+// or tunnel is over.
+func (d *Destinations) Get(host string, port uint16, tls bool, via *ir.Via) (u *Upstream, release func()) {
+	return d.get(destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: tls}, via, nil)
+}
+
+// Tolerate is Get for a TLS destination whose certificate does not verify, which the caller has found
+// tolerable: f is what Facts told of it. Its connections, which are kept apart from those that verify, take that
+// very certificate and no other; one that shows another fails with f's code.
+func (d *Destinations) Tolerate(host string, port uint16, via *ir.Via, f Facts) (u *Upstream, release func()) {
+	if f.Code == 0 || len(f.Chain) == 0 {
+		return d.Get(host, port, true, via)
+	}
+	p := pinOf(f)
+	return d.get(destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: true, pin: p.pin}, via, p)
+}
+
+func (d *Destinations) get(key destinationKey, via *ir.Via, p *pin) (*Upstream, func()) {
+	if via != nil {
+		key.via = viaKey(via)
+	}
+	d.mu.Lock()
+	x := d.byKey[key]
+	if x != nil {
+		d.use(x)
+	}
+	forward := d.forward
+	d.mu.Unlock()
+	if x != nil {
+		return x.up, x.release
+	}
+	fresh := d.make(forward, key, via, p)
+	d.mu.Lock()
+	var gone *destination
+	if x = d.byKey[key]; x == nil { // else somebody was faster, and fresh is nobody's
+		x = fresh
+		gone = d.keep(x, forward)
+	}
+	d.use(x)
+	d.mu.Unlock()
+	if x == fresh {
+		d.r.adopt(x.up)
+	}
+	if gone != nil {
+		d.r.Release(gone.up)
+	}
+	return x.up, x.release
+}
+
+// use counts one more user; mu is held.
+func (d *Destinations) use(x *destination) {
+	if x.place != nil {
+		d.idle.Remove(x.place)
+		x.place = nil
+	}
+	x.users++
+}
+
+// viaKey is what tells ways apart.
+func viaKey(via *ir.Via) string {
+	if len(via.Proxies) == 1 && via.Method == "" && via.Host == "" && via.Port == 0 {
+		return via.Proxies[0]
+	}
+	return fmt.Sprintf("%s %s %s:%d", strings.Join(via.Proxies, ","), via.Method, via.Host, via.Port)
+}
+
+// make makes a destination, with no lock held.
+func (d *Destinations) make(f *ir.Forward, key destinationKey, via *ir.Via, p *pin) *destination {
+	x := &destination{of: d, key: key, local: f.Loopback}
+	x.release = x.done
+	settings := settingsOf(f, key, via)
+	x.up = newUpstream(d.r, fmt.Sprintf("%s\x00%p", settings.Name, x), settings)
+	x.up.dest, x.up.users = x, 1
+	if settings.TLS != nil {
+		x.up.SetTLS(p.over(d.materialFor(f, key, settings)))
+	}
+	x.up.aimAt(key.host, key.port)
+	return x
+}
+
+// keep puts a destination into the table, unless that is of another generation by now, or full of those that are in
+// use. At the bound the longest unused one is returned, to be let go of; mu is held.
+func (d *Destinations) keep(x *destination, f *ir.Forward) (gone *destination) {
+	if d.closed || f != d.forward {
+		return nil
+	}
+	if len(d.byKey) >= d.max {
+		e := d.idle.Front()
+		if e == nil {
+			return nil
+		}
+		gone = e.Value.(*destination)
+		d.forget(gone)
+	}
+	x.kept = true
+	d.byKey[x.key] = x
+	return gone
+}
+
+// settings are those of a destination's upstream.
+func settingsOf(f *ir.Forward, key destinationKey, via *ir.Via) *ir.Upstream {
+	s := f.Template
+	s.Destination, s.Resolve, s.Via, s.Origins = key.host, nil, nil, nil
+	scheme := "http"
+	if key.tls {
+		scheme = "https"
+	}
+	s.Name = f.Name + " " + scheme + "://" + hostPort(key.host, key.port)
+	if via != nil {
+		own := *via
+		if own.Host == "" {
+			own.Host = key.host
+		}
+		if own.Port == 0 {
+			own.Port = key.port
+		}
+		s.Via = &own
+		s.Name += " via " + key.via
+	}
+	switch {
+	case !key.tls:
+		s.TLS = nil
+	case s.TLS == nil:
+		s.TLS = &ir.UpstreamTLS{HostSNI: true}
+	}
+	if key.pin != "" {
+		t := *s.TLS
+		t.InsecureSkipVerify = true
+		s.TLS = &t
+		s.Name += " tolerating " + key.pin
+	}
+	return &s
+}
+
+// materialFor returns the TLS material of destinations like key, with no lock held.
+func (d *Destinations) materialFor(f *ir.Forward, key destinationKey, like *ir.Upstream) TLS {
+	k := materialKey{via: key.via, lax: key.pin != ""}
+	d.mu.Lock()
+	m, ok := d.materials[k]
+	generation, make := d.generation, d.material
+	d.mu.Unlock()
+	if ok {
+		return m
+	}
+	s := *like
+	s.Name, s.Destination = f.Name+" destinations", ""
+	if like.Via != nil {
+		s.Name += " via " + key.via
+		s.Via = &ir.Via{Proxies: like.Via.Proxies, Method: like.Via.Method}
+	}
+	if k.lax {
+		s.Name += " tolerating"
+	}
+	m = make(&s)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if first, ok := d.materials[k]; ok {
+		return first // all share it
+	}
+	if generation == d.generation {
+		d.materials[k] = m
+	}
+	return m
+}
+
+// done ends one use.
+func (x *destination) done() {
+	d := x.of
+	d.mu.Lock()
+	x.users--
+	last := x.users == 0
+	if last && x.kept {
+		x.since = time.Now()
+		x.place = d.idle.PushBack(x)
+	}
+	let := last && !x.kept
+	d.mu.Unlock()
+	if let {
+		d.r.Release(x.up)
+	}
+}
+
+// Update takes a new generation. Where f's revision is the one before, destinations stay and are given what material
+// now makes: connections that were made with other material finish what they do and are not used again. Where it is
+// another one, destinations are made anew, and those in use go on until they are released.
+func (d *Destinations) Update(f *ir.Forward, material func(*ir.Upstream) TLS) {
+	var gone []*destination
+	d.mu.Lock()
+	d.material = material
+	d.materials = make(map[materialKey]TLS)
+	d.generation++
+	if f.Revision != d.forward.Revision {
+		gone = d.clear()
+	}
+	d.forward = f
+	all := slices.Collect(maps.Values(d.byKey))
+	d.mu.Unlock()
+	d.let(gone)
+	for _, x := range all {
+		if !x.key.tls {
+			continue
+		}
+		m := d.materialFor(f, x.key, x.up.Settings)
+		if old, ok := x.up.tls.Load().tls.(pinned); ok {
+			m = old.pin.over(m)
+		}
+		if x.up.tls.Load().tls != m {
+			x.up.SetTLS(m)
+			x.facts.forget()
+		}
+	}
+}
+
+// clear empties the table and returns the destinations that nobody uses; mu is held.
+func (d *Destinations) clear() (gone []*destination) {
+	for _, x := range d.byKey {
+		x.kept = false
+		if x.users == 0 {
+			x.place = nil
+			gone = append(gone, x)
+		}
+	}
+	clear(d.byKey)
+	d.idle.Init()
+	return gone
+}
+
+// Close lets go of everything that nobody uses, and of the rest when it is released.
+func (d *Destinations) Close() {
+	d.mu.Lock()
+	d.closed = true
+	gone := d.clear()
+	d.mu.Unlock()
+	d.let(gone)
+}
+
+// Len returns how many destinations there are, and how many of them are in use.
+func (d *Destinations) Len() (kept, used int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.byKey), len(d.byKey) - d.idle.Len()
+}
+
+// adopt makes the registry look after an upstream that is a destination's.
+func (r *Registry) adopt(u *Upstream) {
+	r.mu.Lock()
+	if !r.closed {
+		r.byKey[u.key] = u
+	}
+	r.mu.Unlock()
+}
+
+// aimAt gives an upstream its one endpoint, whose name is looked up when a connection is made.
+func (u *Upstream) aimAt(host string, port uint16) {
+	e := newTarget(host, port)
+	u.mu.Lock()
+	u.byAddr[e.Text] = e
+	u.set.Store(newSet([]*Endpoint{e}, []uint32{1}))
+	u.settled()
+	u.mu.Unlock()
+}
+
+// sortedFamilies brings addresses into the order in which they are tried (RFC 8305 section 4): the families in
+// turn, that of first first.
+func sortedFamilies[T any](addrs []T, is6 func(T) bool, first6 bool) []T {
+	if len(addrs) < 2 {
+		return addrs
+	}
+	var six, four []T
+	for _, a := range addrs {
+		if is6(a) {
+			six = append(six, a)
+		} else {
+			four = append(four, a)
+		}
+	}
+	a, b := six, four
+	if !first6 {
+		a, b = four, six
+	}
+	out := make([]T, 0, len(addrs))
+	for i := range max(len(a), len(b)) {
+		if i < len(a) {
+			out = append(out, a[i])
+		}
+		if i < len(b) {
+			out = append(out, b[i])
+		}
+	}
+	return slices.Clip(out)
+}
