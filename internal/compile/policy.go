@@ -185,6 +185,9 @@ func (s *settings) apply(p settings) {
 }
 
 func (c *compiler) completeChain(chain *ir.Chain, from *translate.Listener, used []bool) {
+	if chain.TLS == nil {
+		return // passed through
+	}
 	own := settings{chain.TLS.MinVersion, chain.TLS.MaxVersion, chain.TLS.CipherSuites, groupNumbers(chain.TLS.Groups)}
 	base := settings{min: c.minVersion, max: tls.VersionTLS13}
 	for want := global; want <= listener; want++ {
