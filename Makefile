@@ -6,7 +6,7 @@ export GOTOOLCHAIN ?= local
 BUILDFLAGS := -trimpath -ldflags "-s -w"
 FUZZTIME ?= 5s
 
-.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick interop hostile edge pgo docs demo clean
+.PHONY: help build setup check test unit lint fuzz e2e soak bench bench-quick interop hostile edge egress pgo docs demo clean
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ interop: build setup ## published suites (h2spec, conformance, grpc-go, testssl.
 
 edge: build setup ## the edge: policies, origins, authority and logs, with openssl, Express, nginx and Chromium
 	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/edge/... -tags e2e -count=1 -timeout 25m
+
+egress: build setup ## the way out: Squid, workloads and the gateway on networks of their own
+	HAKONE_BIN=$(CURDIR)/bin/hakone $(GO) test ./test/egress/... -tags e2e -count=1 -timeout 25m
 
 hostile: build setup ## attacks beside clients that behave: floods, slowness, bombs
 	@HAKONE_BIN=$(CURDIR)/bin/hakone tools/scores.sh ./test/hostile

@@ -18,8 +18,10 @@ part "unit and golden" make --no-print-directory unit
 part "short fuzz" make --no-print-directory fuzz FUZZTIME=1s
 part "demo" bin/hakone demo --script
 part "demo of the edge" bin/hakone demo edge --script
+part "demo of egress" bin/hakone demo egress --script
 part "end to end" make --no-print-directory e2e
 part "edge" make --no-print-directory edge
+part "egress" make --no-print-directory egress
 part "suites and real clients" make --no-print-directory interop
 part "hostile peers" make --no-print-directory hostile
 echo "== all: $((SECONDS - begin)) s"

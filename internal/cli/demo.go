@@ -17,19 +17,20 @@ func newDemo(s Streams) *cobra.Command {
 	opts := demo.Options{Out: s.Out, Err: s.Err}
 	var folder folderFlags
 	cmd := &cobra.Command{
-		Use:   "demo [ingress|edge]",
+		Use:   "demo [ingress|edge|egress]",
 		Short: "Run a CA, a backend and a gateway in one process, and say what to try",
 		Long: `Starts a gateway on https://*.localhost from manifests that it writes into a temporary folder, with a CA and certificates of its own. Needs no
 root, writes nothing elsewhere, and shows a line for each request and each refused handshake. With --script it runs the lines itself.
 
 ingress (the default): three hosts in Istio's and the Gateway API on one port, one with mutual TLS.
-edge: client certificates per path, an origin that accepts the edge alone, logs that are pulled.`,
+edge: client certificates per path, an origin that accepts the edge alone, logs that are pulled.
+egress: a destination behind a company's intercepting proxy, whose CA the gateway alone knows.`,
 		Example:   "  hakone demo\n  hakone demo edge\n  hakone demo --script",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"ingress", "edge"},
+		ValidArgs: []string{"ingress", "edge", "egress"},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 1 && args[0] == "edge" {
-				opts.Scene = demo.Edge()
+			if len(args) == 1 {
+				opts.Scene = map[string]demo.Scene{"ingress": demo.Ingress(), "edge": demo.Edge(), "egress": demo.Egress()}[args[0]]
 			}
 			opts.Command = func(ctx context.Context, args []string, out, errOut io.Writer) int {
 				return Execute(ctx, args, Streams{In: strings.NewReader(""), Out: out, Err: errOut})

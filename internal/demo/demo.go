@@ -13,6 +13,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -60,6 +61,7 @@ type stage struct {
 	port  int
 	ca    string // path of the CA that clients trust
 	tap   *tap
+	ports map[uint16]uint16 // of the scene's manifests, besides 443
 }
 
 // Run runs the demo until ctx ends or nobody reads its output any more, or the script to its end. It
@@ -148,6 +150,7 @@ func (s *stage) serve(ctx context.Context, cancel context.CancelFunc) error {
 	cfg := s.opts.Base
 	cfg.Folders, cfg.Address = []string{folder(s.dir)}, "127.0.0.1"
 	cfg.PortMap = map[uint16]uint16{443: uint16(s.port)}
+	maps.Copy(cfg.PortMap, s.ports)
 	cfg.Admin, cfg.AdminFallback = s.admin(), false
 	cfg.AccessLog.Format = "off"
 	cfg.DrainTimeout = time.Second

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -27,6 +28,8 @@ type step struct {
 	tlsMax     string    // "1.1" or ""
 	http       bool      // plain HTTP to the TLS port
 	noCA       bool      // do not trust the demo's CA
+	plain      int       // the port for plain HTTP, instead of the TLS port
+	proxy      int       // the port of the proxy to ask, which is the gateway; the URL has no port then
 	direct     int       // the port of a backend, asked without the gateway: nothing is recorded
 	command    []string  // one of hakone's own commands instead, whose output holds wants
 	wants      []string
@@ -38,11 +41,11 @@ type step struct {
 // args are curl's arguments for a step.
 func (p *step) args(s *stage) []string {
 	scheme := "https"
-	if p.http {
+	if p.http || p.plain != 0 {
 		scheme = "http"
 	}
 	var a []string
-	if !p.noCA && !p.http {
+	if !p.noCA && scheme == "https" {
 		a = append(a, "--cacert", s.ca)
 	}
 	if p.client[0] != "" {
@@ -54,8 +57,14 @@ func (p *step) args(s *stage) []string {
 	if strings.Contains(p.path, "/../") {
 		a = append(a, "--path-as-is")
 	}
-	return append(a, fmt.Sprintf("%s://%s:%d%s", scheme, p.host, cmp.Or(p.direct, s.port), p.path))
+	if p.proxy != 0 {
+		return append(a, "--proxy", fmt.Sprintf("127.0.0.1:%d", p.proxy), fmt.Sprintf("%s://%s%s", scheme, p.host, p.path))
+	}
+	return append(a, fmt.Sprintf("%s://%s:%d%s", scheme, p.host, p.port(s), p.path))
 }
+
+// port is what the client connects to, without a proxy.
+func (p *step) port(s *stage) int { return cmp.Or(p.direct, p.plain, s.port) }
 
 // line is the step as a person types it.
 func (p *step) line(s *stage) string {
@@ -155,8 +164,11 @@ func holds(text string, wants []string) bool {
 func (p *step) runCurl(ctx context.Context, s *stage, curl string) (int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	args := append([]string{"-sS", "-o", os.DevNull, "-w", "%{http_code}", "--noproxy", "*",
-		"--resolve", fmt.Sprintf("%s:%d:127.0.0.1", p.host, cmp.Or(p.direct, s.port))}, p.args(s)...)
+	args := []string{"-sS", "-o", os.DevNull, "-w", "%{http_code}"}
+	if p.proxy == 0 {
+		args = append(args, "--noproxy", "*", "--resolve", fmt.Sprintf("%s:%d:127.0.0.1", p.host, p.port(s)))
+	}
+	args = append(args, p.args(s)...)
 	cmd := exec.CommandContext(ctx, curl, args...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -191,8 +203,11 @@ func (p *step) runBuiltin(ctx context.Context, s *stage) (int, error) {
 	}
 	transport := &http.Transport{TLSClientConfig: config, DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(cmp.Or(p.direct, s.port))))
+			return (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort("127.0.0.1", strconv.Itoa(cmp.Or(p.proxy, p.port(s)))))
 		}}
+	if p.proxy != 0 {
+		transport.Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(p.proxy))})
+	}
 	args := p.args(s)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, args[len(args)-1], nil)
 	if err != nil {
