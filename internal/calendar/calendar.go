@@ -29,6 +29,7 @@ const (
 	Pull         Kind = "origin-pull"  // certificate shown to origins of pools
 	Client       Kind = "client"       // certificate shown to other upstreams
 	Session      Kind = "session-key"  // key of a policy's identity cookies
+	Interception Kind = "interception" // CA of a forward proxy's leaves
 	Anchor       Kind = "trust-anchor" // CA whose certificates are accepted
 	List         Kind = "crl"          // revocation list: its nextUpdate
 	Authority    Kind = "authority"    // root or issuer of our own authority
@@ -181,6 +182,19 @@ func (c *collector) config() {
 			c.note(u.TLS.Certificate, Pull, u.Origins.Name)
 		} else {
 			c.note(u.TLS.Certificate, Client, u.Name)
+		}
+	}
+	for _, p := range c.s.Config.Proxies {
+		if p.TLS != nil {
+			c.note(p.TLS.Certificate, Client, p.Name)
+		}
+	}
+	for _, f := range c.s.Config.Forwards {
+		if t := f.Template.TLS; t != nil {
+			c.note(t.Certificate, Client, f.Name)
+		}
+		if f.Interception != nil {
+			c.note(f.Interception.CA, Interception, f.Name)
 		}
 	}
 	for _, p := range c.s.Config.AccessPolicies {

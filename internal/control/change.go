@@ -56,8 +56,8 @@ func withdraws(last, next *ir.Snapshot) bool {
 	return false
 }
 
-// access names everything that policies on client certificates say, and where. Whether a change of it
-// lets in more or fewer is not looked at.
+// access names everything that policies on client certificates say, and where, and what egress lets through:
+// proxies and forward proxies. Whether a change of it lets in more or fewer is not looked at.
 func access(c *ir.Config) ir.Revision {
 	rules := map[string][]ir.AccessRule{}
 	for _, l := range c.Listeners {
@@ -67,7 +67,11 @@ func access(c *ir.Config) ir.Revision {
 			}
 		}
 	}
-	return ir.HashOf([]any{c.AccessPolicies, rules})
+	var forwards []ir.Revision
+	for _, f := range c.Forwards {
+		forwards = append(forwards, f.Revision)
+	}
+	return ir.HashOf([]any{c.AccessPolicies, rules, c.Proxies, forwards})
 }
 
 // floorOf names the floor of a chain, or of a host of it that a policy singles out.
@@ -99,6 +103,7 @@ func (l *Loop) logSecrets(last, next *ir.Snapshot) {
 	if last == nil || last.Secrets == next.Secrets {
 		return
 	}
+	l.logLogins(last.Secrets, next.Secrets)
 	before := credentialsInUse(last)
 	var changes []secretChange
 	for _, u := range credentialsInUse(next).inOrder() {
@@ -198,6 +203,19 @@ func credentialsInUse(s *ir.Snapshot) uses {
 	for _, up := range s.Config.Upstreams {
 		if up.TLS != nil && up.TLS.Certificate != "" {
 			add(up.Name, 0, up.TLS.Certificate)
+		}
+	}
+	for _, p := range s.Config.Proxies {
+		if p.TLS != nil && p.TLS.Certificate != "" {
+			add("upstream proxy "+p.Name, 0, p.TLS.Certificate)
+		}
+	}
+	for _, f := range s.Config.Forwards {
+		if t := f.Template.TLS; t != nil && t.Certificate != "" {
+			add("forward proxy "+f.Name, 0, t.Certificate)
+		}
+		if f.Interception != nil {
+			add("forward proxy "+f.Name, 1, f.Interception.CA)
 		}
 	}
 	return m

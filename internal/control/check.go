@@ -35,19 +35,19 @@ func evaluateNow(set *resource.Set, settings Settings) Result {
 	return Evaluate(set, settings, nil)
 }
 
-// nothingServes says that the set yields no listener: an error if there are Gateways or EdgeHosts, which all are
+// nothingServes says that the set yields no listener: an error if there are Gateways, EdgeHosts or ForwardProxies, which all are
 // somebody else's or broken, and a warning for a folder that holds only parts, such as routes.
 func nothingServes(set *resource.Set) diag.Diagnostic {
-	d := diag.New(diag.NoUsableListener, diag.Object{}, "", "no listener would serve: there is no Gateway of ours and no EdgeHost among the objects",
-		"Add a Gateway or an EdgeHost, or mend the findings about the ones that are there (class, selector, servers).")
+	d := diag.New(diag.NoUsableListener, diag.Object{}, "", "no listener would serve: there is no Gateway of ours, no EdgeHost and no ForwardProxy among the objects",
+		"Add one of them, or mend the findings about the ones that are there (class, selector, servers).")
 	for _, b := range set.Broken() {
-		if b.Kind == resource.KindEdgeHost || b.Kind == resource.KindGateway {
+		if b.Kind == resource.KindEdgeHost || b.Kind == resource.KindForwardProxy || b.Kind == resource.KindGateway {
 			d.Message = fmt.Sprintf("no listener would serve: %s %s", b.Object(), set.Unaccepted(b.Key))
 			d.Fix = "Mend what is reported there."
 			break
 		}
 	}
-	if len(set.IstioGateways())+len(set.Gateways())+len(set.EdgeHosts())+len(set.Broken()) == 0 {
+	if len(set.IstioGateways())+len(set.Gateways())+len(set.EdgeHosts())+len(set.ForwardProxies())+len(set.Broken()) == 0 {
 		d.Severity = diag.Warning
 	}
 	return d

@@ -37,13 +37,17 @@ type graces struct {
 	last  map[ir.SecretRef]*ir.Credential // the last that had a pair
 	over  map[ir.SecretRef]bool           // deleted and past the grace: only a good pair brings it back
 
+	logins    kept[ir.Login]
+	passwords kept[ir.Passwords]
+
 	// What the last apply found.
 	broken map[ir.SecretRef]*ir.Credential // there, but unusable: the last good pair, which serves, with what is wrong
 	back   []ir.SecretRef                  // created again within the grace
 }
 
 func newGraces(grace time.Duration) *graces {
-	return &graces{grace: grace, since: map[ir.SecretRef]time.Time{}, last: map[ir.SecretRef]*ir.Credential{}, over: map[ir.SecretRef]bool{}}
+	return &graces{grace: grace, since: map[ir.SecretRef]time.Time{}, last: map[ir.SecretRef]*ir.Credential{}, over: map[ir.SecretRef]bool{},
+		logins: newKept[ir.Login](), passwords: newKept[ir.Passwords]()}
 }
 
 // apply replaces credentials that are gone by what served before. A secret that was deleted serves on

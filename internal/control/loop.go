@@ -199,6 +199,8 @@ func (l *Loop) apply(ctx context.Context) {
 	l.cache.Sweep()
 	l.memory.note(l.good, result.Snapshot.Secrets)
 	began, next := l.graces.apply(result.Snapshot.Secrets, func(ref ir.SecretRef) bool { return !l.exists(ref) }, now)
+	more, end := l.graces.applyLogins(result.Snapshot.Secrets, func(ref ir.SecretRef) bool { return !l.exists(ref) }, now)
+	began, next = append(began, more...), earliest(next, end)
 	result.Snapshot.Seal()
 	l.wake = earliest(next, now.Add(lintEvery))
 	for _, ref := range began {
@@ -305,6 +307,7 @@ func (l *Loop) exists(ref ir.SecretRef) bool {
 		return !slices.ContainsFunc(strings.Split(paths, "|"), l.files.gone)
 	}
 	namespace, name, _ := strings.Cut(string(ref), "/")
+	name, _, _ = strings.Cut(name, "#") // an entry
 	return l.good.Secret(namespace, name) != nil
 }
 
@@ -334,7 +337,7 @@ func (l *Loop) logNew(ds []diag.Diagnostic) {
 }
 
 func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || b.Before(a) {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}
 	return a

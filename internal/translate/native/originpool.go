@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -67,6 +68,11 @@ func (t *translator) pool(p *resource.OriginPool, fallbacks map[resource.Key]*re
 }
 
 func (t *translator) add(up *ir.Upstream, servers []ir.Endpoint) {
+	for _, e := range servers { // addresses are inside, unless somebody names a proxy for them
+		if _, err := netip.ParseAddr(e.Host); err != nil && up.Destination == "" {
+			up.Destination = e.Host
+		}
+	}
 	t.out.Upstreams[up.Name], t.out.Endpoints[up.Name] = up, servers
 }
 
