@@ -125,7 +125,7 @@ func newDump(s Streams) *cobra.Command {
 	var flags adminFlags
 	var output string
 	cmd := &cobra.Command{
-		Use:       "dump [snapshot|listeners|routes|upstreams|certs]",
+		Use:       "dump [snapshot|listeners|routes|upstreams|proxies|certs]",
 		Short:     "Dump what a running process runs on (references and fingerprints, never keys)",
 		Args:      cobra.MatchAll(cobra.MaximumNArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: admin.DumpNames(),

@@ -234,6 +234,8 @@ func (p *process) Dump(what string) (any, error) {
 		return routesOf(d.Config), nil
 	case "upstreams":
 		return map[string]any{"upstreams": d.Config.Upstreams, "endpoints": d.Endpoints.ByUpstream, "pools": p.plane.UpstreamStats()}, nil
+	case "proxies":
+		return map[string]any{"proxies": d.Config.Proxies, "forwards": d.Config.Forwards, "logins": d.Secrets.Logins, "passwords": d.Secrets.Passwords}, nil
 	case "certs":
 		return map[string]any{"secrets": d.Secrets, "trust": d.Trust}, nil
 	}

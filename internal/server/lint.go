@@ -54,7 +54,7 @@ func Lint(s *ir.Snapshot, now time.Time) []diag.Diagnostic {
 			ds = append(ds, f.Diagnostic(b.Origin.Object, fieldOf(f, b.Origin)))
 		}
 	}
-	return diag.Compact(ds)
+	return diag.Compact(append(ds, lintInterception(s, now)...))
 }
 
 // use says what a credential is for.
@@ -92,6 +92,7 @@ func usesOf(s *ir.Snapshot) map[ir.SecretRef]*use {
 			get(up.TLS.Certificate).client = true
 		}
 	}
+	usesOfEgress(s, get)
 	return uses
 }
 
