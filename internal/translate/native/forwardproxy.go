@@ -79,7 +79,7 @@ func (b *forwardBuilder) listeners(rank int) {
 			Chain:   &ir.Chain{Name: b.out.Name + "/" + l.Name, Origin: from, Hosts: []hostname.Pattern{hostname.Any()}, VirtualHosts: []*ir.VirtualHost{}}}
 		b.security(l, field, out)
 		b.translator.out.Listeners = append(b.translator.out.Listeners, out)
-		if open && out.TLS && out.Chain.TLS.ClientAuth.Mode == ir.ClientAuthRequire || isLoopback(l.Bind) {
+		if out.Refused != "" || open && out.TLS && out.Chain.TLS.ClientAuth.Mode == ir.ClientAuthRequire || isLoopback(l.Bind) {
 			continue
 		}
 		if b.s.Authentication != nil && out.Forward.Mode == ir.ForwardExplicit && !out.TLS {

@@ -49,7 +49,7 @@ func TestGolden(t *testing.T) {
 // dump writes the fragment as YAML: references and fingerprints, never keys.
 func dump(t *testing.T, f *translate.Fragment) string {
 	t.Helper()
-	s := ir.Snapshot{Config: &ir.Config{}, Endpoints: &ir.Endpoints{}, Secrets: &ir.Secrets{ByRef: f.Secrets}, Trust: &ir.Trust{ByRef: f.Trust}}
+	s := ir.Snapshot{Config: &ir.Config{}, Endpoints: &ir.Endpoints{}, Secrets: &ir.Secrets{ByRef: f.Secrets, Logins: f.Logins, Passwords: f.Passwords}, Trust: &ir.Trust{ByRef: f.Trust}}
 	d := s.Dump()
 	parts := map[string]any{}
 	if len(f.Listeners) > 0 {
@@ -69,6 +69,18 @@ func dump(t *testing.T, f *translate.Fragment) string {
 	}
 	if len(f.Trust) > 0 {
 		parts["trust"] = d.Trust.Bundles
+	}
+	if len(f.Proxies) > 0 {
+		parts["proxies"] = f.Proxies
+	}
+	if len(f.Forwards) > 0 {
+		parts["forwards"] = f.Forwards
+	}
+	if len(f.Caches) > 0 {
+		parts["caches"] = f.Caches
+	}
+	if len(f.Logins)+len(f.Passwords) > 0 {
+		parts["logins"], parts["passwords"] = d.Secrets.Logins, d.Secrets.Passwords
 	}
 	text, err := json.Marshal(parts)
 	if err != nil {
