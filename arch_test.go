@@ -60,7 +60,7 @@ var rooms = map[string][]string{
 	"internal/enroll":    {"internal/ca", "internal/certlint", "internal/diag", "internal/hostname", "internal/secret", "internal/tlsname"},
 	"internal/mint":      {"internal/diag", "internal/ir", "internal/secret", "internal/telemetry", "internal/tlsname"},
 	"internal/httpcache": {"internal/diag", "internal/ir", "internal/message", "internal/semantics", "internal/telemetry"},
-	"internal/tcpproxy":  {"internal/diag", "internal/hostname", "internal/ir", "internal/listen", "internal/overload", "internal/telemetry", "internal/upstream"},
+	"internal/tcpproxy":  {"internal/diag", "internal/filter", "internal/hostname", "internal/ir", "internal/listen", "internal/overload", "internal/telemetry", "internal/upstream"},
 	"internal/egress":    {"internal/diag", "internal/ir", "internal/telemetry"},
 	"internal/forward": {"internal/acl", "internal/diag", "internal/filter", "internal/hostname", "internal/httpcache", "internal/ir", "internal/listen", "internal/message", "internal/mint", "internal/overload", "internal/proxy", "internal/route",
 		"internal/secret", "internal/semantics", "internal/tcpproxy", "internal/telemetry", "internal/tlsconf", "internal/tlsname", "internal/trust", "internal/upstream"},

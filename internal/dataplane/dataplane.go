@@ -31,6 +31,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/proxy"
 	"github.com/hakone-gateway/hakone/internal/revocation"
 	"github.com/hakone-gateway/hakone/internal/route"
+	"github.com/hakone-gateway/hakone/internal/tcpproxy"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/tlsconf"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -43,9 +44,11 @@ type Options struct {
 	MaxConnections   int
 	HandshakeTimeout time.Duration
 	Limits           proxy.Limits
-	UpstreamHTTP2    mux.Limits     // of HTTP/2 connections to upstreams
-	Trust            filter.Trust   // hops whose word about the client is believed
-	Forward          ir.ForwardMode // where a listener names none
+	TCP              tcpproxy.Limits // of connections that are not HTTP
+	ProxyProtocol    []uint16        // declared ports whose connections begin with a PROXY header
+	UpstreamHTTP2    mux.Limits      // of HTTP/2 connections to upstreams
+	Trust            filter.Trust    // hops whose word about the client is believed
+	Forward          ir.ForwardMode  // where a listener names none
 	Sink             telemetry.Sink
 	Metrics          func(listener string, r *route.Route) any // handle of a route; may be nil
 	Logger           *slog.Logger
@@ -72,6 +75,7 @@ type Plane struct {
 	// Fixed after construction.
 	opts      Options
 	proxy     *proxy.Proxy
+	tcp       *tcpproxy.Proxy
 	sockets   *listen.Set
 	upstreams *upstream.Registry
 	tls       *tlsconf.State
@@ -97,6 +101,7 @@ type listener struct {
 	name  string
 	state atomic.Pointer[proxy.State]
 	term  atomic.Pointer[tlsconf.Terminator] // nil for plain HTTP
+	tcp   atomic.Pointer[tables]             // nil if every chain is HTTP
 }
 
 // New returns a Plane that serves nothing yet.
@@ -124,6 +129,7 @@ func New(opts Options) *Plane {
 		p.tls.UseStapler(opts.Stapling)
 	}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
+	p.tcp = tcpproxy.New(tcpproxy.Settings{Limits: opts.TCP, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
 	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, HTTP2: opts.UpstreamHTTP2, Locate: opts.Locate})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
@@ -137,6 +143,7 @@ func New(opts Options) *Plane {
 func (p *Plane) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = p.proxy.Run(ctx) })
+	wg.Go(func() { _ = p.tcp.Run(ctx) })
 	wg.Go(func() { _ = p.upstreams.Run(ctx) })
 	wg.Go(func() { p.runReviews(ctx) })
 	<-ctx.Done()
@@ -152,7 +159,10 @@ func (p *Plane) Run(ctx context.Context) error {
 // when ctx ends. It returns ctx's error if some were cut.
 func (p *Plane) Drain(ctx context.Context) error {
 	p.sockets.Close()
-	return p.proxy.Drain(ctx)
+	relays := make(chan error, 1)
+	go func() { relays <- p.tcp.Drain(ctx) }()
+	err := p.proxy.Drain(ctx)
+	return errors.Join(err, <-relays)
 }
 
 // Staged is a prepared generation: exactly one of Commit and Discard must be called.
@@ -164,6 +174,7 @@ type Staged struct {
 	next    map[string]*listener
 	states  map[string]*proxy.State
 	terms   map[string]*tlsconf.Terminator
+	tcp     map[string]*tables
 	held    map[string]*upstream.Upstream
 	access  *authz.Set
 }
@@ -171,7 +182,7 @@ type Staged struct {
 // Prepare binds new sockets and builds what changed, without touching what serves. A listener that
 // cannot be bound shows in the results and does not hold the others.
 func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error) {
-	s := &Staged{plane: p, gen: gen, next: map[string]*listener{}, states: map[string]*proxy.State{}, terms: map[string]*tlsconf.Terminator{}}
+	s := &Staged{plane: p, gen: gen, next: map[string]*listener{}, states: map[string]*proxy.State{}, terms: map[string]*tlsconf.Terminator{}, tcp: map[string]*tables{}}
 	snap := gen.Snapshot
 	s.sockets = p.sockets.Prepare(ctx, p.specs(snap.Config))
 	s.access = p.compileAccess(snap)
@@ -193,8 +204,9 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 		}
 		s.next[l.Name] = runtime
 		if sameConfig && runtime.state.Load() != nil {
-			s.states[l.Name] = runtime.state.Load().WithAccess(s.access)
+			s.states[l.Name], s.tcp[l.Name] = runtime.state.Load().WithAccess(s.access), runtime.tcp.Load()
 		} else {
+			s.tcp[l.Name] = compileTCP(l, s.held)
 			s.states[l.Name] = p.proxy.Compile(l, p.wiring(l, s))
 		}
 		if l.TLS {
@@ -218,6 +230,7 @@ func (s *Staged) Commit() *ir.Applied {
 	p, snap := s.plane, s.gen.Snapshot
 	p.material(s.held, snap)
 	for name, l := range s.next {
+		l.tcp.Store(s.tcp[name])
 		l.term.Store(s.terms[name])
 		l.state.Store(s.states[name])
 	}
@@ -273,7 +286,7 @@ func (p *Plane) retire(held map[string]*upstream.Upstream) {
 func (p *Plane) specs(c *ir.Config) []listen.Spec {
 	var out []listen.Spec
 	for _, l := range c.Listeners {
-		out = append(out, listen.Spec{Name: l.Name, Address: p.address(l), Port: l.Port})
+		out = append(out, listen.Spec{Name: l.Name, Address: p.address(l), Port: l.Port, Transparent: transparent(l), ProxyProtocol: p.takesProxyHeader(l)})
 	}
 	return out
 }
@@ -301,6 +314,8 @@ func (p *Plane) result(l *ir.Listener, b listen.Bound, all []listen.Bound) ir.Li
 	_, port, _ := net.SplitHostPort(b.Spec.Address)
 	n, _ := strconv.Atoi(port)
 	switch {
+	case b.Spec.Transparent && errors.Is(b.Err, syscall.EPERM):
+		r.Fix = transparentFix(l)
 	case errors.Is(b.Err, syscall.EACCES):
 		r.Fix = fmt.Sprintf("ports below 1024 need a privilege: start with --port-map %d=%d, or grant CAP_NET_BIND_SERVICE", l.Port, suggest(l.Port))
 	case errors.Is(b.Err, syscall.EADDRINUSE) && rival(b, all) != "":

@@ -19,15 +19,29 @@ func (p *Plane) handle(c *listen.Conn) {
 		c.Close()
 		return
 	}
+	if c.Spec().ProxyProtocol && !p.proxyHeader(c) {
+		return
+	}
 	term := l.term.Load()
 	if term == nil {
+		if p.plainTCP(c, l) {
+			return
+		}
 		peer := &filter.Peer{Remote: c.Remote(), Local: c.Local(), ListenPort: c.Spec().Port, PortMap: p.opts.PortMap}
 		p.proxy.Serve(proxy.Downstream{Raw: c, Peer: peer}, &l.state)
 		return
 	}
 	result := term.Handshake(c)
+	if result.PassedThrough {
+		p.passThrough(l, result)
+		return
+	}
 	p.opts.Sink.Handshake(result.Record)
 	if result.Record.Code != 0 {
+		return
+	}
+	if result.Chain.TCP != nil {
+		p.terminated(l, result)
 		return
 	}
 	peer := result.Peer()
@@ -74,7 +88,7 @@ func (p *Plane) OpenConnections() map[string]int {
 }
 
 // Faults returns how many faults of ours, panics, have ended a request or a connection.
-func (p *Plane) Faults() int64 { return p.proxy.Faults() + p.upstreams.Faults() }
+func (p *Plane) Faults() int64 { return p.proxy.Faults() + p.tcp.Faults() + p.upstreams.Faults() }
 
 // HTTP2 returns the open HTTP/2 connections and streams of every listener.
 func (p *Plane) HTTP2() map[string]proxy.HTTP2Stats {

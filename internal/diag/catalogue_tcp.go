@@ -9,7 +9,6 @@ const (
 	TCPUpstreamReset Code = 4553
 	TCPClientSlow    Code = 4554
 	TCPUpstreamSlow  Code = 4555
-	TCPClientGone    Code = 4556
 	TCPNoDestination Code = 4557
 
 	ProxyHeaderMissing   Code = 4558
@@ -42,9 +41,6 @@ func tcpCodes() []Entry {
 		{TCPUpstreamSlow, "tcp_upstream_slow", Error, "upstream takes nothing",
 			"Bytes for the upstream waited for longer than the write bound and it took none of them.",
 			"Look whether the upstream hangs; the bound is --write-timeout.", 0},
-		{TCPClientGone, "tcp_client_gone", Info, "client left before the upstream was connected",
-			"The client closed or reset the connection while its upstream was still being connected.",
-			"Compare the client's own timeout with how long the upstream takes to accept.", 0},
 		{TCPNoDestination, "tcp_no_original_destination", Error, "the connection was addressed to the listener itself",
 			"The listener takes connections that the kernel redirects to it (nftables redirect or tproxy), and this one was addressed to the listener. There is no original destination, and connecting to the address itself would be a loop.",
 			"Send the traffic to its real destination and let the nftables rule capture it; docs/passthrough.md has the rules. If a rule is in place, load nf_conntrack and see that it runs in the network namespace of Hakone.", 0},

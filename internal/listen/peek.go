@@ -35,7 +35,7 @@ func putPeekBuffer(b *[]byte) {
 
 // PeekError says why there is no ClientHello. Protocol is what the first bytes look like.
 type PeekError struct {
-	Code     diag.Code // NotTLS, PlaintextOnTLSPort, ClosedBeforeHello, ClosedInHandshake, HandshakeTimeout, HelloMalformed, HelloTooLarge, PeerAlert or TLSVersionTooLow (SSL 2)
+	Code     diag.Code // NotTLS, PlaintextOnTLSPort, ClosedBeforeHello, ClosedInHandshake, HandshakeTimeout, HelloMalformed, HelloTooLarge, PeerAlert, TLSVersionTooLow (SSL 2), ProxyHeaderUnwanted; of ReadProxyHeader: see there
 	Protocol Protocol
 	Detail   string // one sentence for the log
 	Head     []byte // the first bytes, at most 64; for answers, not for logs
@@ -227,6 +227,8 @@ func (p *peeker) refuse(proto Protocol) error {
 		return p.fail(diag.PlaintextOnTLSPort, proto, "the client spoke "+string(proto)+" without TLS", nil)
 	case ProtocolSSL2:
 		return p.fail(diag.TLSVersionTooLow, proto, "the client sent an SSL 2 hello; no version of TLS is in it", nil)
+	case ProtocolPROXY:
+		return p.fail(diag.ProxyHeaderUnwanted, proto, "the connection began with a PROXY header, which this port does not take", nil)
 	case ProtocolUnknown, ProtocolNone:
 		return p.fail(diag.NotTLS, ProtocolUnknown, "the first bytes are no TLS record and of no protocol known here", nil)
 	}

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"syscall"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
 )
 
 // Protocol names what the first bytes of a connection look like.
@@ -143,12 +145,88 @@ func TLSOnPlaintextAnswer() []byte {
 // PlaintextOnTLSAnswer is what an HTTP client without TLS is sent on a TLS port. head is the beginning
 // of its request: HEAD gets no body.
 func PlaintextOnTLSAnswer(head []byte) []byte {
-	answer := plainAnswer("This port speaks HTTPS. Use https:// instead.\n")
+	const text = "This port speaks HTTPS. Use https:// instead.\n"
+	if bytes.HasPrefix(head, []byte("PRI * HTTP/2")) {
+		return http2Answer(text)
+	}
+	return withoutBody(head, plainAnswer(text))
+}
+
+// http2Answer is plainAnswer in HTTP/2, to the first stream of a client with prior knowledge, which has sent
+// its request with the preface: SETTINGS, HEADERS with status 400, DATA, GOAWAY (RFC 9113 section 6).
+func http2Answer(text string) []byte {
+	frame := func(b []byte, kind, flags, stream byte, payload []byte) []byte {
+		b = append(b, 0, byte(len(payload)>>8), byte(len(payload)), kind, flags, 0, 0, 0, stream)
+		return append(b, payload...)
+	}
+	b := frame(nil, 4, 0, 0, nil)
+	b = frame(b, 1, 4, 1, []byte{0x8c}) // ":status: 400" is entry 12 of HPACK's static table
+	b = frame(b, 0, 1, 1, []byte(text))
+	return frame(b, 7, 0, 0, append([]byte{0, 0, 0, 1, 0, 0, 0, 0}, text...))
+}
+
+// withoutBody leaves the body out of an answer to HEAD.
+func withoutBody(head, answer []byte) []byte {
 	if bytes.HasPrefix(head, []byte("HEAD ")) {
 		end := bytes.Index(answer, []byte("\r\n\r\n"))
 		return answer[:end+4]
 	}
 	return answer
+}
+
+// NoProxyHeaderAnswer is what a client is sent that came without the PROXY header that its port demands: an
+// HTTP answer or a TLS alert, for those who speak that; nothing for others, nor for those who may be a
+// balancer.
+func NoProxyHeaderAnswer(e *PeekError) []byte {
+	switch {
+	case e.Code != diag.ProxyHeaderMissing:
+		return nil
+	case e.Protocol == ProtocolHTTP:
+		return withoutBody(e.Head, plainAnswer("This port is for load balancers that send a PROXY protocol header. Connect to the load balancer instead.\n"))
+	case e.Protocol == ProtocolTLS:
+		return Alert(alertHandshakeFailure)
+	}
+	return nil
+}
+
+// alertHandshakeFailure is alert 40 (RFC 8446 section 6.2).
+const alertHandshakeFailure = 40
+
+// OtherProtocolAnswer is what a client is sent that speaks another protocol, beginning with head, on a port
+// that speaks what speaks says ("HTTP", "HTTP proxy requests"): a word in its own protocol where that has one for it.
+func OtherProtocolAnswer(head []byte, speaks string) (Protocol, []byte) {
+	proto, _ := Sniff(head)
+	text := "This port speaks " + speaks + "."
+	switch proto {
+	case ProtocolSSH: // RFC 4253 section 4.2: lines before the version are shown
+		return proto, []byte(text + "\r\n")
+	case ProtocolSMTP:
+		return proto, []byte("554 5.3.2 " + text + "\r\n") // RFC 5321 section 3.1
+	case ProtocolFTP:
+		if bytes.HasPrefix(head, []byte("CAPA")) {
+			return proto, []byte("-ERR " + text + "\r\n") // RFC 1939
+		}
+		return proto, []byte("530 " + text + "\r\n") // RFC 959
+	case ProtocolRedis:
+		return proto, []byte("-ERR " + text + "\r\n")
+	case ProtocolPostgres:
+		return proto, []byte("N") // no TLS here
+	case ProtocolSOCKS:
+		if head[0] == 5 {
+			return proto, []byte{5, 0xff} // RFC 1928 section 3: no acceptable method
+		}
+		return proto, []byte{0, 91, 0, 0, 0, 0, 0, 0} // SOCKS 4: rejected
+	case ProtocolAMQP:
+		return proto, []byte("AMQP\x00\x00\x09\x01") // the version that would be spoken, and the end
+	case ProtocolPROXY:
+		return proto, plainAnswer("This port takes no PROXY protocol header: switch it off at the load balancer, or on here.\n")
+	}
+	return proto, nil
+}
+
+// TLSOnProxyAnswer is what a TLS client on a forward proxy's plain port is sent.
+func TLSOnProxyAnswer() []byte {
+	return plainAnswer("This port is a forward proxy without TLS of its own. Write http:// before the proxy's address: HTTPS_PROXY=http://proxy:port\n")
 }
 
 func plainAnswer(text string) []byte {

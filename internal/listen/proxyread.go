@@ -95,3 +95,24 @@ func proxyEnded(have []byte, err error) *PeekError {
 
 // head returns a copy of the first bytes, as PeekError keeps them.
 func head(b []byte) []byte { return append([]byte(nil), b[:min(len(b), 64)]...) }
+
+// Refuse sends answer, if there is one, and closes the connection in a way that lets it arrive. It blocks for
+// at most a second.
+func (c *Conn) Refuse(answer []byte) {
+	if len(answer) == 0 {
+		_ = c.Close() // the peer has nothing to wait for
+		return
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(refuseTime))
+	if _, err := c.Write(answer); err != nil {
+		_ = c.Close()
+		return
+	}
+	_ = c.CloseLinger(refuseBytes, refuseTime)
+}
+
+// Bounds of Refuse.
+const (
+	refuseBytes = 64 << 10
+	refuseTime  = 500 * time.Millisecond
+)

@@ -8,8 +8,6 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/http1"
 	"github.com/hakone-gateway/hakone/internal/http2"
-	"github.com/hakone-gateway/hakone/internal/listen"
-	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
 // conn is a downstream connection that speaks HTTP/1. What idles keeps no buffer: they come with an
@@ -212,8 +210,7 @@ func (c *conn) headEnded() error {
 
 // refuseHead answers what is no request.
 func (c *conn) refuseHead(h *http1Client, err error) {
-	if c.d.TLS == nil && c.number.Load() == 0 && (listen.LooksLikeTLS(h.in[:h.filled]) || h.in[0] == 22) {
-		c.tlsOnPlain()
+	if h.filled > 0 && c.otherProtocol(h.in[:h.filled]) {
 		return
 	}
 	c.number.Add(1)
@@ -285,7 +282,9 @@ func (c *conn) end() {
 		c.lingering()
 	case closeNot:
 	case closeReset:
-		_ = c.d.Raw.TCP().SetLinger(0)
+		if tcp := c.d.Raw.TCP(); c.d.Raw.Parent() == nil || c.d.Raw.Direct() == tcp {
+			_ = tcp.SetLinger(0) // else others may use the connection
+		}
 		c.d.Raw.Close()
 	case closeAbrupt:
 		c.d.Raw.Close()
@@ -295,16 +294,4 @@ func (c *conn) end() {
 		}
 		c.d.Raw.Close()
 	}
-}
-
-// tlsOnPlain records and answers a ClientHello on a port that speaks no TLS.
-func (c *conn) tlsOnPlain() {
-	raw := c.d.Raw
-	c.client.p.sink.Handshake(&telemetry.Handshake{
-		Time: raw.Accepted(), Duration: time.Since(raw.Accepted()), Conn: raw.ID(), Side: telemetry.Downstream,
-		Listener: raw.Spec().Name, Remote: raw.Remote(), Local: raw.Local(), Code: diag.TLSOnPlaintextPort,
-		Detail: "the client began a TLS handshake on listener " + raw.Spec().Name + ", which speaks plain HTTP",
-	})
-	_ = c.write(listen.TLSOnPlaintextAnswer(), 0)
-	c.close = closeLinger
 }

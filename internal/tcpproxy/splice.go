@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
-	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
 // Defaults of Options.
@@ -43,7 +43,7 @@ type Options struct {
 // TCPUpstreamReset (b), TCPClientSlow, TCPUpstreamSlow, TCPFailed, Draining (ctx ended) or what Withdrawn says.
 //
 // Bytes stay in the kernel (splice(2)) in the direction in which both sides are TCP connections: *net.TCPConn,
-// *listen.Conn with nothing between, or what has a method Direct. What such a listen.Conn has received and not
+// *upstream.Stream and *listen.Conn with nothing between. What such a listen.Conn has received and not
 // read is passed on by itself. Others, TLS for example, are copied. The end of one direction (FIN,
 // close_notify) is passed on and the other goes on; a reset is passed on as a reset. Splice blocks; it uses one
 // more goroutine.
@@ -83,19 +83,10 @@ type end struct {
 	closes func() error // ends the sending direction; nil if conn cannot
 }
 
-// direct is a connection that may have nothing between itself and its socket.
-type direct interface{ Direct() *net.TCPConn }
-
 // newEnd looks how bytes can go.
 func newEnd(c net.Conn, isA bool) *end {
 	e := &end{conn: c, isA: isA}
-	switch v := c.(type) {
-	case *net.TCPConn:
-		e.tcp = v
-	case direct:
-		e.tcp = v.Direct()
-	}
-	if e.tcp != nil {
+	if e.tcp = Direct(c); e.tcp != nil {
 		if raw, err := e.tcp.SyscallConn(); err == nil && canSplice {
 			e.raw = raw
 		} else {
@@ -185,22 +176,23 @@ func (r *relay) close() {
 // reset closes a connection with RST once what was sent has left, or after a short while; TLS without
 // close_notify, so that the other side does not take it for the end of the stream.
 func reset(c net.Conn) {
+	below := c
+	if s, ok := c.(*upstream.Stream); ok && s.TCP == nil {
+		below = s.Conn
+	}
 	for {
-		over, ok := c.(interface{ NetConn() net.Conn })
+		over, ok := below.(interface{ NetConn() net.Conn })
 		if !ok {
 			break
 		}
-		c = over.NetConn()
+		below = over.NetConn()
 	}
-	tcp, _ := c.(*net.TCPConn)
-	if d, ok := c.(direct); ok {
-		tcp = d.Direct()
-	}
-	if tcp != nil {
+	if tcp := Direct(below); tcp != nil {
 		awaitSent(tcp, 200*time.Millisecond)
 		_ = tcp.SetLinger(0)
 	}
-	_ = c.Close()
+	_ = below.Close()
+	_ = c.Close() // whoever counts it is told
 }
 
 // period is the longest time between looks at a relay that can be withdrawn.
@@ -305,9 +297,9 @@ func Direct(c net.Conn) *net.TCPConn {
 	switch v := c.(type) {
 	case *net.TCPConn:
 		return v
-	case *listen.Conn:
-		return v.Direct()
-	case direct:
+	case *upstream.Stream:
+		return v.TCP
+	case interface{ Direct() *net.TCPConn }: // *listen.Conn
 		return v.Direct()
 	}
 	return nil

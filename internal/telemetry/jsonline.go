@@ -89,6 +89,12 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	b = appendField(b, "user_agent", a.UserAgent)
 	b = appendField(b, "referer", a.Referer)
 	b = appendField(b, "xff", a.XFF)
+	if a.Proto == ProtoTCP { // TLS that was passed through has no version that we know
+		b = appendField(b, "ja4", a.JA4)
+		if a.TLSVersion == 0 {
+			b = appendField(b, "sni", a.SNI)
+		}
+	}
 	if a.TLSVersion != 0 {
 		b = appendField(b, "sni", a.SNI)
 		b = appendField(b, "tls", e.names.version(a.TLSVersion))

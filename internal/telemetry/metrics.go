@@ -70,6 +70,7 @@ type Metrics struct {
 	applies    *prometheus.CounterVec
 	retries    *prometheus.CounterVec
 	policies   *prometheus.CounterVec
+	tcp        *tcpMetrics
 	dropped    atomic.Pointer[func() uint64]
 }
 
@@ -101,6 +102,7 @@ func NewMetrics(s Sources) *Metrics {
 	})
 	m.registry.MustRegister(rc, m.handshakes, m.failures, m.refused, m.applies, m.retries, m.policies, info, dropped, newStateCollector(m, s), newOverloadCollector(s), newExpiryCollector(s),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.tcp = newTCPMetrics(m.registry)
 	return m
 }
 
@@ -175,6 +177,10 @@ func (m *Metrics) handshake(h *Handshake, n *names) {
 }
 
 func (m *Metrics) access(a *Access) {
+	if a.Proto == ProtoTCP {
+		m.tcp.count(a)
+		return
+	}
 	r := a.Metrics
 	if r == nil {
 		r = m.routes.get(a.Listener, others, others)

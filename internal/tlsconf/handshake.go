@@ -19,9 +19,10 @@ import (
 
 // Alerts that are sent before crypto/tls runs (RFC 8446 section 6).
 const (
-	alertDecodeError     = 50
-	alertProtocolVersion = 70
-	alertInternalError   = 80
+	alertHandshakeFailure = 40
+	alertDecodeError      = 50
+	alertProtocolVersion  = 70
+	alertInternalError    = 80
 )
 
 // Bounds of reading on after a refusal, so that the alert or answer arrives before the connection ends.
@@ -183,6 +184,12 @@ func (s *shake) noHello(err error) *Result {
 		end = s.alert(alertProtocolVersion)
 	case diag.HelloMalformed, diag.HelloTooLarge:
 		end = s.alert(alertDecodeError)
+	case diag.ProxyHeaderUnwanted: // what comes after it is TLS, if anything
+		end = s.alert(alertHandshakeFailure)
+	case diag.NotTLS:
+		if _, answer := listen.OtherProtocolAnswer(peek.Head, "TLS"); answer != nil {
+			end = s.send(answer)
+		}
 	}
 	return s.refuse(peek.Code, peek.Detail, peek.Err, end)
 }

@@ -182,9 +182,9 @@ func TestNotTLS(t *testing.T) {
 	}{
 		{"HTTP", "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n", false, diag.PlaintextOnTLSPort, "HTTP/1.1 400 Bad Request\r\n", "HTTP/1"},
 		{"HEAD", "HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n", false, diag.PlaintextOnTLSPort, "HTTP/1.1 400 Bad Request\r\n", "HTTP/1"},
-		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false, diag.PlaintextOnTLSPort, "HTTP/1.1 400", "HTTP/2"},
-		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", false, diag.NotTLS, "", "SSH"},
-		{"PROXY", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", false, diag.NotTLS, "", "PROXY"},
+		{"HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", false, diag.PlaintextOnTLSPort, "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "HTTP/2"},
+		{"SSH", "SSH-2.0-OpenSSH_9.2\r\n", false, diag.NotTLS, "This port speaks TLS.\r\n", "SSH"},
+		{"PROXY", "PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n", false, diag.ProxyHeaderUnwanted, "\x15\x03\x03\x00\x02\x02\x28", "PROXY"},
 		{"silence", "", false, diag.ClosedBeforeHello, "", "sent nothing"},
 		{"closed", "", true, diag.ClosedBeforeHello, "", "without sending"},
 		{"half a hello", "\x16\x03\x01\x02\x00\x01", true, diag.ClosedInHandshake, "", "in the middle"},
