@@ -34,7 +34,7 @@ func (c Corrected) UpstreamProxy() string {
 	if c.Plain {
 		b.WriteString("---\n" + PlainForwardProxy(c.Namespace))
 	}
-	return b.String()
+	return strings.TrimSpace(b.String())
 }
 
 // PlainForwardProxy returns the YAML of a ForwardProxy that takes plain requests for destinations over TLS,
@@ -42,5 +42,5 @@ func (c Corrected) UpstreamProxy() string {
 func PlainForwardProxy(namespace string) string {
 	return fmt.Sprintf("apiVersion: hakone.dev/v1alpha1\nkind: ForwardProxy\nmetadata:\n  name: egress\n  namespace: %s\nspec:\n  listeners:\n"+
 		"  - {name: plain, port: 80, mode: Gateway}  # http://example.com/, with this address by DNS\n"+
-		"  - {name: proxy, port: 3128, mode: Proxy}  # HTTP_PROXY; with an interception, HTTPS_PROXY too\n", namespace)
+		"  - {name: proxy, port: 3128, mode: Proxy}  # HTTP_PROXY; with an interception, HTTPS_PROXY too", namespace)
 }

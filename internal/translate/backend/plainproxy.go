@@ -12,7 +12,6 @@ import (
 	istio "istio.io/api/networking/v1alpha3"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
-	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
 )
 
@@ -78,31 +77,32 @@ func proxyPort(number uint32, named bool) bool {
 }
 
 // LintEgress looks at ServiceEntries that name a proxy: whether TLS is begun with it where it speaks none,
-// and what it can do at all as they stand. The translator of Istio's API calls it once.
-func (r *Resolver) LintEgress() {
+// and what it can do at all as they stand. told has the hosts that more has been said about already. The
+// translator of Istio's API calls it once.
+func (r *Resolver) LintEgress(told map[string]bool) {
 	for _, e := range r.set.ServiceEntries() {
 		for _, h := range e.Spec.GetHosts() {
 			t, err := r.locate(h, e.Namespace)
 			if err != nil || t.wild.IsValid() || len(t.entries) == 0 || t.entries[0] != e {
 				continue
 			}
-			r.lintProxy(e, t)
+			r.lintProxy(e, t, told[h])
 		}
 	}
 }
 
 // lintProxy reports on the first port of an entry that is a proxy's.
-func (r *Resolver) lintProxy(e *resource.ServiceEntry, t target) {
+func (r *Resolver) lintProxy(e *resource.ServiceEntry, t target, told bool) {
 	for i, d := range declaredPorts(t) {
 		p := port{number: d.number, name: d.name, known: true, protocol: d.protocol, entry: d.entry, target: d.target}
 		if d.entry != e || !r.plainProxy(t, p) {
 			continue
 		}
-		rule, _ := r.ruleFor(t, p.number, "", ir.Origin{Object: e.Object()})
+		rule, _, _ := pick(r.lookup(t), p.number, "")
 		switch {
 		case rule.originates() && (rule.tls.GetMode() == istio.ClientTLSSettings_SIMPLE || rule.tls.GetMode() == istio.ClientTLSSettings_MUTUAL):
 			r.tlsToProxy(t, p, rule)
-		case r.declaredProxy(t, p) == nil && rule.tunnel == nil && !r.tunnelled(t):
+		case !told && r.declaredProxy(t, p) == nil && rule.tunnel == nil && !r.tunnelled(t):
 			fix := r.corrected(e.Namespace, t, p, "")
 			r.report(diag.ProxyOnlyPassed, fromField(&e.Meta, "spec.ports[%d]", i),
 				fmt.Sprintf("%s looks like an HTTP proxy and is declared as TCP: CONNECT and the TLS inside it pass unseen, so the certificate that the proxy shows is verified by the client alone", t.at(p)),
@@ -127,10 +127,10 @@ func (t target) at(p port) string {
 // tlsToProxy reports TLS that a rule begins with a proxy's plain port.
 func (r *Resolver) tlsToProxy(t target, p port, rule policy) {
 	ca := rule.tls.GetCaCertificates()
+	if ca != "" { // without a route it is not read otherwise
+		r.creds.TrustFiles(ca, "", below(rule.tlsFrom, "caCertificates"), below(rule.tlsFrom, "caCrl"))
+	}
 	if rule.tls.GetInsecureSkipVerify().GetValue() {
-		if ca != "" { // not read otherwise
-			r.creds.TrustFiles(ca, "", below(rule.tlsFrom, "caCertificates"), below(rule.tlsFrom, "caCrl"))
-		}
 		r.report(diag.VerificationNotReached, below(rule.tlsFrom, "insecureSkipVerify"),
 			fmt.Sprintf("%s answers the ClientHello with a plain HTTP 400, so no certificate is shown that could be verified or not", t.at(p)),
 			"Remove insecureSkipVerify with the rest of tls; the finding about mode says what to write instead.")
@@ -147,8 +147,11 @@ func (r *Resolver) tlsToProxy(t target, p port, rule policy) {
 }
 
 // proxyURL returns the URL of a proxy that a target stands for.
-func (r *Resolver) proxyURL(t target, p port) string {
-	host := t.host
+func proxyURL(t target, p port, rule policy) string {
+	host, scheme := t.host, "http://"
+	if rule.originates() && rule.tunnel != nil {
+		scheme = "https://"
+	}
 	for _, e := range t.entries {
 		if a := hostAddresses(e); len(a) > 0 {
 			host = a[0]
@@ -159,12 +162,12 @@ func (r *Resolver) proxyURL(t target, p port) string {
 			break
 		}
 	}
-	return "http://" + net.JoinHostPort(host, strconv.FormatUint(uint64(p.number), 10))
+	return scheme + net.JoinHostPort(host, strconv.FormatUint(uint64(p.number), 10))
 }
 
 // corrected returns what is to be written instead. ca is the path under which a rule names the proxy's CA.
 func (r *Resolver) corrected(namespace string, t target, p port, ca string) Corrected {
-	return Corrected{Namespace: namespace, URL: r.proxyURL(t, p), CA: r.caRef(namespace, ca), Plain: true}
+	return Corrected{Namespace: namespace, URL: proxyURL(t, p, policy{}), CA: r.caRef(namespace, ca), Plain: true}
 }
 
 // CorrectedFor is what to write for a proxy at a host and port instead of routes to it.
@@ -199,7 +202,7 @@ func (r *Resolver) IsProxy(host string, number uint32, namespace string) (string
 	for _, d := range declaredPorts(t) {
 		p := port{number: d.number, protocol: d.protocol, entry: d.entry, target: d.target}
 		if (number == 0 || d.number == number) && r.plainProxy(t, p) {
-			return r.proxyURL(t, p), true
+			return proxyURL(t, p, policy{}), true
 		}
 	}
 	return "", false
@@ -213,12 +216,13 @@ func (r *Resolver) NamesProxy(e *resource.ServiceEntry) bool {
 	})
 }
 
-// Originates reports whether a DestinationRule begins TLS towards a destination.
-func (r *Resolver) Originates(d Destination, namespace string) bool {
+// Originates reports whether a DestinationRule begins TLS towards a destination, and tunnels whether it
+// makes it a way to somewhere else.
+func (r *Resolver) Originates(d Destination, namespace string) (originates, tunnels bool) {
 	t, err := r.locate(d.Host, namespace)
 	if err != nil {
-		return false
+		return false, false
 	}
-	rule, fault := r.ruleFor(t, d.Port, d.Subset, ir.Origin{})
-	return fault == nil && rule.originates()
+	rule, _, _ := pick(r.lookup(t), d.Port, d.Subset)
+	return rule.originates(), rule.tunnel != nil
 }

@@ -121,26 +121,9 @@ type policy struct {
 // ruleFor finds the policy of a port and subset. The fault says that the subset does not exist.
 func (r *Resolver) ruleFor(t target, port uint32, subset string, from ir.Origin) (policy, *ir.Fault) {
 	rules := r.lookup(t)
-	var p policy
-	for _, h := range rules {
-		if h.Spec.GetTrafficPolicy() != nil {
-			p = overridden(p, h, h.Spec.GetTrafficPolicy(), "spec.trafficPolicy", port)
-			break
-		}
-	}
-	if subset == "" {
+	p, known, ok := pick(rules, port, subset)
+	if ok {
 		return p, nil
-	}
-	var known []string
-	for _, h := range rules {
-		for i, s := range h.Spec.GetSubsets() {
-			if s.GetName() == subset {
-				p = overridden(p, h, s.GetTrafficPolicy(), fmt.Sprintf("spec.subsets[%d].trafficPolicy", i), port)
-				p.labels = s.GetLabels()
-				return p, nil
-			}
-			known = append(known, s.GetName())
-		}
 	}
 	message := fmt.Sprintf("no DestinationRule for %s defines subset %q", t, subset)
 	if len(known) > 0 {
@@ -152,6 +135,31 @@ func (r *Resolver) ruleFor(t target, port uint32, subset string, from ir.Origin)
 		}
 	}
 	return p, r.fault(diag.SubsetNotFound, below(from, "subset"), message, "Define the subset in a DestinationRule, or remove it here.").Fault
+}
+
+// pick finds the policy of a port and subset in the rules of one host. Not ok, it returns the subsets that
+// there are.
+func pick(rules []hostRule, port uint32, subset string) (p policy, known []string, ok bool) {
+	for _, h := range rules {
+		if h.Spec.GetTrafficPolicy() != nil {
+			p = overridden(p, h, h.Spec.GetTrafficPolicy(), "spec.trafficPolicy", port)
+			break
+		}
+	}
+	if subset == "" {
+		return p, nil, true
+	}
+	for _, h := range rules {
+		for i, s := range h.Spec.GetSubsets() {
+			if s.GetName() == subset {
+				p = overridden(p, h, s.GetTrafficPolicy(), fmt.Sprintf("spec.subsets[%d].trafficPolicy", i), port)
+				p.labels = s.GetLabels()
+				return p, nil, true
+			}
+			known = append(known, s.GetName())
+		}
+	}
+	return p, known, false
 }
 
 // overridden lays one trafficPolicy over another. Settings of a port replace all four of the

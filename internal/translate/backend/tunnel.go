@@ -76,7 +76,7 @@ func (r *Resolver) tunnel(up *ir.Upstream, rule policy) {
 // tunnelOnHTTP tells of a tunnel that a route of requests does not take, with what would.
 func (r *Resolver) tunnelOnHTTP(t target, p port, rule policy) {
 	host := rule.tunnel.GetTargetHost()
-	fix := Corrected{Namespace: rule.tunnelFrom.Object.Namespace, URL: r.proxyURL(t, p), Hosts: []string{host}}
+	fix := Corrected{Namespace: rule.tunnelFrom.Object.Namespace, URL: proxyURL(t, p, rule), Hosts: []string{host}}
 	r.report(diag.TunnelOnHTTP, rule.tunnelFrom, fmt.Sprintf("an HTTP route leads to %s, and tunnel holds for tcp and tls routes alone", t),
 		fmt.Sprintf("Let the route lead to %s, and reach it through an UpstreamProxy:\n%s", host, fix.UpstreamProxy()))
 }
@@ -90,6 +90,16 @@ func (r *Resolver) Internal(host, namespace string) (ns, name string, ok bool) {
 	return t.namespace, t.name, true
 }
 
+// hopRule finds what DestinationRules say of a hop: those of the namespace from which it is made count first,
+// as for a sidecar there.
+func (r *Resolver) hopRule(t target, hop Destination, namespace string) (policy, bool) {
+	if rule, _, ok := pick(r.mostSpecific(r.rules.byNamespace[namespace], t), hop.Port, hop.Subset); ok && hop.Subset != "" || ok && rule.tls != nil {
+		return rule, true
+	}
+	rule, _, ok := pick(r.lookup(t), hop.Port, hop.Subset)
+	return rule, ok
+}
+
 // Inside returns the name of an upstream that is like another, with TLS as the DestinationRule of a hop
 // begins it that is left out: what a sidecar would have begun, the gateway begins inside the tunnel. Where
 // the rule begins none, or that of a mesh's own, it is the other itself.
@@ -99,8 +109,8 @@ func (r *Resolver) Inside(name string, hop Destination, namespace string) string
 	if up == nil || err != nil || up.TLS != nil {
 		return name
 	}
-	rule, fault := r.ruleFor(t, hop.Port, hop.Subset, ir.Origin{})
-	if fault != nil || !rule.originates() || rule.tls.GetMode() == istio.ClientTLSSettings_ISTIO_MUTUAL {
+	rule, ok := r.hopRule(t, hop, namespace)
+	if !ok || !rule.originates() || rule.tls.GetMode() == istio.ClientTLSSettings_ISTIO_MUTUAL {
 		return name
 	}
 	inner := *up

@@ -98,8 +98,18 @@ func dump(t *testing.T, f *translate.Fragment) string {
 	t.Helper()
 	s := ir.Snapshot{Config: &ir.Config{}, Endpoints: &ir.Endpoints{}, Secrets: &ir.Secrets{ByRef: f.Secrets}, Trust: &ir.Trust{ByRef: f.Trust}}
 	d := s.Dump()
-	text, err := json.Marshal(map[string]any{"listeners": f.Listeners, "upstreams": f.Upstreams, "endpoints": f.Endpoints,
-		"secrets": d.Secrets.Credentials, "trust": d.Trust.Bundles})
+	parts := map[string]any{"listeners": f.Listeners, "upstreams": f.Upstreams, "endpoints": f.Endpoints,
+		"secrets": d.Secrets.Credentials, "trust": d.Trust.Bundles}
+	if len(f.Proxies) > 0 {
+		parts["proxies"] = f.Proxies
+	}
+	if len(f.Known) > 0 {
+		parts["known"] = f.Known
+	}
+	if len(f.Outbound) > 0 {
+		parts["outbound"] = f.Outbound
+	}
+	text, err := json.Marshal(parts)
 	if err != nil {
 		t.Fatal(err)
 	}

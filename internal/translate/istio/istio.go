@@ -25,7 +25,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 	creds := credential.New(set, ctx, f, cache)
 	t := &translator{
 		set: set, ctx: ctx, out: f, creds: creds, backends: backend.New(set, ctx, f, creds),
-		gateways: map[objectName]*gateway{}, shadows: newShadows(),
+		gateways: map[objectName]*gateway{}, shadows: newShadows(), told: map[string]bool{},
 	}
 	for _, g := range set.IstioGateways() {
 		t.gateway(g)
@@ -47,7 +47,7 @@ func Translate(set *resource.Set, ctx translate.Context, cache *credential.Cache
 	}
 	t.shadows.report(t)
 	backend.Lint(set, f)
-	t.backends.LintEgress()
+	t.backends.LintEgress(t.told)
 	f.Diagnostics = diag.Compact(f.Diagnostics)
 	return f
 }
@@ -64,7 +64,8 @@ type translator struct {
 	backends *backend.Resolver
 	gateways map[objectName]*gateway
 	shadows  *shadows
-	egress   bool // some Gateway of the egress gateway is ours
+	egress   bool            // some Gateway of the egress gateway is ours
+	told     map[string]bool // hosts of proxies of which a rule for the mesh has said all there is to say
 	meshOnly []*resource.VirtualService
 	hops     map[uint32]hopIn // by port of the egress gateway; nil until asked for
 }

@@ -156,9 +156,14 @@ func (t *translator) knownEntry(e *resource.ServiceEntry, add adder) {
 func (t *translator) entryUpstream(host string, e *resource.ServiceEntry, port *istio.ServicePort, from ir.Origin) string {
 	d := backend.Destination{Host: host, Port: port.GetNumber()}
 	var res backend.Result
-	switch protocol := strings.ToUpper(port.GetProtocol()); protocol {
+	originates, tunnels := t.backends.Originates(d, e.Namespace)
+	protocol := strings.ToUpper(port.GetProtocol())
+	if tunnels {
+		protocol = "TCP"
+	}
+	switch protocol {
 	case "HTTPS", "TLS":
-		if !t.backends.Originates(d, e.Namespace) {
+		if !originates {
 			return ""
 		}
 		res = t.backends.Destination(d, e.Namespace, from)

@@ -289,7 +289,7 @@ func servicePort(s *resource.Service, number uint32) bool {
 
 // unreachable reports a hop that no sidecar could make, with what to do about it.
 func (t *translator) unreachable(v *resource.VirtualService, s *resource.Service, number uint32, from ir.Origin) {
-	has, where := "as Istio installs it, has ports 80 and 443 alone", egressName
+	has, where := "(as Istio installs it) has ports 80 and 443 alone", egressName
 	if s != nil {
 		has, where = "does not have it", s.Name
 	}
@@ -303,6 +303,7 @@ func (t *translator) unreachable(v *resource.VirtualService, s *resource.Service
 	fix := fmt.Sprintf("Here, send clients to port %d of the Gateway itself; in a cluster, add to Service %s: {name: tcp-egress, port: %d, targetPort: %d}.", number, where, number, number)
 	for _, h := range v.Spec.GetHosts() {
 		if url, ok := t.backends.IsProxy(h, 0, v.Namespace); ok {
+			t.told[h] = true
 			message += "; and had it worked, it would be the same bytes with one more hop: the certificate that the proxy shows would still be verified by the client alone"
 			fix = fmt.Sprintf("Take ServiceEntry, Gateway, VirtualService and DestinationRules away: no such hop is needed. Put the proxy's CA into ConfigMap company-ca (kubectl create configmap company-ca -n %s --from-file=ca.crt=CA.pem, or the same in the folder) and write:\n%s",
 				v.Namespace, t.backends.CorrectedFor(v.Namespace, url))
