@@ -33,6 +33,7 @@ func registerLimits(f *pflag.FlagSet, l *server.Limits) {
 	l.UpstreamIdle = 5 * time.Minute
 	f.Var((*optional)(&l.UpstreamIdle), "upstream-idle-timeout", "silence of an upstream that owes an answer or more of it, but not to gRPC nor to bodies in HTTP/2 without content-length (HK4208)")
 	f.DurationVar(&l.UpgradeIdle, "upgrade-idle-timeout", time.Hour, "upgraded connection without a byte (HK4207)")
+	f.DurationVar(&l.TCPIdle, "tcp-idle-timeout", time.Hour, "connection of a TCP or TLS route without a byte, where the route has no bound of its own (HK4551)")
 	f.IntVar(&l.IdleRecords.Burst, "tls-idle-record-burst", 100, "TLS records that carry nothing, such as KeyUpdate, that a client may send at once (HK1110)")
 	f.IntVar(&l.IdleRecords.Rate, "tls-idle-record-rate", 10, "the same, per second in the long run (HK1110)")
 	registerHTTP2(f, &l.HTTP2)

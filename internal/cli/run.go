@@ -148,6 +148,7 @@ The folder is read again on every change and on SIGHUP; SIGTERM drains. What is 
 	f.StringVar(&c.AccessLog.File, "access-log", "-", "access log file, - for stdout")
 	f.StringVar(&c.GeoIPDB, "geoip-db", "", "file in MaxMind's format (.mmdb) with countries, by which origin pools with geo steering find out where clients are; read again when it changes")
 	f.StringSliceVar(&c.TrustedNets, "trusted-proxies", nil, "CIDRs of proxies in front whose X-Forwarded-* and X-Request-Id are believed")
+	f.UintSliceVar(&c.ProxyHeader, "proxy-protocol", nil, "declared ports whose connections begin with a PROXY header, version 1 or 2, from --trusted-proxies if there are some")
 	f.IntVar(&c.TrustedHops, "trusted-hops", 0, "number of proxies in front that are believed whatever their address (Envoy's xff_num_trusted_hops)")
 	f.StringVar(&c.ForwardCert, "forward-client-cert", "SANITIZE_SET", "X-Forwarded-Client-Cert and Client-Cert: SANITIZE, FORWARD_ONLY, APPEND_FORWARD, SANITIZE_SET, ALWAYS_FORWARD_ONLY")
 	registerRevocation(f, &c.Revocation)

@@ -51,6 +51,7 @@ type Config struct {
 	LogStore     LogStore
 	TrustedNets  []string // CIDRs of proxies in front
 	TrustedHops  int      // number of proxies in front, whatever their address
+	ProxyHeader  []uint   // declared ports whose connections begin with a PROXY header
 	GeoIPDB      string   // .mmdb with countries, for origin pools that steer by them; empty: none
 	ForwardCert  string   // Envoy's forward_client_cert_details; empty: SANITIZE_SET
 	Limits       Limits
@@ -85,6 +86,7 @@ type Limits struct {
 	WriteTimeout      time.Duration
 	IdleTimeout       time.Duration
 	UpgradeIdle       time.Duration
+	TCPIdle           time.Duration
 	UpstreamIdle      time.Duration // negative: none
 	WithdrawnGrace    time.Duration // negative: none
 	RequestsPerConn   int
@@ -126,6 +128,9 @@ func (c *Config) check() error {
 		if _, err := netip.ParseAddr(c.Address); err != nil {
 			return &ConfigError{fmt.Sprintf("--address %q is no IP address", c.Address), "", "give an IP address such as 127.0.0.1"}
 		}
+	}
+	if err := c.checkProxyHeader(); err != nil {
+		return err
 	}
 	if _, err := parsePrefixes(c.TrustedNets); err != nil {
 		return err

@@ -84,6 +84,7 @@ func (c *Config) Bounds() []Bound {
 		orNone(wait("withdrawn-grace", l.WithdrawnGrace, "cutting it at once")),
 		orNone(wait("upstream-idle-timeout", l.UpstreamIdle, none)),
 		wait("upgrade-idle-timeout", l.UpgradeIdle, asDefault),
+		wait("tcp-idle-timeout", l.TCPIdle, asDefault),
 		count("tls-idle-record-burst", l.IdleRecords.Burst, 1, asDefault),
 		count("tls-idle-record-rate", l.IdleRecords.Rate, 1, asDefault),
 

@@ -17,6 +17,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/calendar"
 	"github.com/hakone-gateway/hakone/internal/control"
 	"github.com/hakone-gateway/hakone/internal/dataplane"
+	"github.com/hakone-gateway/hakone/internal/egress"
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/http1"
 	"github.com/hakone-gateway/hakone/internal/http2"
@@ -40,6 +41,7 @@ type process struct {
 	locator   *upstream.Locator // nil: no --geoip-db
 	revoker   *revoker
 	authority *authority // nil: no --ca-dir
+	ledger    *egress.Ledger
 
 	mu       sync.Mutex
 	draining bool
@@ -56,7 +58,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	p := &process{cfg: cfg, started: time.Now(), source: file.New(cfg.Folders, cfg.Logger)}
+	p := &process{cfg: cfg, started: time.Now(), source: file.New(cfg.Folders, cfg.Logger), ledger: egress.New(egress.Options{Logger: cfg.Logger})}
 	trusted, err := parsePrefixes(cfg.TrustedNets)
 	if err != nil {
 		return err
@@ -75,9 +77,10 @@ func Run(ctx context.Context, cfg Config) error {
 		return err
 	}
 	p.record.metrics.WatchOrigins(p.originState)
+	p.record.metrics.WatchEgress(p.egressState)
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
-		Limits: cfg.Limits.proxy(), UpstreamHTTP2: cfg.Limits.upstreamHTTP2(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
+		Limits: cfg.Limits.proxy(), TCP: cfg.Limits.tcp(), ProxyProtocol: cfg.proxyHeader(), UpstreamHTTP2: cfg.Limits.upstreamHTTP2(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Egress: p.ledger, Metrics: p.record.routeMetrics, Logger: cfg.Logger,
 		Locate: locate(p.locator),
 		Bounds: p.bounds, IdleRecords: cfg.Limits.IdleRecords, Revocation: p.revoker.service, Stapling: p.revoker.stapling,
 	})
