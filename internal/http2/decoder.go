@@ -21,6 +21,7 @@ type Block struct {
 // a limit, or behind a fault, is not kept. The time for a block is proportional to its length.
 type Decoder struct {
 	Scheme  string // of the connection, "http" or "https"; given to every request, whatever its :scheme
+	Proxy   bool   // the connection leads to a forward proxy: Absolute and Scheme of a request are its :scheme
 	Client  bool   // what is decoded are answers of an upstream: errors carry upstream codes
 	Connect bool   // we announced SETTINGS_ENABLE_CONNECT_PROTOCOL: :protocol is taken (RFC 8441)
 

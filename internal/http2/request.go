@@ -7,7 +7,7 @@ import (
 )
 
 // Request decodes the head of a request into req, which it resets first (RFC 9113 sections 8.1 to 8.3). All
-// bytes are copied into memory of req. Scheme is the decoder's, Absolute stays empty; Authority is
+// bytes are copied into memory of req. Scheme is the decoder's and Absolute empty, unless Decoder.Proxy is set; Authority is
 // :authority, or Host where that is missing; crumbs of Cookie are one line.
 //
 // Body is Sized where Content-Length was sent, else NoBody with b.End, else Chunked. The caller holds the
@@ -105,6 +105,10 @@ func (d *Decoder) setTarget(req *message.Request, l *list, lim Limits) (diag.Cod
 		return diag.RequestMalformed, "no :scheme"
 	case scheme != "http" && scheme != "https":
 		return diag.RequestMalformed, ":scheme is neither http nor https"
+	case d.Proxy && scheme == "http":
+		req.Scheme, req.Absolute = "http", "http"
+	case d.Proxy:
+		req.Scheme, req.Absolute = "https", "https"
 	}
 	path := req.Target
 	switch {

@@ -83,7 +83,7 @@ func flags(code diag.Code) string {
 	switch code {
 	case 0:
 		return ""
-	case diag.UpstreamConnectRefused, diag.UpstreamConnectTimeout, diag.UpstreamConnectFailed:
+	case diag.UpstreamConnectRefused, diag.UpstreamConnectTimeout, diag.UpstreamConnectFailed, diag.ForwardLocal:
 		return "UF"
 	case diag.UpstreamNoEndpoints, diag.PoolUnavailable, diag.AffinityOriginGone:
 		return "UH"
@@ -109,7 +109,7 @@ func flags(code diag.Code) string {
 		return "OM"
 	}
 	switch {
-	case code >= 3101 && code < 3200:
+	case code >= 3101 && code < 3200, code >= 3301 && code < 3400:
 		return "UF"
 	case code >= 4001 && code < 4100, code >= 4301 && code < 4400:
 		return "DPE"

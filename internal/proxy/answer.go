@@ -12,6 +12,9 @@ import (
 
 // refuse answers with a code's status and the error page. detail is for the record alone.
 func (x *exchange) refuse(code diag.Code, detail string) {
+	if x.cache != nil && x.cache.stale != nil && x.failover(code, detail) {
+		return
+	}
 	status := 500
 	if e, ok := diag.Lookup(code); ok && e.Status != 0 {
 		status = e.Status
@@ -184,8 +187,22 @@ func proxyError(code diag.Code, status int) string {
 		return "http_response_incomplete"
 	case diag.UpstreamTimeout, diag.UpstreamSilent:
 		return "http_response_timeout"
-	case diag.NoRoute, diag.NoHost:
+	case diag.NoRoute, diag.NoHost, diag.ForwardNotRegistered, diag.ForwardNoDestination:
 		return "destination_not_found"
+	case diag.ForwardNameUnknown:
+		return "dns_error"
+	case diag.ForwardLocal:
+		return "destination_ip_prohibited"
+	case diag.ForwardLoop:
+		return "proxy_loop_detected"
+	case diag.ProxyTimeout:
+		return "connection_timeout"
+	case diag.ProxyUnreachable, diag.ProxyUnavailable, diag.ProxyCannotReach, diag.ForwardNeverDirect:
+		return "destination_unavailable"
+	case diag.ProxyClosed:
+		return "connection_terminated"
+	case diag.ProxyNotHTTP, diag.ProxyRejectedRequest, diag.ProxyOtherAnswer, diag.ProxySpeaksTLS, diag.ProxySpeaksPlaintext:
+		return "http_protocol_error"
 	case diag.RouteInvalid, diag.UpstreamCredentialMissing:
 		return "proxy_configuration_error"
 	case diag.UpstreamSpeaksPlaintext, diag.UpstreamTLSVersion, diag.UpstreamTLSFailed, diag.UpstreamTLSNoCommon:
@@ -194,8 +211,10 @@ func proxyError(code diag.Code, status int) string {
 		return "tls_alert_received"
 	}
 	switch {
-	case code >= 3101 && code < 3200:
+	case code >= 3101 && code < 3200, code >= 3312 && code < 3400 && code != diag.ProxyOtherAnswer, code == diag.ForwardUntrusted:
 		return "tls_certificate_error"
+	case code == diag.ProxyAuthRequired, code == diag.ProxyDenied, status == 407:
+		return "http_request_denied"
 	case code >= 5000 && code < 6000:
 		return "proxy_configuration_error"
 	case status == 403 || status == 405:

@@ -258,7 +258,7 @@ func (x *exchange) patient() bool {
 
 // dropUpstream ends the use of the upstream before its answer was complete.
 func (x *exchange) dropUpstream() {
-	if x.up != nil {
+	if x.up != nil && x.reads == nil { // else it is the pump's: see cachefill.go
 		x.up.cancel()
 		x.up = nil
 	}
@@ -307,6 +307,7 @@ func (x *exchange) unreachable(e *upstream.Error) {
 	if e.Endpoint.IsValid() {
 		x.access.Endpoint, x.access.Server = e.Endpoint.String(), e.Server
 	}
+	x.noteWay(e.Via)
 	detail := e.Error()
 	if x.until != 0 && time.Since(x.client.p.base).Milliseconds() >= x.until {
 		x.refuse(diag.UpstreamTimeout, x.timeUp()+": "+detail)

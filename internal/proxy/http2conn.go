@@ -33,7 +33,9 @@ func newHTTP2Conn(p *Proxy, d Downstream, state *atomic.Pointer[State], early []
 	if len(early) > 0 {
 		c.rw = &replayed{Conn: c.rw, early: early}
 	}
-	c.mux = mux.New(mux.Config{Conn: c.rw, Scheme: c.scheme(), Limits: p.limits.HTTP2, Now: p.muxNow, Accept: c.accept, Refused: c.refused})
+	s := state.Load()
+	explicit := s != nil && s.forward != nil && d.Tunnel == nil
+	c.mux = mux.New(mux.Config{Conn: c.rw, Scheme: c.scheme(), Proxy: explicit, Limits: p.limits.HTTP2, Now: p.muxNow, Accept: c.accept, Refused: c.refused})
 	return c
 }
 

@@ -51,10 +51,21 @@ func cookie(f *message.Fields, name string) []byte {
 // noteConn records which connection the request goes out on.
 func (x *exchange) noteConn(c *upstream.Conn) {
 	a := &x.access
-	a.Endpoint = c.Endpoint.Text
+	if a.Endpoint = c.Endpoint.Text; !c.Endpoint.Address.IsValid() && c.Via == nil { // a name: which of its addresses it was
+		a.Endpoint = c.RemoteAddr().String()
+	}
+	x.noteWay(c.Via)
 	a.UpstreamTLSVersion, a.UpstreamTLSSuite = c.Version, c.Suite
 	if c.Endpoint.Watched() {
 		a.Server = c.Endpoint.Server()
+	}
+}
+
+// noteWay records through which proxy a request goes, or was to go.
+func (x *exchange) noteWay(w *upstream.Way) {
+	if w != nil {
+		a := &x.access
+		a.Proxy, a.ProxyAddress, a.ConnectStatus = w.Proxy, w.Address, w.Status
 	}
 }
 

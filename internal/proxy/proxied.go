@@ -63,8 +63,8 @@ func (x *exchange) proxied(s *forwardState) {
 	c := &f.choice
 	switch {
 	case c.Respond != nil:
-		if string(req.Method) == "CONNECT" && c.Respond.Status != 407 {
-			req.KeepAlive = false
+		if string(req.Method) == "CONNECT" {
+			x.down.refused(c.Respond.Status == 407)
 		}
 		x.respond(c.Respond)
 		return
@@ -94,7 +94,14 @@ func (x *exchange) proxied(s *forwardState) {
 	}
 	http1.RemoveHopByHop(&req.Fields)
 	x.prepareFields()
-	if x.runFilters(r.Filters) {
+	if c.Cache != nil {
+		x.beginCache(c.Cache)
+	}
+	switch {
+	case !x.runFilters(r.Filters):
+	case x.cache != nil:
+		x.cached(c.Upstream)
+	default:
 		x.forward(c.Upstream)
 	}
 }

@@ -27,7 +27,7 @@ func hungUp(tcp *net.TCPConn) bool {
 // buffers and reads into it: as frugal as the one-byte read, and one system call less. It returns nil
 // at the end of the connection. ok is false if the connection cannot be read in this way.
 func (c *conn) readPlain() (h *http1Client, ok bool) {
-	if c.d.TLS != nil || c.d.Stream != nil || c.d.Raw.Pending() > 0 || c.d.Raw.TCP() == nil {
+	if c.d.TLS != nil || c.d.Stream != nil || c.d.Raw.Pending() > 0 || c.d.Raw.Parent() != nil {
 		return nil, false
 	}
 	if c.plain == nil {

@@ -68,6 +68,13 @@ func cloneAccess(a *telemetry.Access) *telemetry.Access {
 	return &c
 }
 
+// refused implements downstream.
+func (h *http1Client) refused(again bool) {
+	if !again || h.used < h.filled {
+		h.req.KeepAlive = false
+	}
+}
+
 // accept implements downstream.
 func (h *http1Client) accept(resp *message.Response, t *Takeover) error {
 	h.out = http1.AppendResponseHead(h.out[:0], resp, message.Body{}, true, false)
@@ -94,6 +101,9 @@ func (c *conn) giveAway() {
 	}
 	away.take(away.what)
 }
+
+// refused implements downstream.
+func (h *http2Client) refused(bool) {}
 
 // accept implements downstream.
 func (h *http2Client) accept(resp *message.Response, t *Takeover) error {

@@ -174,5 +174,5 @@ func (t *task) look(v int64) {
 // hungUp reports whether the client is gone, as far as can be told without reading. Of a stream one is
 // told.
 func (t *task) hungUp() bool {
-	return t.raw != nil && !t.uploading.Load() && t.raw.TCP() != nil && hungUp(t.raw.TCP())
+	return t.raw != nil && !t.uploading.Load() && hungUp(t.raw.TCP())
 }

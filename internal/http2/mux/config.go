@@ -17,6 +17,7 @@ type Config struct {
 
 	Client bool   // we opened the connection and send requests
 	Scheme string // "http" or "https", given to requests; server role
+	Proxy  bool   // requests say their scheme themselves: see http2.Decoder.Proxy; server role
 	Limits Limits
 
 	// Accept is told of a request whose head is complete; server role. The owner answers it and calls

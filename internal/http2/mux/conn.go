@@ -113,6 +113,7 @@ func New(cfg Config) *Conn {
 	c.resets = newBucket(c.lim.ResetBurst, c.lim.ResetRate, c.start)
 	c.decoder, c.encoder = http2.NewDecoder(), http2.NewEncoder()
 	c.decoder.Scheme, c.decoder.Client, c.decoder.Connect = cfg.Scheme, cfg.Client, !cfg.Client
+	c.decoder.Proxy = cfg.Proxy
 	c.lateSince.Store(c.start)
 	c.greet()
 	return c
