@@ -126,7 +126,7 @@ func (c *compiler) route(s *ir.Snapshot, u *ir.Upstream) {
 func interceptorsOf(proxies []*ir.Proxy) []ir.TrustRef {
 	var out []ir.TrustRef
 	for _, p := range proxies {
-		if p.Interception != "" {
+		if p.Interception != "" && p.Fault == nil {
 			out = append(out, p.Interception)
 		}
 	}

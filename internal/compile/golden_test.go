@@ -108,7 +108,11 @@ func brief(s *ir.Snapshot) string {
 		return text
 	}
 	for _, l := range s.Config.Listeners {
-		fmt.Fprintf(&b, "listener %s TLS %t\n", l.Name, l.TLS)
+		fmt.Fprintf(&b, "listener %s TLS %t", l.Name, l.TLS)
+		if l.Forward != nil {
+			fmt.Fprintf(&b, " %s of forward proxy %s", l.Forward.Mode, l.Forward.Policy)
+		}
+		b.WriteByte('\n')
 		for _, c := range l.Chains {
 			fmt.Fprintf(&b, "  chain %s %v\n", c.Name, c.Hosts)
 			if c.TLS != nil {
@@ -132,7 +136,11 @@ func brief(s *ir.Snapshot) string {
 			}
 			for _, vh := range c.VirtualHosts {
 				for _, r := range vh.Routes {
-					fmt.Fprintf(&b, "    route %v %s\n", vh.Hosts, r.Name)
+					fmt.Fprintf(&b, "    route %v %s", vh.Hosts, r.Name)
+					if r.Cache != nil {
+						b.WriteString(" kept by " + r.Cache.Name)
+					}
+					b.WriteByte('\n')
 					for _, to := range r.Forward {
 						for _, v := range to.Pull {
 							fmt.Fprintf(&b, "      %s for %s\n", v.Upstream, v.Host)
@@ -153,7 +161,36 @@ func brief(s *ir.Snapshot) string {
 		if u.Origins != nil && u.TLS != nil {
 			fmt.Fprintf(&b, ", presents %q to %d", u.TLS.Certificate, len(s.Endpoints.ByUpstream[u.Name]))
 		}
+		if u.Via != nil {
+			fmt.Fprintf(&b, " via %v", u.Via.Proxies)
+		}
+		if u.TLS != nil && u.TLS.Interceptors != nil {
+			fmt.Fprintf(&b, " interceptors %v", u.TLS.Interceptors)
+		}
 		b.WriteByte('\n')
+	}
+	for _, p := range s.Config.Proxies {
+		fmt.Fprintf(&b, "proxy %s %v", p.Name, p.Hosts)
+		if p.Fault != nil {
+			b.WriteString(": " + p.Fault.Detail)
+		}
+		b.WriteByte('\n')
+	}
+	for _, f := range s.Config.Forwards {
+		fmt.Fprintf(&b, "forward %s known only %t %d", f.Name, f.KnownOnly, len(f.Known))
+		if f.Interception != nil {
+			fmt.Fprintf(&b, " leaves: %s", settings(&f.Interception.TLS))
+		}
+		fmt.Fprintf(&b, " interceptors %v\n", f.Template.TLS.Interceptors)
+		for _, k := range f.Known {
+			fmt.Fprintf(&b, "  knows %s %d %s of %s\n", k.Host, k.Port, k.Upstream, k.Origin.Object)
+		}
+	}
+	for _, ref := range slices.Sorted(maps.Keys(s.Secrets.Logins)) {
+		fmt.Fprintf(&b, "login %s\n", ref)
+	}
+	for _, ref := range slices.Sorted(maps.Keys(s.Secrets.Passwords)) {
+		fmt.Fprintf(&b, "passwords %s\n", ref)
 	}
 	for _, ref := range slices.Sorted(maps.Keys(s.Secrets.ByRef)) {
 		if c := s.Secrets.ByRef[ref]; c.Pair == nil {

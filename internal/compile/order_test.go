@@ -69,6 +69,46 @@ metadata: {name: p-%d, namespace: default, creationTimestamp: "%s"}
 spec: {targetRef: {kind: Gateway, name: gw-%d}, hosts: ["*.example.com", host-%d.example.com], minVersion: "1.%d"}
 `, i, created, i%2, i, 1+i%3)
 	}
+	for i := range 3 {
+		created := fmt.Sprintf("2026-01-0%dT00:00:00Z", 1+i/2)
+		add(`apiVersion: hakone.dev/v1alpha1
+kind: UpstreamProxy
+metadata: {name: up-%d, namespace: default, creationTimestamp: "%s"}
+spec: {urls: ["http://192.0.2.%d:3128"], hosts: ["*.example.net", a-%d.example.net], except: [10.0.0.0/8], credentialsRef: {name: login}, interception: {caRef: {name: anchors-%d}}}
+`, i, created, i, i, i)
+		add(`apiVersion: v1
+kind: Secret
+metadata: {name: anchors-%d, namespace: default, creationTimestamp: "2026-01-01T00:00:00Z"}
+data: {ca.crt: "${anchors-%d-ca.crt}"}
+`, i, i)
+		add(`apiVersion: hakone.dev/v1alpha1
+kind: ForwardProxy
+metadata: {name: fp-%d, namespace: default, creationTimestamp: "%s"}
+spec:
+  listeners: [{name: a, port: 443}, {name: b, port: 3128}, {name: c, port: 813%d}]
+  proxies: [{proxyRefs: [{name: up-%d}]}]
+`, i, created, i, i)
+		add(`apiVersion: hakone.dev/v1alpha1
+kind: CachePolicy
+metadata: {name: cache-%d, namespace: default, creationTimestamp: "%s"}
+spec: {targetRefs: [{kind: Gateway, name: gw-1}, {kind: HTTPRoute, name: r-1}]}
+`, i, created)
+		add(`apiVersion: hakone.dev/v1alpha1
+kind: OriginPool
+metadata: {name: pool-%d, namespace: default, creationTimestamp: "%s"}
+spec: {tls: {}, origins: [{name: a, address: a-%d.example.net}, {name: b, address: b.example.org}]}
+`, i, created, i)
+		add(`apiVersion: hakone.dev/v1alpha1
+kind: EdgeHost
+metadata: {name: edge-%d, namespace: default, creationTimestamp: "%s"}
+spec: {hosts: [edge-%d.example.com], certificateRefs: [{name: cert-0}], poolRef: {name: pool-%d}}
+`, i, created, i, i)
+	}
+	add(`apiVersion: v1
+kind: Secret
+metadata: {name: login, namespace: default, creationTimestamp: "2026-01-01T00:00:00Z"}
+stringData: {username: u, password: p}
+`)
 	for i := range 2 {
 		for _, ns := range []string{"default", "istio-system"} {
 			add(`apiVersion: v1
@@ -110,7 +150,7 @@ func TestShuffledInputGivesTheSameSnapshot(t *testing.T) {
 	first, ds := compileSet(setOf(t, docs, 1), 0, nil)
 	ds = placeless(ds)
 	want := dumpOf(t, first)
-	if len(first.Config.Listeners) != 2 || len(ds) == 0 {
+	if len(first.Config.Listeners) != 6 || len(ds) == 0 {
 		t.Fatalf("the documents do not meet: %s", brief(first))
 	}
 	random := rand.New(rand.NewPCG(1, 2))

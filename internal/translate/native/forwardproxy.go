@@ -96,12 +96,27 @@ func (b *forwardBuilder) open() bool {
 	if b.s.Authentication != nil || b.out.KnownOnly && len(b.s.Access) == 0 {
 		return false
 	}
+	last := "deny" // whose opposite holds where nothing matches
 	for _, r := range b.out.Access {
-		if everything(r.ACLs) {
+		if last = r.Action; everything(r.ACLs) {
 			return r.Action == "allow"
 		}
+		if r.Action == "deny" && slices.ContainsFunc(r.ACLs, b.asksWho) {
+			return false // such as deny !localnet
+		}
 	}
-	return len(b.out.Access) == 0
+	return last == "deny"
+}
+
+// asksWho reports whether an ACL is about who the client is.
+func (b *forwardBuilder) asksWho(name string) bool {
+	name = strings.TrimPrefix(name, "!")
+	if name == "localhost" {
+		return true
+	}
+	return slices.ContainsFunc(b.out.ACLs, func(a ir.ACL) bool {
+		return a.Name == name && slices.Contains([]string{"src", "srcdomain", "srcdom_regex", "proxy_auth", "proxy_auth_regex", "user_cert", "ca_cert"}, a.Type)
+	})
 }
 
 // everything reports whether a rule's ACLs match whatever is asked.
