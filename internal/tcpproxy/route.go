@@ -80,7 +80,7 @@ func Compile(chain *ir.Chain, upstreams map[string]*upstream.Upstream) *Table {
 // needsName reports whether an upstream goes by the server name.
 func needsName(backends []backend) bool {
 	return slices.ContainsFunc(backends, func(b backend) bool {
-		return b.up != nil && (b.up.NeedsHost() || b.up.Settings.Dynamic != nil && !b.up.Settings.Dynamic.Original)
+		return b.up != nil && b.up.NeedsHost() && (b.up.Settings.Dynamic == nil || !b.up.Settings.Dynamic.Original)
 	})
 }
 

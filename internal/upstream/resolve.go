@@ -92,7 +92,7 @@ func (u *Upstream) startLookup(host string) {
 func (u *Upstream) keepResolving(ctx context.Context, host string, l *lookup) {
 	retry := retryFirst
 	for {
-		addrs, err := u.registry.resolve(ctx, host)
+		addrs, err := u.lookUp(ctx, host)
 		if ctx.Err() != nil {
 			return
 		}
@@ -143,6 +143,22 @@ func (u *Upstream) answer(l *lookup, addrs []netip.Addr, err error) (kept int, f
 // resolve looks host up as an absolute name, then as given, which lets search domains apply. The
 // answer is sorted and without repeats.
 func (r *Registry) resolve(ctx context.Context, host string) ([]netip.Addr, error) {
+	addrs, err := r.ask(ctx, host)
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	return slices.Compact(addrs), err
+}
+
+// lookUp is resolve, or the first address of the answer alone where the settings say so.
+func (u *Upstream) lookUp(ctx context.Context, host string) ([]netip.Addr, error) {
+	if d := u.Settings.Resolve; d == nil || !d.First {
+		return u.registry.resolve(ctx, host)
+	}
+	addrs, err := u.registry.ask(ctx, host)
+	return addrs[:min(1, len(addrs))], err
+}
+
+// ask is resolve with the answer as DNS gave it.
+func (r *Registry) ask(ctx context.Context, host string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTimeout)
 	defer cancel()
 	names := []string{host}
@@ -156,8 +172,7 @@ func (r *Registry) resolve(ctx context.Context, host string) ([]netip.Addr, erro
 			for i := range addrs {
 				addrs[i] = addrs[i].Unmap()
 			}
-			slices.SortFunc(addrs, netip.Addr.Compare)
-			return slices.Compact(addrs), nil
+			return addrs, nil
 		}
 		if firstErr == nil {
 			firstErr = err

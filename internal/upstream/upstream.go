@@ -31,7 +31,8 @@ type Upstream struct {
 
 	retryOverflows atomic.Int64 // retries refused at that bound
 
-	origins  *originPool // of an OriginPool; else nil
+	toward   atomic.Pointer[Destinations] // of a Dynamic upstream, from the first on
+	origins  *originPool                  // of an OriginPool; else nil
 	fallback atomic.Pointer[Upstream]
 
 	untrailed atomic.Bool // trailers of requests have ended a connection: none are sent any more
@@ -106,8 +107,11 @@ func first[T int | time.Duration](values ...T) T {
 func (u *Upstream) SetTLS(t TLS) {
 	for {
 		if old := u.tls.Load(); old.tls == t || u.renew(old, t) {
-			return
+			break
 		}
+	}
+	if d := u.toward.Load(); d != nil {
+		d.Update(u.template(), u.ownTLS)
 	}
 }
 
@@ -169,7 +173,7 @@ type Caller interface {
 // NeedsHost says whether connections depend on the host of the request.
 func (u *Upstream) NeedsHost() bool {
 	t := u.Settings.TLS
-	return t != nil && (t.HostSNI || u.origins != nil && follows(t))
+	return u.Settings.Dynamic != nil || t != nil && (t.HostSNI || u.origins != nil && follows(t))
 }
 
 // follows reports whether the server name follows the request where an origin of a pool has none of its own.
@@ -194,6 +198,9 @@ func (u *Upstream) aim(q *Query, e *Endpoint) {
 // bound; Query.Until and Query.For end that earlier. An endpoint that refuses is avoided for a while and another one is tried once, as nothing has
 // been sent. The error is an *Error.
 func (u *Upstream) Get(q Query) (*Conn, error) {
+	if u.Settings.Dynamic != nil {
+		return u.getToward(q)
+	}
 	if u.pool.MaxRequests == 0 {
 		return u.get(&q)
 	}
@@ -452,7 +459,11 @@ func (u *Upstream) shut() {
 		l.cancel()
 	}
 	clear(u.lookups)
+	toward := u.toward.Load()
 	u.mu.Unlock()
+	if toward != nil {
+		toward.Close()
+	}
 	for _, e := range u.known() {
 		e.retire()
 	}
