@@ -102,9 +102,15 @@ func short(s string) string {
 	return strings.ToValidUTF8(s[:longest], "") + "…"
 }
 
-// quote puts a word between quotes; what is long or strange is cut short.
+// quote puts a word between quotes; what is long or strange is cut short, and user and password of a URL
+// are left out.
 func quote(s string) string {
 	const longest = 60
+	if i := strings.Index(s, "://"); i >= 0 {
+		if at := strings.LastIndexByte(s, '@'); at > i { // passwords may hold a slash
+			s = s[:i+3] + "[redacted]" + s[at:]
+		}
+	}
 	if r := []rune(s); len(r) > longest {
 		s = string(r[:longest]) + "…"
 	}
