@@ -94,14 +94,7 @@ func (x *exchange) proxied(s *forwardState) {
 	}
 	http1.RemoveHopByHop(&req.Fields)
 	x.prepareFields()
-	if c.Cache != nil {
-		x.beginCache(c.Cache)
-	}
-	switch {
-	case !x.runFilters(r.Filters):
-	case x.cache != nil:
-		x.cached(c.Upstream)
-	default:
+	if x.runFilters(r.Filters) {
 		x.forward(c.Upstream)
 	}
 }
