@@ -47,6 +47,10 @@ func (s *story) write(w io.Writer) {
 }
 
 func tellHandshake(w io.Writer, h map[string]any) {
+	if text(h, "side") == "upstream" {
+		tellUpstreamHandshake(w, h)
+		return
+	}
 	fmt.Fprintf(w, "%s  connection %s from %s to listener %s\n", text(h, "ts"), text(h, "conn"), text(h, "client"), text(h, "listener"))
 	row(w, "hello", strings.TrimSpace("server name "+or(text(h, "sni"), "(none)")+", TLS "+list(h, "offered_versions")+", "+list(h, "offered_alpn")+worded(", JA4 ", text(h, "ja4"), "")))
 	row(w, "chain", joined(text(h, "chain"), text(h, "origin")))
@@ -94,6 +98,7 @@ func tellRequest(w io.Writer, r map[string]any, handshake bool) {
 	}
 	row(w, "route", joined(text(r, "route"), text(r, "origin")))
 	row(w, "upstream", joined(text(r, "upstream"), text(r, "endpoint"), text(r, "upstream_proto"), worded("", text(r, "attempts"), " attempts")))
+	tellProxy(w, r)
 	row(w, "pool", joined(text(r, "pool"), worded("origin ", text(r, "server"), "")))
 	row(w, "origin", joined(worded("TLS ", text(r, "upstream_tls"), ""), text(r, "upstream_cipher"), worded("answered "+worded("", text(r, "upstream_status"), " ")+"after ", text(r, "upstream_ms"), " ms")))
 	row(w, "protocol", joined(text(r, "proto"), worded("stream ", text(r, "stream"), "")))

@@ -24,6 +24,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/filter/build"
 	"github.com/hakone-gateway/hakone/internal/filter/forwarded"
+	"github.com/hakone-gateway/hakone/internal/forward"
 	"github.com/hakone-gateway/hakone/internal/http2/mux"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
@@ -50,6 +51,7 @@ type Options struct {
 	Trust            filter.Trust    // hops whose word about the client is believed
 	Forward          ir.ForwardMode  // where a listener names none
 	Sink             telemetry.Sink
+	Egress           telemetry.EgressSink                      // told of destinations outside; nil: nobody
 	Metrics          func(listener string, r *route.Route) any // handle of a route; may be nil
 	Logger           *slog.Logger
 	Bounds           *overload.Bounds   // of the process; nil: none
@@ -86,6 +88,8 @@ type Plane struct {
 
 	review withdrawals
 
+	forwards *forwards
+
 	// Read by connections without a lock; replaced by Commit.
 	listeners atomic.Pointer[map[string]*listener]
 
@@ -102,6 +106,8 @@ type listener struct {
 	state atomic.Pointer[proxy.State]
 	term  atomic.Pointer[tlsconf.Terminator] // nil for plain HTTP
 	tcp   atomic.Pointer[tables]             // nil if every chain is HTTP
+
+	forward forward.Live // of a forward proxy's listener; empty for others
 }
 
 // New returns a Plane that serves nothing yet.
@@ -129,12 +135,14 @@ func New(opts Options) *Plane {
 		p.tls.UseStapler(opts.Stapling)
 	}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
-	p.tcp = tcpproxy.New(tcpproxy.Settings{Limits: opts.TCP, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
-	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, HTTP2: opts.UpstreamHTTP2, Locate: opts.Locate})
+	p.tcp = tcpproxy.New(tcpproxy.Settings{Limits: opts.TCP, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds,
+		Destination: (*upstream.Upstream).Toward})
+	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, Egress: opts.Egress, HTTP2: opts.UpstreamHTTP2, Locate: opts.Locate})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
 	p.listeners.Store(&map[string]*listener{})
 	p.review.init()
+	p.forwards = newForwards(&p.opts)
 	return p
 }
 
@@ -159,10 +167,11 @@ func (p *Plane) Run(ctx context.Context) error {
 // when ctx ends. It returns ctx's error if some were cut.
 func (p *Plane) Drain(ctx context.Context) error {
 	p.sockets.Close()
-	relays := make(chan error, 1)
+	relays := make(chan error, 2)
 	go func() { relays <- p.tcp.Drain(ctx) }()
+	go func() { relays <- p.forwards.state.Drain(ctx) }()
 	err := p.proxy.Drain(ctx)
-	return errors.Join(err, <-relays)
+	return errors.Join(err, <-relays, <-relays)
 }
 
 // Staged is a prepared generation: exactly one of Commit and Discard must be called.
@@ -177,6 +186,8 @@ type Staged struct {
 	tcp     map[string]*tables
 	held    map[string]*upstream.Upstream
 	access  *authz.Set
+
+	forwards *stagedForwards
 }
 
 // Prepare binds new sockets and builds what changed, without touching what serves. A listener that
@@ -195,6 +206,7 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 			s.held[u.Name] = p.upstreams.Acquire(u)
 		}
 	}
+	p.prepareForwards(s, sameConfig)
 	old := *p.listeners.Load()
 	for i, l := range snap.Config.Listeners {
 		s.results = append(s.results, p.result(l, s.sockets.Results[i], s.sockets.Results))
@@ -203,11 +215,11 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 			runtime = &listener{name: l.Name}
 		}
 		s.next[l.Name] = runtime
-		if sameConfig && runtime.state.Load() != nil {
+		if sameConfig && runtime.state.Load() != nil && l.Forward == nil {
 			s.states[l.Name], s.tcp[l.Name] = runtime.state.Load().WithAccess(s.access), runtime.tcp.Load()
 		} else {
 			s.tcp[l.Name] = compileTCP(l, s.held)
-			s.states[l.Name] = p.proxy.Compile(l, p.wiring(l, s))
+			s.states[l.Name] = p.proxy.Compile(l, p.wiring(l, s, runtime))
 		}
 		if l.TLS {
 			s.terms[l.Name] = tlsconf.Build(l, snap.Secrets, snap.Trust, p.tls, runtime.term.Load(), tlsconf.Options{Timeout: p.opts.HandshakeTimeout, Bounds: p.opts.Bounds, IdleRecords: p.opts.IdleRecords, Access: s.access})
@@ -216,8 +228,11 @@ func (p *Plane) Prepare(ctx context.Context, gen *ir.Generation) (*Staged, error
 	return s, nil
 }
 
-func (p *Plane) wiring(l *ir.Listener, s *Staged) proxy.Wiring {
+func (p *Plane) wiring(l *ir.Listener, s *Staged, runtime *listener) proxy.Wiring {
 	w := proxy.Wiring{Build: build.Route, Standard: p.standard, Trust: p.opts.Trust, Upstreams: s.held, Policies: s.gen.Snapshot.Config.AccessPolicies, Access: s.access}
+	if port := s.forwardPort(l, runtime); port != nil {
+		w.Forwarder, w.Forward = port, port.IR()
+	}
 	if p.opts.Metrics != nil {
 		w.Metrics = func(r *route.Route) any { return p.opts.Metrics(l.Name, r) }
 	}
@@ -229,6 +244,7 @@ func (p *Plane) wiring(l *ir.Listener, s *Staged) proxy.Wiring {
 func (s *Staged) Commit() *ir.Applied {
 	p, snap := s.plane, s.gen.Snapshot
 	p.material(s.held, snap)
+	p.commitForwards(s)
 	for name, l := range s.next {
 		l.tcp.Store(s.tcp[name])
 		l.term.Store(s.terms[name])
@@ -239,6 +255,7 @@ func (s *Staged) Commit() *ir.Applied {
 	for name, l := range old {
 		if s.next[name] == nil {
 			l.state.Store(nil) // its connections end after the answer at hand
+			l.forward.Port.Store(nil)
 		}
 	}
 	s.access.Serve(p.opts.Access.Keys)
@@ -257,6 +274,7 @@ func (s *Staged) Commit() *ir.Applied {
 // Discard undoes Prepare.
 func (s *Staged) Discard() {
 	s.sockets.Abort()
+	s.discardForwards()
 	if s.plane.current == nil || s.plane.current.Config != s.gen.Snapshot.Config {
 		for _, u := range s.held {
 			s.plane.upstreams.Release(u)

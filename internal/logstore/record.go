@@ -169,6 +169,7 @@ func putAccess(b []byte, a *telemetry.Access) []byte {
 	b = putText(b, a.Pool)
 	b = putText(b, a.Server)
 	b = putNumber(b, uint64(a.UpstreamStatus))
+	b = putEgress(b, a)
 	return putEnd(b, from)
 }
 
@@ -219,6 +220,7 @@ func putHandshake(b []byte, h *telemetry.Handshake) []byte {
 	b = putNumber(b, uint64(h.Code))
 	b = putText(b, h.Err)
 	b = putText(b, h.Detail)
+	b = putEgressHandshake(b, h)
 	return putEnd(b, from)
 }
 
@@ -377,6 +379,7 @@ func readAccess(record []byte, a *telemetry.Access, w *words) error {
 	a.UpstreamTLSVersion, a.UpstreamTLSSuite = uint16(d.number()), uint16(d.number())
 	a.Pool, a.Server = d.word(), d.word()
 	a.UpstreamStatus = int(d.number())
+	readEgress(&d, a)
 	if d.bad {
 		return errRecord
 	}
@@ -412,6 +415,7 @@ func readHandshake(record []byte, h *telemetry.Handshake, w *words) error {
 	h.PeerSubject, h.PeerHash, h.PeerOffered = d.word(), d.word(), d.word()
 	h.Code = diag.Code(d.number())
 	h.Err, h.Detail = d.word(), d.word()
+	readEgressHandshake(&d, h)
 	if d.bad {
 		return errRecord
 	}

@@ -112,6 +112,9 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	if a.Policy != "" {
 		b = e.policy(b, a)
 	}
+	if a.Proxy != "" || a.Result != "" || a.Bump != "" || a.CacheStatus != "" {
+		b = egressJSON(b, a)
+	}
 	return append(b, '}')
 }
 
@@ -182,6 +185,12 @@ func (e *encoder) handshakeJSON(b []byte, h *Handshake) []byte {
 	b = appendField(b, "client_cert", h.PeerHash)
 	b = appendField(b, "client_subject", h.PeerSubject)
 	b = appendField(b, "offered_cert", h.PeerOffered)
+	b = appendField(b, "proxy", h.Proxy)
+	b = appendField(b, "issuer", h.Issuer)
+	b = appendField(b, "bump", h.Bump)
+	if h.Intercepted {
+		b = append(b, `,"intercepted":true`...)
+	}
 	b = appendList(b, "offered_versions", h.Hello.Versions, e.names.version)
 	b = appendList(b, "offered_alpn", h.Hello.ALPN, func(s string) string { return s })
 	if h.Code != 0 { // long lists help only where something was refused

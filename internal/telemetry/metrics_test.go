@@ -77,6 +77,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m := NewMetrics(Sources{})
 	m.WatchRevocation(func() RevocationState { return RevocationState{} })
 	m.WatchOrigins(func() OriginState { return OriginState{} })
+	m.WatchEgress(func() EgressState { return EgressState{} })
 	m.WatchLogStore(func() LogStoreState { return LogStoreState{} })
 	registered := described(m)
 	if len(registered) < 20 {

@@ -152,6 +152,9 @@ type Access struct {
 	Proxy         string // "namespace/name" of the UpstreamProxy that the request went through
 	ProxyAddress  string // its address
 	ConnectStatus int    // its answer to CONNECT; 0: none
+	InnerSubject  string // of the certificate that the destination showed through it
+	InnerIssuer   string // subject of that one's issuer
+	Intercepted   bool   // the interception CA of the proxy vouches for it
 	URL           []byte // absolute URL as the forward proxy understood it; nil: not a forward proxy
 
 	// Metrics is what Metrics.Route returned for the route, from its slot; nil where no route matched.

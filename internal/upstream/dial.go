@@ -160,6 +160,11 @@ func (u *Upstream) secure(ctx context.Context, c *Conn, t *originator, speak ir.
 	if u.registry.opt.Sink != nil {
 		u.registry.opt.Sink.Handshake(rec)
 	}
+	if c.Via != nil {
+		seen := *c.Via // what is known elsewhere of the way is frozen
+		seen.Subject, seen.Issuer, seen.Intercepted = firstWord(rec.PeerSubject, rec.PeerOffered), rec.Issuer, rec.Intercepted
+		c.Via = &seen
+	}
 	var failure *Error
 	if secured == nil {
 		failure = &Error{Code: rec.Code, Endpoint: e.Address, Detail: rec.Detail, Via: c.Via}

@@ -16,6 +16,11 @@ type Way struct {
 	Address string        // the address that was used, as the UpstreamProxy names it: "10.0.0.8:3128"; "" if none was
 	Status  int           // the proxy's answer to CONNECT; 0: there was none
 	Time    time.Duration // until that answer
+
+	// Of TLS with the destination; "" without.
+	Subject     string // of the certificate that it showed
+	Issuer      string // subject of that one's issuer
+	Intercepted bool   // the proxy's interception CA vouches for it
 }
 
 // Stream is a connection of its own to an endpoint, for bytes that are not HTTP. Bytes that arrive early are not
