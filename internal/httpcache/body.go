@@ -307,5 +307,12 @@ func (c *Cursor) More() bool {
 	return i < len(b.chunks) && (c.off < len(b.chunks[i]) || i+1 < len(b.chunks))
 }
 
+// Ended reports whether nothing follows what Next returned last. Of bodies that are read to their end that is not
+// known.
+func (c *Cursor) Ended() bool { return c.left == 0 }
+
+// ToEnd reports whether the cursor reads to the body's end, wherever that is.
+func (c *Cursor) ToEnd() bool { return c.left < 0 }
+
 // Complete reports whether the body is complete.
 func (b *Body) Complete() bool { return b.done.Load() && b.err == nil }

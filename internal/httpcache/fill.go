@@ -31,6 +31,7 @@ type Fill struct {
 	object *Object // to be read by all who wait; nil: they go by themselves
 	retry  bool    // the request that fetched it has gone: another one shall fetch it
 
+	omitted []byte
 	charged int64 // bytes of the body that the store knows of
 	unkept  bool  // more than is kept
 	ended   bool
@@ -50,6 +51,14 @@ const (
 
 // Stale returns the object that is being validated, nil for none.
 func (f *Fill) Stale() *Object { return f.stale }
+
+// Omitted appends the fields of the answer being stored as o that only its first reader may have: those that
+// no-cache and private name.
+func (f *Fill) Omitted(o *Object, to *message.Fields) {
+	if f.object == o {
+		appendLines(to, f.omitted)
+	}
+}
 
 // Ready is closed when it is known what comes: see Join.
 func (f *Fill) Ready() <-chan struct{} { return f.ready }
@@ -142,6 +151,7 @@ func (f *Fill) Received(q *Query, resp *message.Response, asked, now time.Time, 
 		f.pass(now)
 		return Relay, nil
 	}
+	f.omitted = omitted(&resp.Fields)
 	f.publish(o, false)
 	return Stored, o
 }

@@ -72,6 +72,9 @@ func (o *Object) Disk() bool { return o.disk }
 // Complete reports whether all of the body is there.
 func (o *Object) Complete() bool { return o.body.Complete() }
 
+// Received returns how much of the body is there.
+func (o *Object) Received() int64 { return o.body.Len() }
+
 // Size returns how long the body is; -1: it is on its way, and nobody knows.
 func (o *Object) Size() int64 {
 	if o.Length < 0 && o.body.done.Load() {
@@ -158,6 +161,25 @@ func pack(f *message.Fields, x *facts) []byte {
 	for i := range f.Len() {
 		if l := f.At(i); kept(l, x) {
 			b = appendLine(b, l)
+		}
+	}
+	return b
+}
+
+// omitted returns the stored form of the fields that no-cache and private name.
+func omitted(f *message.Fields) (b []byte) {
+	k := newResponseControl()
+	for i := range f.Len() {
+		if l := f.At(i); l.ID == message.Other && is(l.Name, "cache-control") {
+			k.add(l.Value)
+		}
+	}
+	for i := range f.Len() {
+		l := f.At(i)
+		for _, name := range k.fields {
+			if message.EqualFold(l.Name, name) {
+				b = appendLine(b, l)
+			}
 		}
 	}
 	return b

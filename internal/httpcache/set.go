@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
@@ -149,6 +150,16 @@ func (s *Set) Close() {
 		c.closeDisk()
 	}
 }
+
+// Private reports whether the cache keeps users apart.
+func (c *Cache) Private() bool { return c.private }
+
+// Edge reports whether targeted fields are for the cache, which then announces itself to origins.
+func (c *Cache) Edge() bool { return c.edge }
+
+// UsableOnError reports whether an object may take the place of an answer that could not be had (RFC 9111 section
+// 4.2.4, RFC 5861 section 4).
+func (c *Cache) UsableOnError(o *Object, q *Query, now time.Time) bool { return o.onError(q, now) }
 
 // Name returns the name of the store.
 func (c *Cache) Name() string { return c.name }

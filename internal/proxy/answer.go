@@ -12,6 +12,9 @@ import (
 
 // refuse answers with a code's status and the error page. detail is for the record alone.
 func (x *exchange) refuse(code diag.Code, detail string) {
+	if x.cache != nil && x.cache.stale != nil && x.failover(code, detail) {
+		return
+	}
 	status := 500
 	if e, ok := diag.Lookup(code); ok && e.Status != 0 {
 		status = e.Status

@@ -61,6 +61,10 @@ type exchange struct {
 	fwd      *forwarding // of a forward proxy's request; nil: the listener is none
 	fwdSpace *forwarding // for fwd, kept from request to request
 
+	cache      *caching // of a request whose route has a cache; nil: it has none
+	cacheSpace *caching // for cache, kept from request to request
+	reads      *watch   // of the goroutine that reads the answer; nil: the task's
+
 	decision authz.Decision // of the policies on client certificates
 	cookie   []byte         // Set-Cookie line for a client that they let in; nil: none
 
@@ -97,7 +101,7 @@ func (x *exchange) begin(c *client, t *task, req *message.Request) {
 	clear(x.ran)
 	x.ran, x.route, x.up, x.upload = x.ran[:0], nil, nil, nil
 	x.asked, x.total, x.until, x.own, x.headed, x.invited, x.answered = 0, 0, 0, false, false, false, false
-	x.wsKey, x.reset, x.fwd = nil, false, nil
+	x.wsKey, x.reset, x.fwd, x.cache = nil, false, nil, nil
 	x.decision, x.cookie = authz.Decision{}, nil
 	x.flowing.Store(false)
 	x.access = telemetry.Access{}

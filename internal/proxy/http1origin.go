@@ -160,7 +160,7 @@ func (o *http1Origin) answer() error {
 // read reads from the upstream. As long as the client's body moves there is no haste.
 func (o *http1Origin) read(b []byte) (int, error) {
 	x := o.x
-	w := &x.task.watch
+	w := x.answerWatch()
 	for {
 		if !w.arm(waitUpstreamRead, x.client.p.limits.UpstreamIdle, x.until) {
 			return 0, errInterrupted
@@ -222,9 +222,10 @@ func (o *http1Origin) detached() bool            { return true }
 // giveBack implements origin. What follows an answer belongs to nobody: then the connection is in doubt.
 func (o *http1Origin) giveBack(reusable bool) {
 	x := o.x
-	sound := x.task.watch.disarm()
+	w := x.answerWatch()
+	sound := w.disarm()
 	if !sound {
-		x.task.watch.recover()
+		w.recover()
 	}
 	x.task.up.Store(nil)
 	if reusable && sound && x.resp.KeepAlive && o.body.Done() && len(o.rest) == 0 {

@@ -146,7 +146,7 @@ func (o *http2Origin) answer() error {
 
 // await begins a wait for the upstream.
 func (o *http2Origin) await() bool {
-	return o.x.task.watch.arm(waitUpstreamRead, o.x.quiet(o.x.client.p.limits.UpstreamIdle), o.x.until)
+	return o.x.answerWatch().arm(waitUpstreamRead, o.x.quiet(o.x.client.p.limits.UpstreamIdle), o.x.until)
 }
 
 // again says whether a wait goes on whose time is over, since the client's body moves.
@@ -200,7 +200,7 @@ func (o *http2Origin) close() {
 	if o.lease == nil {
 		return
 	}
-	if w := &o.x.task.watch; !w.disarm() {
+	if w := o.x.answerWatch(); !w.disarm() {
 		w.recover()
 	}
 	o.x.task.upStream.Store(nil)

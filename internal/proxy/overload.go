@@ -13,6 +13,7 @@ import (
 const (
 	idlePart   = 10 // of the idle ones while memory or connections are short
 	hungryPart = 2  // of the idle ones while new requests are refused
+	cachePart  = 10 // of the bytes of every cache, in each sweep
 	cutPart    = 20 // of the busy ones while nothing else helps
 )
 
@@ -41,6 +42,7 @@ func (p *Proxy) relieve() {
 	if level == overload.Calm {
 		return
 	}
+	p.caches.Shrink(cachePart)
 	part := idlePart
 	if level >= overload.Refusing {
 		part = hungryPart

@@ -94,7 +94,14 @@ func (x *exchange) proxied(s *forwardState) {
 	}
 	http1.RemoveHopByHop(&req.Fields)
 	x.prepareFields()
-	if x.runFilters(r.Filters) {
+	if c.Cache != nil {
+		x.beginCache(c.Cache)
+	}
+	switch {
+	case !x.runFilters(r.Filters):
+	case x.cache != nil:
+		x.cached(c.Upstream)
+	default:
 		x.forward(c.Upstream)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/http1"
 	"github.com/hakone-gateway/hakone/internal/http2"
 	"github.com/hakone-gateway/hakone/internal/http2/mux"
+	"github.com/hakone-gateway/hakone/internal/httpcache"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
@@ -87,6 +88,7 @@ type Options struct {
 	Sink   telemetry.Sink   // nil: records are dropped
 	Logger *slog.Logger     // nil: discarded
 	Bounds *overload.Bounds // of the process; nil: none
+	Caches *httpcache.Set   // answers that are kept, of routes that ask for it; nil: the Proxy has its own
 }
 
 // Proxy serves downstream connections of all listeners. Safe for concurrent use.
@@ -107,6 +109,8 @@ type Proxy struct {
 	watches  watches
 	workers  workers
 	spare    spares
+	caches   *httpcache.Set
+	renewals atomic.Int64 // refreshes in the background
 }
 
 // New returns a Proxy. Deadlines hold once Run runs.
@@ -117,6 +121,9 @@ func New(opt Options) *Proxy {
 	}
 	if p.log == nil {
 		p.log = slog.New(slog.DiscardHandler)
+	}
+	if p.caches = opt.Caches; p.caches == nil {
+		p.caches = httpcache.NewSet(httpcache.Options{Reserve: func(n int64) { p.bounds.Reserve(uint64(n)) }})
 	}
 	p.setDate(p.base)
 	p.spare.init(p.bounds)

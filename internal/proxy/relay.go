@@ -15,6 +15,9 @@ func (x *exchange) relay() {
 	if !resp.Fields.Names().Has(message.Date) {
 		resp.Fields.Append(message.Date, dateName, *x.client.p.date.Load())
 	}
+	if x.cache != nil && x.received() {
+		return
+	}
 	// An upstream that was asked to expect a body and answers without having said 100 may have passed
 	// the body over, or wait for it still: then it would read the body as the next request.
 	reusable := !x.Request.Continue || x.invited
@@ -54,6 +57,9 @@ func (x *exchange) relayBody(reusable bool) error {
 		}
 		piece, _ = x.outbound(piece, nil, false)
 		x.access.BytesSent += int64(len(piece))
+		if x.cache != nil {
+			x.teePiece(piece)
+		}
 		if err := x.down.write(piece, !x.up.more()); err != nil {
 			return err
 		}
@@ -67,6 +73,10 @@ func (x *exchange) finish(piece []byte, reusable bool) error {
 	x.noteGRPC(trailers)
 	piece, trailers = x.outbound(piece, trailers, true)
 	x.access.BytesSent += int64(len(piece))
+	if x.cache != nil {
+		x.teePiece(piece)
+		x.teeEnd(trailers)
+	}
 	first := x.up.detached() && (x.upload == nil || !x.down.independent())
 	if first {
 		x.endUpstream(reusable)

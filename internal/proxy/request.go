@@ -49,6 +49,9 @@ func (x *exchange) handle() {
 	if r == nil || !x.limitCall() {
 		return
 	}
+	if r.IR.Cache != nil {
+		x.beginCache(r.IR.Cache)
+	}
 	http1.RemoveHopByHop(&req.Fields)
 	if !x.runFilters(x.state.standard) || !x.runFilters(r.Filters) {
 		return
@@ -62,7 +65,10 @@ func (x *exchange) handle() {
 	switch {
 	case fault != nil:
 		x.refuse(fault.Code, fault.Detail)
-	case x.runFilters(b.Filters):
+	case !x.runFilters(b.Filters):
+	case x.cache != nil:
+		x.cached(u.(*upstream.Upstream))
+	default:
 		x.forward(u.(*upstream.Upstream))
 	}
 }
