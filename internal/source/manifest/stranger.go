@@ -31,6 +31,9 @@ func (p *Parser) stranger(group, kind string, root *yaml.Node) fault {
 		}
 		return f
 	case group == "" && slices.Contains(ignoredCore(), kind), ignoredGroup(group) && p.homes(kind) == nil:
+		if own, ok := sidecarAnnotation(root); ok {
+			return own
+		}
 		f.code = diag.IgnoredKind
 		f.message = fmt.Sprintf("%s is read over; it has nothing to do with a gateway.", kind)
 		return f

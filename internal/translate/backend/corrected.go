@@ -40,7 +40,9 @@ func (c Corrected) UpstreamProxy() string {
 // PlainForwardProxy returns the YAML of a ForwardProxy that takes plain requests for destinations over TLS,
 // and proxies.
 func PlainForwardProxy(namespace string) string {
-	return fmt.Sprintf("apiVersion: hakone.dev/v1alpha1\nkind: ForwardProxy\nmetadata:\n  name: egress\n  namespace: %s\nspec:\n  listeners:\n"+
+	return fmt.Sprintf("apiVersion: hakone.dev/v1alpha1\nkind: ForwardProxy\nmetadata:\n  name: egress\n  namespace: %s\nspec:\n"+
+		"  acls: [{name: ours, type: src, values: [10.0.0.0/8, 172.16.0.0/12, 192.168.0.0/16, 127.0.0.0/8]}]\n"+
+		"  access: [{action: Allow, acls: [ours]}, {action: Deny, acls: [all]}]\n  listeners:\n"+
 		"  - {name: plain, port: 80, mode: Gateway}  # http://example.com/, with this address by DNS\n"+
 		"  - {name: proxy, port: 3128, mode: Proxy}  # HTTP_PROXY; with an interception, HTTPS_PROXY too", namespace)
 }
