@@ -22,6 +22,9 @@ func (p *Plane) handle(c *listen.Conn) {
 	if c.Spec().ProxyProtocol && !p.proxyHeader(c) {
 		return
 	}
+	if p.forwarded(c, l) {
+		return
+	}
 	term := l.term.Load()
 	if term == nil {
 		if p.plainTCP(c, l) {

@@ -19,10 +19,8 @@ const (
 	ForwardTerminated   Code = 4520
 	ForwardUntrusted    Code = 4521
 	ForwardNotTLS       Code = 4522
-	ForwardNoLeaf       Code = 4523
 	ForwardCAWithdrawn  Code = 4524
 	ForwardUnsupported  Code = 4525
-	ForwardLeafRefused  Code = 4540
 	ForwardPinnedLearnt Code = 4541
 )
 
@@ -60,14 +58,10 @@ func forwardCodes() []Entry {
 			"The proxy looks into TLS and verifies the destination for its clients; certificateErrors does not excuse what is wrong. The detail has the reason.", "Have the destination corrected; for one with a CA of its own, name it in upstream.caRef; or allow the error for that host in certificateErrors.", 503},
 		{ForwardNotTLS, "tunnel_not_tls", Error, "what the client sent in the tunnel is neither TLS nor HTTP",
 			"The proxy looks into TLS, and the client speaks something else after CONNECT.", "Set onUnsupportedProtocol to Tunnel, or splice the port by a rule at step 1.", 400},
-		{ForwardNoLeaf, "no_leaf", Error, "no certificate could be made for the destination",
-			"The interception CA is missing, expired, or may not sign for the name.", "Renew the CA, or splice names outside its constraints.", 503},
 		{ForwardCAWithdrawn, "interception_ca_withdrawn", Warning, "the connection was intercepted with a CA that is no longer used",
 			"The ForwardProxy's interception CA changed; connections that were intercepted with the old one end after what is in progress.", "Nothing: clients connect again.", 421},
 		{ForwardUnsupported, "destination_unsupported", Error, "the scheme of the URL is not spoken here",
 			"The proxy fetches http and https; others (ftp, gopher, urn) are not spoken.", "Use http or https.", 501},
-		{ForwardLeafRefused, "leaf_refused", Warning, "the client refused the proxy's certificate",
-			"The client ended the handshake because it does not trust the interception CA, or pins the destination's certificate.", "Give the client the CA (the trust page has commands), or splice the host; learnPinned does that by itself.", 0},
 		{ForwardPinnedLearnt, "pinned_learnt", Info, "the host is spliced for a while because clients pin its certificate",
 			"Two handshakes with this host were refused because of our certificate; learnPinned splices it for an hour.", "To keep it so, add a splice rule for the host.", 0},
 	}

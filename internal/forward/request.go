@@ -1,0 +1,293 @@
+package forward
+
+import (
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"github.com/hakone-gateway/hakone/internal/acl"
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/message"
+	"github.com/hakone-gateway/hakone/internal/proxy"
+)
+
+// asked is one request while it is decided about.
+type asked struct {
+	acl.Facts
+	r    *proxy.ForwardRequest
+	tls  bool // the destination is spoken to in TLS
+	code diag.Code
+	why  string // of credentials that are no good
+}
+
+// refusal is why something is not done.
+type refusal struct {
+	code   diag.Code
+	detail string
+	status int // 0: the code's
+}
+
+func refuse(code diag.Code, detail string) *refusal { return &refusal{code: code, detail: detail} }
+
+// Choose implements proxy.Forwarder.
+func (t *Port) Choose(r *proxy.ForwardRequest) proxy.ForwardChoice {
+	q := &asked{r: r}
+	r.Data = q
+	tunnel, _ := r.Tunnel.(*Tunnel)
+	credentials := t.takeCredentials(r)
+	if t.trustAsked(r, tunnel) {
+		return proxy.ForwardChoice{Respond: t.trustPage(r)}
+	}
+	if t.fault != nil {
+		return t.deny(q, &refusal{code: t.fault.Code, detail: t.fault.Detail})
+	}
+	if tunnel != nil && tunnel.fault != nil {
+		r.Access.User, r.Access.Bump = tunnel.user, tunnel.bump
+		return t.deny(q, tunnel.fault)
+	}
+	if no := t.aim(q, tunnel); no != nil {
+		return t.deny(q, no)
+	}
+	if no := t.loops(r); no != nil {
+		return t.deny(q, no)
+	}
+	if no := t.know(q, tunnel, credentials); no != nil {
+		return t.deny(q, no)
+	}
+	d := t.access.Decide(&q.Facts)
+	if no := t.accessRefusal(q, &d); no != nil {
+		return t.deny(q, no)
+	}
+	if string(r.Request.Method) == "CONNECT" {
+		return t.connect(q)
+	}
+	return t.send(q, tunnel)
+}
+
+// Answered implements proxy.Forwarder.
+func (t *Port) Answered(*proxy.ForwardRequest) {}
+
+// takeCredentials takes Proxy-Authorization out of the request: it is meant for us alone.
+func (t *Port) takeCredentials(r *proxy.ForwardRequest) string {
+	value, ok := r.Request.Fields.Get(message.ProxyAuthorization)
+	if !ok {
+		return ""
+	}
+	out := string(value)
+	r.Request.Fields.DelID(message.ProxyAuthorization)
+	return out
+}
+
+// aim finds out where the request is meant to go.
+func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
+	req := q.r.Request
+	q.Method = string(req.Method)
+	q.Host = canonical(string(req.Host))
+	port, given := portOf(req.Authority)
+	connect := q.Method == "CONNECT"
+	switch {
+	case connect:
+		if !t.explicit() {
+			return refuse(diag.ForwardNoDestination, "CONNECT on a listener that clients do not know to be a proxy")
+		}
+		if !given || port == 0 || q.Host == "" {
+			return refuse(diag.ForwardNoDestination, "CONNECT without a host and a port")
+		}
+		q.Port, q.URL = port, joinHostPort(q.Host, port)
+		return nil
+	case tunnel != nil:
+		q.Port, q.tls = tunnel.port, tunnel.tls
+		q.Scheme = scheme(tunnel.tls)
+		if tunnel.address.IsValid() {
+			q.Dest = tunnel.address
+		}
+		if tunnel.originated {
+			q.tls = t.spec.OriginateTLS
+		}
+		if q.Host == "" {
+			q.Host = tunnel.host
+		}
+	case t.explicit() && req.Absolute == "":
+		return refuse(diag.ForwardNotProxyRequest, "the request names a path alone: "+string(req.Method)+" on a forward proxy's port")
+	default:
+		q.Scheme, q.tls = req.Scheme, req.Scheme == "https"
+		if q.Port = port; !given {
+			if q.Port = 80; q.tls {
+				q.Port = 443
+			}
+		}
+	}
+	if q.Host == "" || q.Port == 0 {
+		return refuse(diag.ForwardNoDestination, "the URL names no host, or port 0")
+	}
+	q.URL = string(q.r.Access.URL)
+	q.Path = string(req.Path)
+	if req.HasQuery {
+		q.Path += "?" + string(req.Query)
+	}
+	return nil
+}
+
+func scheme(tls bool) string {
+	if tls {
+		return "https"
+	}
+	return "http"
+}
+
+// canonical returns a host in lower case without final dot.
+func canonical(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
+
+// portOf returns the port of an authority.
+func portOf(a []byte) (port uint16, given bool) {
+	i := len(a) - 1
+	for ; i >= 0 && a[i] >= '0' && a[i] <= '9'; i-- {
+	}
+	if i < 0 || a[i] != ':' || i == len(a)-1 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(a[i+1:]), 10, 16)
+	return uint16(n), err == nil
+}
+
+func joinHostPort(host string, port uint16) string {
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	return host + ":" + strconv.Itoa(int(port))
+}
+
+// know fills in what is known of the client, and verifies its credentials. It refuses where it cannot ask
+// whom it must know.
+func (t *Port) know(q *asked, tunnel *Tunnel, credentials string) *refusal {
+	r := q.r
+	t.connectionFacts(&q.Facts, r.Peer)
+	q.Header = func(name string) (string, bool) { return joined(&r.Request.Fields, name) }
+	if tunnel != nil {
+		q.Authenticated, q.User = tunnel.authenticated, tunnel.user
+		q.ClientName, q.Chain, q.Errors = tunnel.name, tunnel.facts.Chain, tunnel.errors
+		q.Encrypted = tunnel.tls && (!t.explicit() || r.Peer.TLS)
+		r.Access.User, r.Access.Bump = tunnel.user, tunnel.bump
+		if tunnel.explicit {
+			return nil
+		}
+	}
+	if user := identity(r.Peer); user != "" && !q.Authenticated {
+		q.Authenticated, q.User = true, user
+	}
+	if t.passwords != nil && t.explicit() {
+		if t.passwords.Fault != nil {
+			return refuse(t.passwords.Fault.Code, t.passwords.Fault.Detail)
+		}
+		q.CanAuthenticate = true
+		if credentials != "" {
+			user, code, detail := t.opts.State.logins.verify(credentials, t.passwords, t.ir.PasswordOK, q.Client.Addr())
+			if code == diag.ForwardAuthLimited {
+				return refuse(code, detail)
+			}
+			if q.code, q.why = code, detail; code == 0 {
+				q.Authenticated, q.User = true, user
+			}
+		}
+		if t.every && !q.Authenticated {
+			return t.challenge(q, "authentication is set, and no access rule asks for users: all must say who they are")
+		}
+	}
+	r.Access.User = q.User
+	return nil
+}
+
+// connectionFacts fills in what is known of a connection.
+func (t *Port) connectionFacts(f *acl.Facts, peer *filter.Peer) {
+	s := t.opts.State
+	f.Client, f.Local, f.Listener, f.Now = peer.Remote, peer.Local, t.spec.Section, s.now()
+	f.Connections = s.count(peer.Remote.Addr())
+	f.Lookup = t.lookup
+	f.Reverse = s.names.confirmed
+	f.Encrypted = peer.TLS
+	if c := peer.ClientCert; c != nil && c.Verified && len(peer.Presented) > 0 {
+		f.ClientCert = peer.Presented[0]
+	}
+}
+
+// identity is the user that a client certificate names.
+func identity(peer *filter.Peer) string {
+	c := peer.ClientCert
+	if c == nil || !c.Verified {
+		return ""
+	}
+	if len(c.URI) > 0 {
+		return c.URI[0]
+	}
+	if len(peer.Presented) > 0 && peer.Presented[0].Subject.CommonName != "" {
+		return peer.Presented[0].Subject.CommonName
+	}
+	return c.Subject
+}
+
+// joined returns a field's values with commas between.
+func joined(f *message.Fields, name string) (string, bool) {
+	var out []string
+	for i := range f.Len() {
+		if l := f.At(i); message.EqualFold(l.Name, []byte(name)) {
+			out = append(out, string(l.Value))
+		}
+	}
+	return strings.Join(out, ", "), len(out) > 0
+}
+
+// accessRefusal is what a decision of the access rules means; nil: the request may go on.
+func (t *Port) accessRefusal(q *asked, d *acl.Decision) *refusal {
+	switch {
+	case d.Authenticate:
+		return t.challenge(q, d.Text)
+	case d.Action == "deny":
+		return refuse(diag.ForwardDenied, d.Text)
+	}
+	return nil
+}
+
+// challenge asks for credentials (407).
+func (t *Port) challenge(q *asked, text string) *refusal {
+	if q.code != 0 {
+		return &refusal{code: q.code, detail: q.why + "; " + text, status: 407}
+	}
+	return &refusal{code: diag.ForwardAuthRequired, detail: text, status: 407}
+}
+
+// loops refuses requests that have been here before: Via names us, or CDN-Loop this process.
+func (t *Port) loops(r *proxy.ForwardRequest) *refusal {
+	f := &r.Request.Fields
+	mark := t.opts.State.mark
+	for i := range f.Len() {
+		l := f.At(i)
+		switch {
+		case l.ID == message.Via && t.ir.Hostname != "" && viaNames(l.Value, t.ir.Hostname):
+			return refuse(diag.ForwardLoop, "Via names "+t.ir.Hostname+" already: "+string(l.Value))
+		case l.ID == message.Other && message.EqualFold(l.Name, []byte("CDN-Loop")) && strings.Contains(string(l.Value), mark):
+			return refuse(diag.ForwardLoop, "CDN-Loop carries the mark of this process")
+		}
+	}
+	if !t.ir.Via && string(r.Request.Method) != "CONNECT" && r.Tunnel == nil {
+		f.AddString("CDN-Loop", mark)
+	}
+	return nil
+}
+
+// viaNames reports whether a Via value has an element received by host (RFC 9110 section 7.6.3).
+func viaNames(via []byte, host string) bool {
+	for element := range strings.SplitSeq(string(via), ",") {
+		words := strings.Fields(element)
+		if len(words) >= 2 && strings.EqualFold(words[1], host) {
+			return true
+		}
+	}
+	return false
+}
+
+// literal returns the address that a host is.
+func literal(host string) (netip.Addr, bool) {
+	a, err := netip.ParseAddr(host)
+	return a.Unmap(), err == nil
+}

@@ -1,0 +1,387 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/acl"
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/listen"
+	"github.com/hakone-gateway/hakone/internal/mint"
+	"github.com/hakone-gateway/hakone/internal/proxy"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
+	"github.com/hakone-gateway/hakone/internal/tlsconf"
+	"github.com/hakone-gateway/hakone/internal/upstream"
+)
+
+// Tunnel is a connection to one destination that a client asked for: by CONNECT, or by being redirected here.
+// It is proxy.Downstream.Tunnel and Admission of what runs inside.
+type Tunnel struct {
+	// Fixed once HTTP runs inside.
+	at       *Port // under which it began
+	explicit bool  // by CONNECT
+	host     string
+	port     uint16
+	address  netip.Addr // that the client meant, where it named none
+	name     string     // SNI; "" for none
+	tls      bool       // looked into
+
+	// originated says that the client speaks plainly to a listener that takes it for the destination: each
+	// request names its own.
+	originated bool
+
+	user          string
+	authenticated bool
+	bump          string // what Access.Bump says
+	rule          string // that decided
+	facts         upstream.Facts
+	errors        []string // what is wrong with facts, in OpenSSL's words
+	tolerated     bool     // and allowed
+	fault         *refusal // what every request is answered with
+	ca            string   // digest of the CA that the client was shown a leaf of; "" for none
+
+	// Of the way here.
+	conn       *listen.Conn // what the client's bytes are read from
+	hello      *listen.Hello
+	peer       *filter.Peer
+	access     *telemetry.Access
+	ended      func() (diag.Code, string) // may be nil
+	way        way
+	want       mint.Want
+	start      string // action of step 1, of captured connections
+	helloBytes int    // that were sent on before the relay began
+
+}
+
+var (
+	_ proxy.Covering  = (*Tunnel)(nil)
+	_ proxy.Admission = (*Tunnel)(nil)
+)
+
+// Covers implements proxy.Covering: TLS is for one destination.
+func (n *Tunnel) Covers(host []byte) bool {
+	return !n.tls || string(host) == n.host || string(host) == n.name || n.fault != nil
+}
+
+// Admits implements proxy.Admission: connections that were intercepted with a CA that is no longer the
+// listener's, or that is not to intercept any more, end after what is in progress.
+func (n *Tunnel) Admits() (diag.Code, bool) {
+	code, _ := n.Withdrawn()
+	return code, code == 0
+}
+
+// Withdrawn implements proxy.Admission.
+func (n *Tunnel) Withdrawn() (diag.Code, string) {
+	if n.ca == "" {
+		return 0, ""
+	}
+	now := n.at.live.Port.Load()
+	if now == nil || now.caDigest() == n.ca {
+		return 0, ""
+	}
+	return diag.ForwardCAWithdrawn, "the connection was intercepted with a CA that " + n.at.ir.Name + " does not use any more"
+}
+
+// connect decides about CONNECT: what is spliced without a look is connected to before the client is told.
+func (t *Port) connect(q *asked) proxy.ForwardChoice {
+	w, no := t.way(&q.Facts, q.Host, q.Port)
+	if no != nil {
+		return t.deny(q, no)
+	}
+	n := &Tunnel{at: t, explicit: true, host: q.Host, port: q.Port, user: q.User, authenticated: q.Authenticated, peer: q.r.Peer, way: w}
+	if t.intercepts() {
+		q.Step = 1
+		d := t.bump.Decide(&q.Facts)
+		n.rule = d.Text
+		switch d.Action {
+		case "terminate":
+			q.r.Access.Bump = "terminate"
+			t.tell(n, "terminate", "")
+			return t.deny(q, refuse(diag.ForwardTerminated, d.Text+" at step 1"))
+		case "peek", "stare", "bump":
+			facts := q.Facts
+			return proxy.ForwardChoice{Route: t.route, Take: func(tk *proxy.Takeover) { n.take(tk, &facts, d.Action) }}
+		}
+	}
+	return t.connectNow(q, n)
+}
+
+// intercepts reports whether TLS of the listener may be looked into.
+func (t *Port) intercepts() bool { return t.spec.Intercept && t.ir.Interception != nil }
+
+// caDigest returns what names the CA in use; "" for none.
+func (t *Port) caDigest() string {
+	if !t.intercepts() || t.pair == nil {
+		return "none"
+	}
+	return t.pair.Digest
+}
+
+// neverTaken is how long a connection waits for a client that may be gone.
+const neverTaken = time.Minute
+
+// connectNow connects, so that the client is told by a status if that fails, and splices.
+func (t *Port) connectNow(q *asked, n *Tunnel) proxy.ForwardChoice {
+	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
+	defer cancel()
+	u, release := t.raw(&n.way)
+	stream, err := u.Connect(ctx, upstream.Query{Host: n.host})
+	if err != nil {
+		done(release)
+		return t.deny(q, upstreamRefusal(err))
+	}
+	q.r.Access.Result, q.r.Access.Bump = "TCP_TUNNEL", spliceWord(t)
+	noteStream(q.r.Access, stream)
+	var once atomic.Bool
+	end := func() {
+		if once.CompareAndSwap(false, true) {
+			_ = stream.Close()
+			done(release)
+		}
+	}
+	stale := time.AfterFunc(neverTaken, end)
+	return proxy.ForwardChoice{Route: t.route, Take: func(tk *proxy.Takeover) {
+		if !stale.Stop() {
+			_ = tk.Stream.Close()
+			return
+		}
+		defer end()
+		n.begin(tk)
+		t.tell(n, "splice", "")
+		n.relay(stream, tk.Stream, tk.Pending, nil)
+	}}
+}
+
+// spliceWord is Access.Bump of what was not looked into.
+func spliceWord(t *Port) string {
+	if t.intercepts() {
+		return "splice"
+	}
+	return ""
+}
+
+func done(release func()) {
+	if release != nil {
+		release()
+	}
+}
+
+// upstreamRefusal is why a destination cannot be reached.
+func upstreamRefusal(err error) *refusal {
+	var failure *upstream.Error
+	if errors.As(err, &failure) {
+		return refuse(failure.Code, failure.Error())
+	}
+	return refuse(diag.UpstreamConnectTimeout, "connecting took longer than "+connectTimeout.String())
+}
+
+// noteStream records which way a connection went.
+func noteStream(a *telemetry.Access, s *upstream.Stream) {
+	a.Hierarchy = "HIER_DIRECT"
+	if a.Proxy, a.ProxyAddress, a.ConnectStatus = s.Proxy, s.ProxyAddress, s.ConnectStatus; a.Proxy != "" {
+		a.Hierarchy = "FIRSTUP_PARENT"
+	}
+	if s.Endpoint != nil {
+		a.Endpoint = s.Endpoint.Text
+	}
+}
+
+// begin takes over what is known of a connection that was given away.
+func (n *Tunnel) begin(tk *proxy.Takeover) {
+	n.peer, n.access, n.ended = tk.Peer, tk.Access, tk.Ended
+	if n.access.Start.IsZero() {
+		n.access.Start = time.Now()
+	}
+}
+
+// take is what becomes of a connection after CONNECT whose TLS is looked at.
+func (n *Tunnel) take(tk *proxy.Takeover, facts *acl.Facts, action string) {
+	n.begin(tk)
+	n.conn = listen.Nested(tk.Raw, tk.Stream, tk.Pending)
+	n.look(facts, action)
+}
+
+// look peeks at what the client sends and takes the steps. It blocks until the connection is over.
+func (n *Tunnel) look(facts *acl.Facts, action string) {
+	t := n.at
+	_ = n.conn.SetReadDeadline(time.Now().Add(t.opts.HandshakeTimeout))
+	hello, err := n.conn.PeekHello()
+	_ = n.conn.SetReadDeadline(time.Time{})
+	if err != nil {
+		n.notTLS(facts, err)
+		return
+	}
+	n.hello, n.name, n.tls = hello, canonical(hello.ServerName), true
+	n.access.SNI, n.access.JA4 = n.name, hello.JA4
+	if !n.explicit && !n.aimTLS(facts) {
+		return
+	}
+	if action == "bump" {
+		n.access.Bump = "bump"
+		n.intercept(facts, true)
+		return
+	}
+	n.second(facts)
+}
+
+// second takes step 2: the client's hello is known.
+func (n *Tunnel) second(facts *acl.Facts) {
+	t := n.at
+	facts.Step, facts.ClientName = 2, n.name
+	if t.ir.Interception.LearnPinned && t.opts.State.pinned.spliced(n.pinKey()) {
+		n.rule = "learnPinned: clients refused our certificate for this host"
+		n.splice(nil, nil)
+		return
+	}
+	d := t.bump.Decide(facts)
+	n.rule = d.Text
+	switch d.Action {
+	case "bump":
+		n.intercept(facts, false)
+	case "terminate":
+		n.terminate(d.Text + " at step 2")
+	case "peek":
+		n.peekServer(facts)
+	case "stare":
+		n.stare(facts)
+	default:
+		n.splice(nil, nil)
+	}
+}
+
+// third takes step 3 after peeking at the server or staring at it: what step 2 has made impossible is not among
+// the choices, and where no rule matches, it goes on as it began.
+func (n *Tunnel) third(facts *acl.Facts, peeked bool) string {
+	facts.Step, facts.Chain = 3, n.facts.Chain
+	if len(n.facts.Chain) > 0 {
+		facts.ServerName = acl.ServerNames(n.facts.Chain[0])
+	}
+	banned := []string{"peek", "stare", "splice"}
+	guess := "bump"
+	if peeked {
+		banned[2], guess = "bump", "splice"
+	}
+	d := n.at.bump.Decide(facts, banned...)
+	n.rule = d.Text
+	if d.Action == "" || d.Index < 0 {
+		return guess
+	}
+	return d.Action
+}
+
+// pinKey is the name under which refusals are remembered.
+func (n *Tunnel) pinKey() string {
+	if n.name != "" {
+		return n.name
+	}
+	return n.host
+}
+
+// terminate ends the connection with an alert.
+func (n *Tunnel) terminate(why string) {
+	n.access.Bump = "terminate"
+	n.at.tell(n, "terminate", "")
+	n.refuseTLS(diag.ForwardTerminated, why, 49)
+}
+
+// refuseTLS ends a connection whose hello has been seen.
+func (n *Tunnel) refuseTLS(code diag.Code, why string, alert uint8) {
+	_ = n.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = n.conn.Write(listen.Alert(alert)) // the peer may be gone
+	n.close(code, why)
+}
+
+// close ends the connection and records it.
+func (n *Tunnel) close(code diag.Code, why string) {
+	_ = n.conn.CloseLinger(16<<10, 200*time.Millisecond)
+	n.record(code, why)
+}
+
+// record hands the record of the CONNECT request over.
+func (n *Tunnel) record(code diag.Code, why string) {
+	a := n.access
+	if n.ended != nil && code == 0 {
+		code, why = n.ended()
+	}
+	a.Duration = time.Since(a.Start)
+	a.Code, a.Detail = code, why
+	if a.Result == "" {
+		a.Result = "NONE_NONE"
+		if code == diag.ForwardTerminated || code == diag.ForwardDenied {
+			a.Result = "TCP_DENIED"
+		}
+	}
+	if a.Hierarchy == "" {
+		a.Hierarchy = "HIER_NONE"
+	}
+	a.User = n.user
+	n.at.opts.Sink.Access(a)
+}
+
+// notTLS deals with what is no ClientHello: HTTP is served, other protocols tunnelled or refused.
+func (n *Tunnel) notTLS(facts *acl.Facts, err error) {
+	t := n.at
+	var peek *listen.PeekError
+	if !errors.As(err, &peek) {
+		n.close(diag.ClosedBeforeHello, err.Error())
+		return
+	}
+	timeout := false
+	var ne net.Error
+	if errors.As(err, &ne) {
+		timeout = ne.Timeout()
+	}
+	switch {
+	case peek.Protocol == listen.ProtocolHTTP || peek.Protocol == listen.ProtocolHTTP2:
+		n.plain()
+	case peek.Code == diag.ClosedBeforeHello && !timeout:
+		n.close(0, "")
+	case peek.Code == diag.HelloMalformed || peek.Code == diag.HelloTooLarge:
+		n.refuseTLS(peek.Code, peek.Detail, 50)
+	case t.ir.Interception != nil && t.ir.Interception.TunnelOthers && n.host != "":
+		n.rule = "onUnsupportedProtocol: Tunnel"
+		n.splice(nil, nil)
+	default:
+		n.close(diag.ForwardNotTLS, peek.Detail)
+	}
+}
+
+// plain serves HTTP that came in the clear.
+func (n *Tunnel) plain() {
+	t := n.at
+	if n.explicit {
+		n.access.Hierarchy = "HIER_NONE"
+		n.record(0, "")
+	}
+	t.opts.Engine.Serve(proxy.Downstream{Raw: n.conn, Tunnel: n, Peer: n.peer}, t.live.State)
+}
+
+// inside is who the client is for what runs in its tunnel.
+func (n *Tunnel) inside(res *tlsconf.Result) *filter.Peer {
+	peer := res.Peer()
+	peer.ListenPort, peer.PortMap = n.peer.ListenPort, n.peer.PortMap
+	peer.ClientCert, peer.Presented, peer.Identity = n.peer.ClientCert, n.peer.Presented, nil
+	peer.Forward = n.peer.Forward
+	return peer
+}
+
+// tell reports a decision.
+func (t *Port) tell(n *Tunnel, decision, detail string) {
+	if t.opts.Egress == nil {
+		return
+	}
+	host := n.host
+	if n.name != "" && !n.explicit {
+		host = n.name
+	}
+	rule := n.rule
+	if rule == "" {
+		rule = "no interception"
+	}
+	t.opts.Egress.Egress(&telemetry.EgressEvent{Time: time.Now(), Host: host, Port: n.port, Decision: decision, Rule: rule, Detail: detail, Code: n.facts.Code})
+}

@@ -1,0 +1,216 @@
+package forward
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/acl"
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/proxy"
+	"github.com/hakone-gateway/hakone/internal/upstream"
+)
+
+// way is how a destination is reached.
+type way struct {
+	host  string
+	port  uint16
+	via   *ir.Via            // nil: directly
+	known *upstream.Upstream // what the configuration says of it; nil: the template holds
+	from  *ir.Origin         // of known
+}
+
+// lookup returns the addresses of a name, as connections use them.
+func (p *Policy) lookup(host string) []netip.Addr {
+	ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
+	defer cancel()
+	addrs, err := p.opts.Destinations.LookUp(ctx, host)
+	if err != nil {
+		return nil
+	}
+	return addrs
+}
+
+// way finds out how a destination is reached, or why it is not.
+func (p *Policy) way(f *acl.Facts, host string, port uint16) (way, *refusal) {
+	w := way{host: host, port: port}
+	known := p.known(host, port)
+	if known != nil && known.Upstream != "" {
+		w.known, w.from = p.opts.Upstreams[known.Upstream], &known.Origin
+		if w.known == nil {
+			return w, refuse(diag.ForwardUnavailable, "the snapshot has no upstream "+known.Upstream)
+		}
+		if fault := w.known.Settings.Fault; fault != nil {
+			return w, refuse(fault.Code, fault.Detail)
+		}
+		return w, nil
+	}
+	var served bool
+	w.via, served = p.parents(f, host)
+	if p.ir.KnownOnly && known == nil && !served {
+		return w, refuse(diag.ForwardNotRegistered, host+" is not in the registry, and outboundTrafficPolicy is RegistryOnly")
+	}
+	if d := p.direct.Decide(f); w.via == nil && d.Action == "deny" && d.Index >= 0 {
+		return w, refuse(diag.ForwardNeverDirect, d.Text+", and no proxy serves "+host)
+	}
+	return w, p.local(host, port, w.via != nil)
+}
+
+// known returns the entry of a host that the configuration names.
+func (p *Policy) known(host string, port uint16) *ir.KnownHost {
+	for i := range p.ir.Known {
+		k := &p.ir.Known[i]
+		if (k.Port == 0 || k.Port == port) && k.Host.Match(host) {
+			return k
+		}
+	}
+	return nil
+}
+
+// parents returns the proxies that a destination goes through; nil for none. served says that an UpstreamProxy
+// names the host itself.
+func (p *Policy) parents(f *acl.Facts, host string) (via *ir.Via, served bool) {
+	if d := p.direct.Decide(f); d.Action == "allow" && d.Index >= 0 {
+		return nil, false
+	}
+	for i := range p.ir.Proxies {
+		if v := &p.ir.Proxies[i]; p.acls.Match(v.ACLs, f) {
+			return &ir.Via{Proxies: v.Proxies}, false
+		}
+	}
+	for _, proxy := range p.opts.Proxies {
+		if p.serves(proxy, host) {
+			return &ir.Via{Proxies: []string{proxy.Name}}, true
+		}
+	}
+	return nil, false
+}
+
+// serves reports whether a proxy's own hosts name a destination.
+func (p *Policy) serves(x *ir.Proxy, host string) bool {
+	matches := false
+	for _, h := range x.Hosts {
+		matches = matches || h.Match(host)
+	}
+	if !matches {
+		return false
+	}
+	for _, h := range x.Except {
+		if h.Match(host) {
+			return false
+		}
+	}
+	nets := p.exempt[x.Name]
+	if len(nets) == 0 {
+		return true
+	}
+	addrs := []netip.Addr{}
+	if a, ok := literal(host); ok {
+		addrs = append(addrs, a)
+	} else {
+		addrs = p.lookup(host)
+	}
+	for _, a := range addrs {
+		if slices.ContainsFunc(nets, func(n netip.Prefix) bool { return n.Contains(a) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// local refuses destinations that are this machine, link-local, or this process. Names are looked at where the
+// connection is direct: another proxy looks them up itself. That what is connected to is no such address either,
+// whatever DNS says then, package upstream sees to.
+func (p *Policy) local(host string, port uint16, behind bool) *refusal {
+	var addrs []netip.Addr
+	if a, ok := literal(host); ok {
+		addrs = []netip.Addr{a}
+	} else if behind {
+		if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+			addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+		}
+	} else {
+		ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
+		defer cancel()
+		var err error
+		if addrs, err = p.opts.Destinations.LookUp(ctx, host); err != nil || len(addrs) == 0 {
+			return refuse(diag.ForwardNameUnknown, "the name "+host+" does not resolve")
+		}
+	}
+	for _, a := range addrs {
+		if p.opts.Own[port] && !behind && p.opts.State.isOwn(a) {
+			return refuse(diag.ForwardLoop, joinHostPort(a.String(), port)+" is a listener of this process")
+		}
+	}
+	if p.ir.Loopback || len(addrs) == 0 {
+		return nil
+	}
+	for _, a := range addrs {
+		if !isLocal(a) {
+			return nil
+		}
+	}
+	return refuse(diag.ForwardLocal, host+" is "+addrs[0].String()+", which clients of a proxy do not get to")
+}
+
+func isLocal(a netip.Addr) bool {
+	return a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsInterfaceLocalMulticast() ||
+		a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a == netip.MustParseAddr("fd00:ec2::254")
+}
+
+// upstream returns what requests go to.
+func (p *Policy) upstream(w *way, tls bool) (*upstream.Upstream, func()) {
+	if w.known != nil {
+		return w.known, nil
+	}
+	return p.opts.Destinations.Get(w.host, w.port, tls, w.via)
+}
+
+// raw returns what bytes go to: without TLS of ours.
+func (p *Policy) raw(w *way) (*upstream.Upstream, func()) {
+	if w.known != nil && w.known.Settings.TLS == nil {
+		return w.known, nil
+	}
+	return p.opts.Destinations.Get(w.host, w.port, false, w.via)
+}
+
+// send is where a request goes that may go on.
+func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
+	host, port := q.Host, q.Port
+	if tunnel != nil && tunnel.host != "" {
+		host = tunnel.host
+	}
+	w, no := t.way(&q.Facts, host, port)
+	if no != nil {
+		return t.deny(q, no)
+	}
+	c := proxy.ForwardChoice{Route: t.route, Originates: t.originates}
+	if t.ir.Cache != nil {
+		if d := t.caching.Decide(&q.Facts); d.Action != "deny" {
+			c.Cache = t.ir.Cache
+		}
+	}
+	if tunnel != nil && tunnel.tolerated && w.known == nil {
+		c.Upstream, c.Release = t.opts.Destinations.Tolerate(w.host, w.port, w.via, tunnel.facts)
+	} else {
+		c.Upstream, c.Release = t.upstream(&w, q.tls)
+	}
+	return c
+}
+
+// originates reports whether plain requests for a host reach it in TLS by this listener.
+func (t *Port) originates(host string) bool {
+	if t.spec.Mode != ir.ForwardGateway || !t.spec.OriginateTLS {
+		return false
+	}
+	if !t.ir.KnownOnly {
+		return true
+	}
+	return t.known(host, t.spec.OriginatePort) != nil
+}
+
+// connectTimeout bounds what a client waits for a tunnel's other end, whatever proxies are on the way.
+const connectTimeout = 2 * time.Minute
