@@ -13,8 +13,13 @@ func (x *exchange) record() {
 	a := &x.access
 	x.noteEnd()
 	a.ID = x.id()
-	if x.fwd != nil && x.noteForward() {
-		return
+	switch {
+	case x.fwd != nil:
+		if x.noteForward() {
+			return
+		}
+	case x.state != nil && x.state.forward != nil: // refused before anybody was asked
+		a.Result, a.Hierarchy = "NONE_NONE", "HIER_NONE"
 	}
 	x.client.describe(a, x.Request, x.started)
 	if j := x.decision.Judgement; j != nil && j.Code == 0 {
