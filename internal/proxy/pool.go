@@ -66,6 +66,7 @@ func (x *exchange) noteWay(w *upstream.Way) {
 	if w != nil {
 		a := &x.access
 		a.Proxy, a.ProxyAddress, a.ConnectStatus = w.Proxy, w.Address, w.Status
+		a.InnerSubject, a.InnerIssuer, a.Intercepted = w.Subject, w.Issuer, w.Intercepted
 	}
 }
 
