@@ -1,0 +1,59 @@
+package cli
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/hakone-gateway/hakone/test/testca"
+)
+
+// egressExample copies examples/egress to a folder and runs its script, with the company's CA if one is given.
+func egressExample(t *testing.T, bump []byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS("../../examples/egress")); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{filepath.Join(dir, "certificates.sh"), dir}
+	if bump != nil {
+		file := filepath.Join(t.TempDir(), "company.crt")
+		if err := os.WriteFile(file, bump, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, file)
+	}
+	if out, err := exec.Command("sh", args...).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return dir
+}
+
+// TestEgressExampleIsClean finds nothing to say about the example, with a CA of the script's or the company's.
+func TestEgressExampleIsClean(t *testing.T) {
+	alone(t)
+	for name, bump := range map[string][]byte{"script's": nil, "company's": testca.New(t, testca.Spec{CommonName: "company"}).CertPEM()} {
+		dir := egressExample(t, bump)
+		if r := run(t, "", "check", dir, "--fail-on", "warning"); r.code != ExitOK {
+			t.Errorf("%s CA: %d\n%s", name, r.code, r.out)
+		}
+	}
+	r := run(t, "", "check", "../../examples/egress")
+	for _, want := range []string{"UpstreamProxy egress/corp", "HK5843", "HK5109", "ForwardProxy egress/egress"} {
+		if r.code != ExitFindings || !strings.Contains(r.out, want) {
+			t.Errorf("without certificates %s is not named: %d\n%s", want, r.code, r.out)
+		}
+	}
+}
+
+// TestEgressExampleWithALeaf tells that the certificate of a site is no CA.
+func TestEgressExampleWithALeaf(t *testing.T) {
+	alone(t)
+	ca := testca.New(t, testca.Spec{CommonName: "company"})
+	dir := egressExample(t, ca.Issue(testca.Spec{CommonName: "example.com", DNS: []string{"example.com"}}).CertPEM())
+	if r := run(t, "", "check", dir); !strings.Contains(r.out, "HK5847 UpstreamProxy egress/corp") {
+		t.Errorf("%d\n%s", r.code, r.out)
+	}
+}
