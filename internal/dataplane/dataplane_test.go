@@ -36,14 +36,19 @@ type sink struct {
 	mu         sync.Mutex
 	handshakes []telemetry.Handshake
 	decided    []telemetry.Access // requests with a policy
+	relayed    []telemetry.Access // connections that are not HTTP
 }
 
 func (s *sink) Access(a *telemetry.Access) {
-	if a.Policy == "" {
+	if a.Policy == "" && a.Proto != telemetry.ProtoTCP {
 		return
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if a.Proto == telemetry.ProtoTCP {
+		s.relayed = append(s.relayed, *a)
+		return
+	}
 	kept := *a
 	kept.ID = bytes.Clone(a.ID)
 	s.decided = append(s.decided, kept)

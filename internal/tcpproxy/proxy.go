@@ -14,7 +14,6 @@ import (
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/overload"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
-	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
 // Limits are the bounds of connections that are not HTTP. Zero values mean the defaults named here, a
@@ -37,9 +36,6 @@ type Settings struct {
 	Logger *slog.Logger
 	Bounds *overload.Bounds // of the process; nil: none
 
-	// Destination finds the upstream of a destination that a connection names itself, where u is Dynamic, and
-	// what to call when the connection has ended. Nil: such upstreams refuse.
-	Destination func(u *upstream.Upstream, host string, port uint16) (*upstream.Upstream, func())
 }
 
 // Proxy serves connections that are not HTTP. Create it with New; Run drives it. Safe for concurrent use.

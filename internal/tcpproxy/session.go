@@ -3,6 +3,7 @@ package tcpproxy
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"net"
 	"slices"
 	"strconv"
@@ -136,33 +137,35 @@ func (s *session) connectAndRelay() {
 	s.run(stream, r)
 }
 
-// destination returns the upstream to connect to: u, or what a connection names where u is dynamic.
+// destination returns the upstream to connect to: u, or what a connection names where u is Dynamic: its server
+// name, else the address that it was captured on the way to.
 func (s *session) destination(u *upstream.Upstream) (*upstream.Upstream, func(), *upstream.Error) {
 	dyn := u.Settings.Dynamic
 	if dyn == nil {
 		return u, nil, nil
 	}
-	host, port := s.asked.Name, dyn.Port
-	if host == "" && dyn.Original {
-		if _, captured := s.d.Raw.OriginalDestination(); !captured {
-			return nil, nil, &upstream.Error{Code: diag.TCPNoDestination, Detail: "the connection names no host and was addressed to the listener itself"}
-		}
-		host = s.asked.Destination.Addr().String()
-		if port == 0 {
-			port = s.asked.Destination.Port()
+	meant, captured := s.d.Raw.OriginalDestination()
+	port := dyn.Port
+	if port == 0 && captured {
+		port = meant.Port()
+	}
+	if s.asked.Name != "" {
+		if to, release := u.Toward(s.asked.Name, port); to != nil {
+			return to, release, nil
 		}
 	}
-	if host == "" {
+	switch {
+	case dyn.Original && captured:
+		if to, release := u.Toward(meant.Addr().String(), meant.Port()); to != nil {
+			return to, release, nil
+		}
+		return nil, nil, &upstream.Error{Code: diag.TCPNoRoute, Detail: "upstream " + u.Name + " does not take the destination " + meant.String()}
+	case dyn.Original && s.asked.Name == "":
+		return nil, nil, &upstream.Error{Code: diag.TCPNoDestination, Detail: "the connection names no host and was addressed to the listener itself"}
+	case s.asked.Name == "":
 		return nil, nil, &upstream.Error{Code: diag.SNIMissing, Detail: "the destination is what the server name says, and the client sent none"}
 	}
-	if s.p.opts.Destination == nil {
-		return nil, nil, &upstream.Error{Code: diag.RouteInvalid, Detail: "upstream " + u.Name + " takes destinations that connections name, which this listener does not give"}
-	}
-	found, release := s.p.opts.Destination(u, host, port)
-	if found == nil {
-		return nil, nil, &upstream.Error{Code: diag.TCPNoRoute, Detail: "upstream " + u.Name + " does not take the destination " + host}
-	}
-	return found, release, nil
+	return nil, nil, &upstream.Error{Code: diag.TCPNoRoute, Detail: fmt.Sprintf("upstream %s does not take the destination %q", u.Name, s.asked.Name)}
 }
 
 // unconnected refuses because there is no connection to the upstream.
