@@ -108,6 +108,9 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 		if q.Host == "" {
 			q.Host = tunnel.host
 		}
+		if tunnel.originated && !tunnel.tls {
+			t.originateAsKnown(q, port)
+		}
 	case t.explicit() && req.Absolute == "":
 		return refuse(diag.ForwardNotProxyRequest, "the request names a path alone: "+string(req.Method)+" on a forward proxy's port")
 	default:

@@ -163,10 +163,26 @@ func isLocal(a netip.Addr) bool {
 
 // upstream returns what requests go to.
 func (p *Policy) upstream(w *way, tls bool) (*upstream.Upstream, func()) {
-	if w.known != nil {
+	if w.known != nil && (w.known.Settings.TLS != nil || !tls) { // what came in TLS never goes on in the clear
 		return w.known, nil
 	}
 	return p.opts.Destinations.Get(w.host, w.port, tls, w.via)
+}
+
+// originateAsKnown turns a plain request of a Gateway listener to the port that its client named, 0 for none, where the
+// configuration knows that port to be reached in TLS: a ServiceEntry whose port 80 is a target port 443, for
+// example, or a rule for the mesh.
+func (t *Port) originateAsKnown(q *asked, port uint16) {
+	if port == 0 {
+		port = 80
+	}
+	k := t.known(q.Host, port)
+	if k == nil || k.Port == 0 || k.Upstream == "" {
+		return
+	}
+	if u := t.opts.Upstreams[k.Upstream]; u != nil && u.Settings.TLS != nil {
+		q.Port, q.tls = port, true
+	}
 }
 
 // raw returns what bytes go to: without TLS of ours.
