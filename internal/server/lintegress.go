@@ -29,7 +29,7 @@ func lintInterception(s *ir.Snapshot, now time.Time) []diag.Diagnostic {
 		switch {
 		case now.After(leaf.NotAfter):
 			ds = append(ds, diag.New(diag.InterceptionCAUnusable, f.Origin.Object, field, fmt.Sprintf("the CA of %s expired on %s, so no client believes a leaf of it; TLS that would be looked into is refused", c.Origin.Object, end),
-				"Make a new CA and hand it out: hakone ca init."))
+				"Make a new CA and hand it out: hakone egress ca create."))
 		case now.Before(leaf.NotBefore):
 			ds = append(ds, diag.New(diag.InterceptionCAUnusable, f.Origin.Object, field, fmt.Sprintf("the CA of %s is not valid before %s", c.Origin.Object, leaf.NotBefore.UTC().Format(time.RFC3339)),
 				"Compare the clocks."))

@@ -107,7 +107,7 @@ func (t *translator) signer(m *resource.Meta, ref *v1alpha1.ObjectReference, fie
 	}
 	if fault != "" {
 		message := fmt.Sprintf("the certificate of %s %s; TLS that would be looked into is refused", c.Origin.Object, fault)
-		t.report(m, diag.InterceptionCAUnusable, field, message, "Name a Secret with a CA and its key: hakone ca init makes one.")
+		t.report(m, diag.InterceptionCAUnusable, field, message, "Name a Secret with a CA and its key: hakone egress ca create makes one.")
 		unusable := "unusable-ca:" + out
 		t.out.Secrets[unusable] = &ir.Credential{Origin: ir.Origin{Object: m.Object(), Field: field}, Code: diag.InterceptionCAUnusable, Detail: message, Cause: diag.InterceptionCAUnusable}
 		return unusable
