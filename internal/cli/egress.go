@@ -21,7 +21,7 @@ func newEgress(s Streams) *cobra.Command {
 		Use:   "egress",
 		Short: "Look at destinations outside: proxies, who intercepts, whose certificates are shown",
 	}
-	cmd.AddCommand(newEgressLs(s), newEgressExplain(s), newEgressAck(s))
+	cmd.AddCommand(newEgressLs(s), newEgressExplain(s), newEgressAck(s), newEgressCA(s))
 	return cmd
 }
 
