@@ -258,7 +258,7 @@ func (x *exchange) patient() bool {
 
 // dropUpstream ends the use of the upstream before its answer was complete.
 func (x *exchange) dropUpstream() {
-	if x.up != nil {
+	if x.up != nil && x.reads == nil { // else it is the pump's: see cachefill.go
 		x.up.cancel()
 		x.up = nil
 	}
