@@ -75,11 +75,13 @@ func (h *Hop) draw(out pen, n int) {
 	out.line("%d %s %s%s", n, h.Name, h.Target, where)
 	if d := h.DNS; d != nil {
 		text := d.Host + " is " + strings.Join(d.Addresses, ", ")
-		if d.Error != "" {
+		switch {
+		case d.Error != "":
 			text = d.Host + ": " + d.Error
-		}
-		if d.Override != "" {
-			text += " by " + d.Override
+		case len(d.Addresses) == 1 && d.Addresses[0] == d.Host:
+			text = d.Override // an address
+		case d.Override != "":
+			text += ", by " + d.Override
 		}
 		out.row("dns", fmt.Sprintf("%s (%s)", text, d.Took))
 	}
@@ -185,6 +187,8 @@ func (v *Verification) draw(out pen) {
 		out.row("verify", "nobody vouches for "+v.Name)
 	case v.Code != 0:
 		out.row("verify", fmt.Sprintf("%s leads to %s, by %s; yet %s %s", v.Name, v.Anchor, v.By, v.Code, v.Code.Slug()))
+	case v.Intercepted:
+		out.row("verify", fmt.Sprintf("%s leads to %s, by %s: intercepted", v.Name, v.Anchor, v.By))
 	default:
 		out.row("verify", fmt.Sprintf("%s leads to %s, by %s", v.Name, v.Anchor, v.By))
 	}

@@ -123,7 +123,15 @@ func (t *tracer) askFailed(a *Answer, seen *recorded, err error, begun time.Time
 	a.Took = Took(time.Since(begun))
 	a.Error = bounded(plainError(err), 200)
 	code, words := diag.UpstreamProtocolError, "the answer is no HTTP: "+a.Error
+	alert, isAlert := alertOf(err)
+	last := t.p.Hops[len(t.p.Hops)-1]
 	switch {
+	case !isTimeout(err) && last.TLS != nil && last.TLS.WantsCert && last.TLS.Ours == "":
+		// Under TLS 1.3 it comes after the handshake, and what follows it may overtake it.
+		code, words = diag.UpstreamRequiresCert, "the server asked for a client certificate, got none, and ended the connection"
+		a.Error = words
+	case isAlert && last.TLS != nil && last.TLS.Ours != "":
+		code, words = diag.UpstreamRejectedCert, fmt.Sprintf("the server refused our certificate %s with alert %d", last.TLS.Ours, alert)
 	case len(seen.in) >= 3 && (seen.in[0] == 21 || seen.in[0] == 22) && seen.in[1] == 3:
 		code, words = diag.UpstreamSpeaksTLS, "the request was sent in the clear, and a TLS record came back: the port speaks TLS"
 	case isTimeout(err):

@@ -282,6 +282,9 @@ func (t *tracer) shakeFailed(err error, seen *recorded, h *Hop, to peer) error {
 		words = "it did not answer the ClientHello in time; a server that waits for plain text, or for a PROXY header, does so"
 	case seen.closed && len(seen.in) == 0:
 		code, words = diag.UpstreamClosedEarly, "it closed the connection at the ClientHello without a byte; servers do so that have no such host, that speak another protocol, or that expect a PROXY header"
+		if to.proxy {
+			code = diag.ProxyClosed
+		}
 		h.TLS.Error = words
 		t.p.find(code, fmt.Sprintf("no TLS with %s: %s", h.Target, words), "")
 		return errSilent
