@@ -84,3 +84,27 @@ func TestWhatDiagnosticsPrintLoads(t *testing.T) {
 		}
 	}
 }
+
+// TestIstioEgressPageLoads holds that each block of objects on the page about Istio's egress is without fault.
+func TestIstioEgressPageLoads(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "istio-egress.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings := testSettings()
+	settings.MoreLabels = map[string][]string{"istio": {"egressgateway"}}
+	blocks := strings.Split(string(page), "```yaml\n")[1:]
+	if len(blocks) < 5 {
+		t.Fatalf("%d blocks", len(blocks))
+	}
+	for _, b := range blocks {
+		text, _, _ := strings.Cut(b, "```")
+		set, sourced := manifest.Set(map[string]string{"a.yaml": text})
+		for _, d := range Check(set, sourced, settings, nil, time.Now()) {
+			// The first block has no listener on purpose.
+			if d.Severity != diag.Info && d.Code != diag.NoUsableListener {
+				t.Errorf("%s\n%s", d, text)
+			}
+		}
+	}
+}
