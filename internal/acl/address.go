@@ -14,7 +14,6 @@ type addresses struct {
 	dns    bool // the destination's name may be looked up
 	ranges []span
 	names  []string // looked up when asked, as names of hosts change
-	sorted bool
 }
 
 // source says whose address is asked about.

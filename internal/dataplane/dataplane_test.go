@@ -108,7 +108,9 @@ func newWorld(t *testing.T, opts Options) *world {
 	if opts.PortMap == nil {
 		opts.PortMap = map[uint16]uint16{80: 0, 443: 0}
 	}
-	opts.Sink, opts.Logger = w.sink, slog.New(slog.DiscardHandler)
+	if opts.Logger = slog.New(slog.DiscardHandler); opts.Sink == nil {
+		opts.Sink = w.sink
+	}
 	w.plane = New(opts)
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan struct{})
