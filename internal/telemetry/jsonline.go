@@ -83,9 +83,6 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 	if a.UpstreamTime > 0 {
 		b = appendMillis(b, "upstream_ms", a.UpstreamTime)
 	}
-	if a.Result != "" || a.Proxy != "" {
-		b = e.egress(b, a)
-	}
 	b = appendField(b, "user_agent", a.UserAgent)
 	b = appendField(b, "referer", a.Referer)
 	b = appendField(b, "xff", a.XFF)
@@ -116,22 +113,6 @@ func (e *encoder) requestJSON(b []byte, a *Access) []byte {
 		b = egressJSON(b, a)
 	}
 	return append(b, '}')
-}
-
-// egress appends what forward proxies and caches did, and the proxy that the request went through.
-func (e *encoder) egress(b []byte, a *Access) []byte {
-	b = appendField(b, "url", a.URL)
-	b = appendField(b, "result", a.Result)
-	b = appendField(b, "hierarchy", a.Hierarchy)
-	b = appendField(b, "user", a.User)
-	b = appendField(b, "bump", a.Bump)
-	b = appendField(b, "cache_status", a.CacheStatus)
-	b = appendField(b, "proxy", a.Proxy)
-	b = appendField(b, "proxy_address", a.ProxyAddress)
-	if a.ConnectStatus != 0 {
-		b = appendInt(b, "connect_status", int64(a.ConnectStatus))
-	}
-	return b
 }
 
 // policy appends what the policies on client certificates decided.

@@ -42,8 +42,15 @@ func (l *Live) Access(a *Access) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	good := a.Code == 0 && a.Status > 0 && a.Status < 500
+	if a.Proto == ProtoTCP { // a connection: it has no status
+		good = a.Code == 0 || a.Code.Severity() == diag.Info
+	}
 	b := l.begin(a.Start, good)
-	b = strconv.AppendInt(b, int64(a.Status), 10)
+	if a.Proto == ProtoTCP {
+		b = append(b, "tcp"...)
+	} else {
+		b = strconv.AppendInt(b, int64(a.Status), 10)
+	}
 	b = append(b, ' ')
 	b = appendVisible(b, string(a.Method))
 	b = append(b, ' ')
