@@ -14,6 +14,7 @@ type addresses struct {
 	dns    bool // the destination's name may be looked up
 	ranges []span
 	names  []string // looked up when asked, as names of hosts change
+	whole  [2]span  // all there is, to compare with
 }
 
 // source says whose address is asked about.
@@ -30,7 +31,7 @@ type span struct{ from, to netip.Addr }
 
 func addressKind(get source) func(*builder, []string, []string) matcher {
 	return func(b *builder, opts, values []string) matcher {
-		a := &addresses{get: get, dns: !slices.Contains(opts, "-n")}
+		a := &addresses{get: get, dns: !slices.Contains(opts, "-n"), whole: [2]span{wholeIPv4(), wholeIPv6()}}
 		a.add(b, values)
 		return a
 	}
@@ -201,15 +202,15 @@ func (a *addresses) contains(ip netip.Addr) bool {
 }
 
 func (a *addresses) match(f *Facts) verdict {
+	// Everything is in "all", also what no address is known of.
+	if len(a.ranges) == 2 && a.ranges[0] == a.whole[0] && a.ranges[1] == a.whole[1] {
+		return yes
+	}
 	switch a.get {
 	case fromClient:
 		return truth(f.Client.IsValid() && a.has(f, f.Client.Addr()))
 	case fromLocal:
 		return truth(f.Local.IsValid() && a.has(f, f.Local.Addr()))
-	}
-	// Everything is in "all", also what no address could be found for.
-	if len(a.ranges) == 2 && a.ranges[0] == wholeIPv4() && a.ranges[1] == wholeIPv6() {
-		return yes
 	}
 	for _, ip := range f.addresses(a.dns) {
 		if a.has(f, ip) {

@@ -102,8 +102,9 @@ func (r *Rules) Decide(f *Facts, banned ...string) Decision {
 			d.Authenticate = d.Action == "deny" && f.CanAuthenticate && rule.asksUser()
 			return d
 		case unauthenticated:
-			if f.CanAuthenticate {
-				return Decision{Action: "deny", Index: i, Text: rule.text, Authenticate: true}
+			// Where nobody can be asked, an unknown user is let in by no rule and kept out by those about users.
+			if f.CanAuthenticate || rule.action == "deny" {
+				return Decision{Action: "deny", Index: i, Text: rule.text, Authenticate: f.CanAuthenticate}
 			}
 		}
 	}
