@@ -178,10 +178,15 @@ func (c *compiler) forward(f *translate.Forward, known []ir.KnownHost) {
 		return
 	}
 	t := &f.Interception.TLS
-	own := settings{t.MinVersion, t.MaxVersion, t.CipherSuites, nil}
 	base := settings{min: c.minVersion, max: tls.VersionTLS13}
-	base.apply(own)
+	for i := range slices.Backward(c.policies) { // the oldest has the last word
+		if p := &c.policies[i]; scopeOf(p) == global {
+			base.apply(settings{p.MinVersion, p.MaxVersion, p.CipherSuites, p.Groups})
+		}
+	}
+	base.apply(settings{t.MinVersion, t.MaxVersion, t.CipherSuites, nil})
 	c.set(t, base, &translate.Listener{Gateway: f.Origin.Object})
+	t.Class = ir.HashOf([]any{t.Class, f.Name}) // tickets of destinations are nobody else's
 }
 
 // usesOfEgress marks what proxies and forward proxies refer to.

@@ -57,6 +57,11 @@ func (c *compiler) applyPolicies(listeners []*ir.Listener) {
 			c.completeChain(chain, owner[chain], used)
 		}
 	}
+	if slices.ContainsFunc(c.forwards, func(f translate.Forward) bool { return f.Interception != nil }) {
+		for i := range c.policies { // see compiler.forward
+			used[i] = used[i] || scopeOf(&c.policies[i]) == global
+		}
+	}
 	const most = 100 // policies for which what was meant is looked for
 	unused := 0
 	for i, ok := range used {
@@ -274,6 +279,9 @@ func sorted[E cmp.Ordered](list []E) []E {
 
 // policyHosts returns the parts of a chain's hosts that host policies single out, most specific first.
 func (c *compiler) policyHosts(chain *ir.Chain, from *translate.Listener) []hostname.Pattern {
+	if from.Forward != nil {
+		return nil // its clients name the proxy, whatever hosts they mean
+	}
 	var out []hostname.Pattern
 	for i := range c.policies {
 		p := &c.policies[i]

@@ -50,3 +50,19 @@ func TestLoginsServeOnForTheGrace(t *testing.T) {
 		t.Error("what nothing refers to is remembered")
 	}
 }
+
+// What egress lets through and no more does so for members that lag behind.
+func TestEgressThatIsClosedWithdraws(t *testing.T) {
+	trust := &ir.Trust{}
+	snapshot := func(f, p string) *ir.Snapshot {
+		return &ir.Snapshot{Trust: trust, Config: &ir.Config{Forwards: []*ir.Forward{{Revision: ir.Revision(f)}}, Proxies: []*ir.Proxy{{Name: p}}}}
+	}
+	for _, c := range []struct {
+		f, p string
+		want bool
+	}{{"1", "a", false}, {"2", "a", true}, {"1", "b", true}} {
+		if got := withdraws(snapshot("1", "a"), snapshot(c.f, c.p)); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}

@@ -130,32 +130,11 @@ func (b *accessBuilder) covers() bool {
 
 // target reads one targetRef.
 func (b *accessBuilder) target(i int) (translate.AccessTarget, bool) {
-	ref, field := b.s.TargetRefs[i], fmt.Sprintf("spec.targetRefs[%d]", i)
-	out := translate.AccessTarget{Field: field, Section: ref.SectionName, Object: diag.Object{Kind: ref.Kind, Namespace: ref.Namespace, Name: ref.Name}}
-	if out.Object.Namespace == "" {
-		out.Object.Namespace = b.p.Namespace
+	out, fault := targetOf(&b.p.Meta, b.s.TargetRefs[i], fmt.Sprintf("spec.targetRefs[%d]", i))
+	if fault != nil {
+		b.say(fault.Code, fault.Field, fault.Message, fault.Fix)
 	}
-	families := map[string]translate.Family{}
-	switch ref.Kind {
-	case resource.KindGateway:
-		families[resource.GroupGateway], families[resource.GroupIstio], families[""] = translate.GatewayAPI, translate.Istio, 0
-	case resource.KindEdgeHost:
-		families[resource.GroupHakone], families[""] = translate.Native, translate.Native
-	case resource.KindHTTPRoute, resource.KindGRPCRoute:
-		families[resource.GroupGateway], families[""] = translate.GatewayAPI, translate.GatewayAPI
-	case resource.KindVirtualService:
-		families[resource.GroupIstio], families[""] = translate.Istio, translate.Istio
-	default:
-		b.say(diag.RefKindInvalid, field+".kind", fmt.Sprintf("a ClientCertificatePolicy cannot target kind %s", ref.Kind), "Use Gateway, EdgeHost, HTTPRoute, GRPCRoute or VirtualService.")
-		return out, false
-	}
-	family, ok := families[ref.Group]
-	out.Family = family
-	if !ok {
-		b.say(diag.RefKindInvalid, field+".group", fmt.Sprintf("group %q has no %s", ref.Group, ref.Kind), "Remove group, or correct it.")
-		return out, false
-	}
-	return out, true
+	return out, fault == nil
 }
 
 // paths returns the canonical forms. Of one that no request can have the next path above is covered

@@ -27,9 +27,12 @@ const (
 func (t *translator) cachePolicy(p *resource.CachePolicy) {
 	out := translate.Cache{Order: p.Rank, Cache: t.cache(&p.Meta, "spec", &p.Spec.Cache)}
 	for i, ref := range p.Spec.TargetRefs {
-		if target, ok := t.target(&p.Meta, ref, fmt.Sprintf("spec.targetRefs[%d]", i)); ok {
-			out.Targets = append(out.Targets, target)
+		target, fault := targetOf(&p.Meta, ref, fmt.Sprintf("spec.targetRefs[%d]", i))
+		if fault != nil {
+			t.out.Diagnostics = append(t.out.Diagnostics, *fault)
+			continue
 		}
+		out.Targets = append(out.Targets, target)
 	}
 	if len(p.Spec.Rules) > 0 {
 		t.report(&p.Meta, diag.FieldWithoutEffect, "spec.rules", "rules ask about ACLs of a ForwardProxy, and a CachePolicy has none", "Narrow targetRefs instead, or remove rules.")
@@ -39,31 +42,6 @@ func (t *translator) cachePolicy(p *resource.CachePolicy) {
 		return
 	}
 	t.out.Caches = append(t.out.Caches, out)
-}
-
-// target reads what a policy is about.
-func (t *translator) target(m *resource.Meta, ref v1alpha1.PolicyTarget, field string) (translate.AccessTarget, bool) {
-	out := translate.AccessTarget{Field: field, Section: ref.SectionName, Object: diag.Object{Kind: ref.Kind, Namespace: cmp.Or(ref.Namespace, m.Namespace), Name: ref.Name}}
-	families := map[string]translate.Family{}
-	switch ref.Kind {
-	case resource.KindGateway:
-		families[resource.GroupGateway], families[resource.GroupIstio], families[""] = translate.GatewayAPI, translate.Istio, 0
-	case resource.KindEdgeHost:
-		families[resource.GroupHakone], families[""] = translate.Native, translate.Native
-	case resource.KindHTTPRoute, resource.KindGRPCRoute:
-		families[resource.GroupGateway], families[""] = translate.GatewayAPI, translate.GatewayAPI
-	case resource.KindVirtualService:
-		families[resource.GroupIstio], families[""] = translate.Istio, translate.Istio
-	default:
-		t.report(m, diag.RefKindInvalid, field+".kind", fmt.Sprintf("a %s cannot target kind %s", m.Kind, ref.Kind), "Use Gateway, EdgeHost, HTTPRoute, GRPCRoute or VirtualService.")
-		return out, false
-	}
-	family, ok := families[ref.Group]
-	out.Family = family
-	if !ok {
-		t.report(m, diag.RefKindInvalid, field+".group", fmt.Sprintf("group %q has no %s", ref.Group, ref.Kind), "Remove group, or correct it.")
-	}
-	return out, ok
 }
 
 // cache reads what is kept, for how long. Rules are the caller's.

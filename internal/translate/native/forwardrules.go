@@ -114,6 +114,9 @@ func (b *forwardBuilder) interception() {
 	if out.KeyType == "rsa" {
 		b.report(b.m, diag.SlowLeaves, field+".keyType", "leaves with RSA keys cost several times the processor time of ECDSA ones", "Remove keyType unless clients know no ECDSA.")
 	}
+	if c := b.translator.out.Secrets[out.CA]; c != nil && c.Pair != nil && c.Pair.IsRSA() {
+		b.report(b.m, diag.SlowLeaves, field+".caRef", "the CA has an RSA key, so every new leaf costs a signature of about a millisecond", "Make a CA with an ECDSA key (hakone egress ca create), and hand it out beside this one.")
+	}
 	b.bumping(field, s, out)
 	if s.LearnPinned && !bumps(out.Rules) {
 		b.report(b.m, diag.FieldWithoutEffect, field+".learnPinned", "no rule bumps, so no client sees a leaf of ours", "Remove it, or add a rule with action Bump.")

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/resource"
+	"github.com/hakone-gateway/hakone/internal/translate"
 	"github.com/hakone-gateway/hakone/internal/translate/credential"
 	"github.com/hakone-gateway/hakone/internal/translate/grant"
 )
@@ -94,6 +96,31 @@ func (t *translator) authorities(m *resource.Meta, refs []v1alpha1.ObjectReferen
 	}
 	t.out.Trust[ir.TrustRef(denied)] = &ir.TrustBundle{Origin: ir.Origin{Object: m.Object()}, Code: diag.TrustMissing, Detail: why}
 	return ir.TrustRef(denied), false
+}
+
+// targetOf reads what a policy is about, or says why it cannot be.
+func targetOf(m *resource.Meta, ref v1alpha1.PolicyTarget, field string) (translate.AccessTarget, *diag.Diagnostic) {
+	out := translate.AccessTarget{Field: field, Section: ref.SectionName, Object: diag.Object{Kind: ref.Kind, Namespace: cmp.Or(ref.Namespace, m.Namespace), Name: ref.Name}}
+	families := map[string]translate.Family{}
+	switch ref.Kind {
+	case resource.KindGateway:
+		families[resource.GroupGateway], families[resource.GroupIstio], families[""] = translate.GatewayAPI, translate.Istio, 0
+	case resource.KindEdgeHost:
+		families[resource.GroupHakone], families[""] = translate.Native, translate.Native
+	case resource.KindHTTPRoute, resource.KindGRPCRoute:
+		families[resource.GroupGateway], families[""] = translate.GatewayAPI, translate.GatewayAPI
+	case resource.KindVirtualService:
+		families[resource.GroupIstio], families[""] = translate.Istio, translate.Istio
+	default:
+		d := m.Diag(diag.RefKindInvalid, field+".kind", fmt.Sprintf("a %s cannot target kind %s", m.Kind, ref.Kind), "Use Gateway, EdgeHost, HTTPRoute, GRPCRoute or VirtualService.")
+		return out, &d
+	}
+	family, ok := families[ref.Group]
+	if out.Family = family; !ok {
+		d := m.Diag(diag.RefKindInvalid, field+".group", fmt.Sprintf("group %q has no %s", ref.Group, ref.Kind), "Remove group, or correct it.")
+		return out, &d
+	}
+	return out, nil
 }
 
 // duration reads a length of time; what is not given, or is shorter than least, is otherwise.
