@@ -17,6 +17,16 @@ const ownNames = hopByHop&^(1<<message.ProxyAuthenticate|1<<message.ProxyAuthori
 // with Upgrade if req.Upgrade is set, "Connection: TE" if TE is among the fields; such lines in Fields
 // are passed over. Fields are written as they stand; call RemoveHopByHop before.
 func AppendRequestHead(dst []byte, req *message.Request, body message.Body) []byte {
+	return appendHead(dst, req, body, false, nil)
+}
+
+// AppendForwardHead is AppendRequestHead for a proxy: the target is absolute, of the scheme http (RFC 9112 section
+// 3.2.2), and lines are further field lines, each with its end.
+func AppendForwardHead(dst []byte, req *message.Request, body message.Body, lines []byte) []byte {
+	return appendHead(dst, req, body, true, lines)
+}
+
+func appendHead(dst []byte, req *message.Request, body message.Body, absolute bool, lines []byte) []byte {
 	passOver := ownNames | 1<<message.Host
 	if body.Kind != message.Chunked {
 		passOver |= 1 << message.Trailer
@@ -24,7 +34,11 @@ func AppendRequestHead(dst []byte, req *message.Request, body message.Body) []by
 	dst = slices.Grow(dst, len(req.Method)+len(req.Path)+len(req.Query)+2*len(req.Authority)+fieldsSize(&req.Fields)+192)
 	dst = append(dst, req.Method...)
 	dst = append(dst, ' ')
+	if absolute {
+		dst = append(append(dst, "http://"...), req.Authority...)
+	}
 	switch {
+	case absolute && len(req.Path) == 1 && req.Path[0] == '*':
 	case string(req.Method) == "CONNECT":
 		dst = append(dst, req.Authority...)
 	case len(req.Path) == 0:
@@ -39,6 +53,7 @@ func AppendRequestHead(dst []byte, req *message.Request, body message.Body) []by
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, req.Authority...)
 	dst = append(dst, "\r\n"...)
+	dst = append(dst, lines...)
 	dst = appendFields(dst, &req.Fields, passOver)
 	te := req.Fields.Names().Has(message.TE) && req.Fields.Has(message.TE)
 	switch {

@@ -231,6 +231,10 @@ func (x *exchange) awaitAnswer() error {
 			return x.tunnel()
 		case x.resp.Status >= 200:
 			x.noteHead()
+			if x.resp.Status == 407 && x.up.lent().Absolute() { // asked of us, and nothing the client could give
+				x.access.ConnectStatus = 407
+				return &http1.Error{Code: diag.ProxyAuthRequired, Detail: "the proxy " + x.access.Proxy + " at " + x.access.ProxyAddress + " answered the request with 407"}
+			}
 			if x.opens(x.resp.Status) {
 				return &http1.Error{Code: diag.UpstreamNoWebSocket, Detail: fmt.Sprintf("%s answered the WebSocket's upgrade with %d and without switching protocols",
 					x.up.lent().Endpoint.Text, x.resp.Status)}

@@ -73,6 +73,12 @@ func (o *http1Origin) head(req *message.Request, _ bool) error {
 	if len(req.Upgrade) > 0 && req.Proto == message.HTTP2 {
 		o.key = addWebSocketKey(req)
 	}
+	if o.conn.Absolute() {
+		lines := o.conn.AppendLogin(nil)
+		o.out = http1.AppendForwardHead(o.out, req, body, lines)
+		clear(lines)
+		return nil
+	}
 	o.out = http1.AppendRequestHead(o.out, req, body)
 	return nil
 }

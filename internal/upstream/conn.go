@@ -29,7 +29,8 @@ type Conn struct {
 	trunk    *trunk // that the slot is of
 	http2    bool   // HTTP/2 is spoken; of a connection that was just made
 	wire     *wire
-	host     string // TLS server name, where it follows the request's host
+	plain    *proxyState // of the proxy that takes absolute URLs on it; nil: no proxy reads the requests
+	host     string      // TLS server name, where it follows the request's host
 	explain  TLS
 	material uint32 // number of the TLS material that it was made with
 

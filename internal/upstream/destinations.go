@@ -257,6 +257,9 @@ func settingsOf(f *ir.Forward, key destinationKey, via *ir.Via) *ir.Upstream {
 	switch {
 	case !key.tls:
 		s.TLS = nil
+		if via != nil {
+			s.Protocol = ir.UpstreamHTTP1 // which is what proxies read: see connectHTTP
+		}
 	case s.TLS == nil:
 		s.TLS = &ir.UpstreamTLS{HostSNI: true}
 	}

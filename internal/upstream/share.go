@@ -219,7 +219,7 @@ func (u *Upstream) open(ctx context.Context, e *Endpoint, t *originator, host st
 	}()
 	bounded, cancel := context.WithTimeout(ctx, u.patience())
 	defer cancel()
-	if c, err = u.connect(bounded, e, t, host, speak); err == nil && c.http2 {
+	if c, err = u.connectHTTP(bounded, e, t, host, speak); err == nil && c.http2 {
 		tr, err = u.newTrunk(bounded, c)
 		c = nil
 	}
