@@ -15,6 +15,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/mint"
 	"github.com/hakone-gateway/hakone/internal/secret"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
 // StateOptions are the settings of a State. Zero values mean the defaults named here.
@@ -41,7 +42,8 @@ type State struct {
 
 	mu          sync.Mutex // guards what follows
 	connections map[netip.Addr]int
-	authorities map[string]*kept // by what they are made of
+	authorities map[string]*kept    // by what they are made of
+	minted      telemetry.MintState // counts of authorities that are gone
 	own         []netip.Addr
 	ownAt       time.Time
 }
@@ -139,6 +141,9 @@ func (s *State) release(pair *secret.KeyPair, i *ir.Interception) {
 		} else {
 			delete(s.authorities, key)
 		}
+	}
+	if k != nil {
+		addMinted(&s.minted, k.authority.Stats())
 	}
 	s.mu.Unlock()
 	if k != nil {

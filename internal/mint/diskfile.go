@@ -27,6 +27,9 @@ const leafMagic = "HKLEAF1\n"
 
 const leafHeader = len(leafMagic) + sha256.Size + sha256.Size + 16 + 8
 
+// unfinishedAfter is how old a file is that was never finished.
+const unfinishedAfter = time.Minute
+
 // maxFile bounds what is read of a file.
 const maxFile = 256 << 10
 
@@ -108,11 +111,18 @@ func place(path string, data []byte) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
-	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
-		return errors.Join(err, ignoreMissing(os.Remove(tmp)))
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.new") // mode 0600
+	if err != nil {
+		return err
 	}
-	return os.Rename(tmp, path)
+	_, err = f.Write(data)
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, ignoreMissing(os.Remove(f.Name())))
+	}
+	return nil
 }
 
 // key returns a key by its ID.
@@ -243,12 +253,14 @@ func (d *disk) index() {
 			continue // a file that is not ours
 		}
 		for _, f := range files {
-			if strings.HasSuffix(f.Name(), ".new") {
-				d.remove(filepath.Join(dir, f.Name()))
-				continue
-			}
 			raw, err := hex.DecodeString(f.Name())
 			info, statErr := f.Info()
+			if strings.HasSuffix(f.Name(), ".new") {
+				if statErr == nil && d.now().Sub(info.ModTime()) > unfinishedAfter { // else somebody is writing it
+					d.remove(filepath.Join(dir, f.Name()))
+				}
+				continue
+			}
 			if statErr == nil && shelf.Name() == "keys" && d.now().Sub(info.ModTime()) > d.keyLife {
 				d.remove(filepath.Join(dir, f.Name())) // no leaf of its time is of use any more
 			}
