@@ -16,8 +16,34 @@ import (
 
 // ruleIndex finds DestinationRules by namespace and host.
 type ruleIndex struct {
-	byNamespace map[string][]hostRule
-	all         []hostRule
+	byNamespace map[string]*rulesOf
+	all         *rulesOf
+}
+
+// rulesOf holds rules by their host, so that ten thousand destinations need not be held against ten
+// thousand rules each.
+type rulesOf struct {
+	exact map[string][]hostRule
+	wide  []hostRule // of wildcard hosts
+}
+
+func (x *rulesOf) add(h hostRule) {
+	if !h.host.IsExact() {
+		x.wide = append(x.wide, h)
+		return
+	}
+	if x.exact == nil {
+		x.exact = map[string][]hostRule{}
+	}
+	x.exact[h.host.String()] = append(x.exact[h.host.String()], h)
+}
+
+// near returns the rules that may be about t; x may be nil.
+func (x *rulesOf) near(t target) []hostRule {
+	if x == nil {
+		return nil
+	}
+	return append(slices.Clip(x.exact[t.host]), x.wide...)
 }
 
 // hostRule is a DestinationRule with its host read.
@@ -29,7 +55,7 @@ type hostRule struct {
 // indexRules collects the DestinationRules that are about this process. Invalid hosts are reported by
 // Lint.
 func indexRules(r *Resolver) *ruleIndex {
-	x := &ruleIndex{byNamespace: map[string][]hostRule{}}
+	x := &ruleIndex{byNamespace: map[string]*rulesOf{}, all: &rulesOf{}}
 	for _, d := range r.set.DestinationRules() {
 		if w := d.Spec.GetWorkloadSelector(); w != nil && !(d.Namespace == r.ctx.Namespace && r.ours(w.GetMatchLabels())) {
 			continue
@@ -48,8 +74,11 @@ func indexRules(r *Resolver) *ruleIndex {
 			}
 		}
 		h := hostRule{d, host}
-		x.all = append(x.all, h)
-		x.byNamespace[d.Namespace] = append(x.byNamespace[d.Namespace], h)
+		if x.byNamespace[d.Namespace] == nil {
+			x.byNamespace[d.Namespace] = &rulesOf{}
+		}
+		x.all.add(h)
+		x.byNamespace[d.Namespace].add(h)
 	}
 	return x
 }
@@ -70,12 +99,12 @@ func (r *Resolver) ours(want map[string]string) bool {
 func (r *Resolver) lookup(t target) []hostRule {
 	places := []string{r.ctx.Namespace, t.home(), "istio-system"}
 	for _, ns := range places {
-		if found := r.mostSpecific(r.rules.byNamespace[ns], t); len(found) > 0 {
+		if found := r.mostSpecific(r.rules.byNamespace[ns].near(t), t); len(found) > 0 {
 			return found
 		}
 	}
 	if t.home() == "" {
-		found := r.mostSpecific(r.rules.all, t)
+		found := r.mostSpecific(r.rules.all.near(t), t)
 		return slices.DeleteFunc(found, func(h hostRule) bool { return h.Namespace != found[0].Namespace })
 	}
 	return nil

@@ -93,7 +93,7 @@ func (r *Resolver) Internal(host, namespace string) (ns, name string, ok bool) {
 // hopRule finds what DestinationRules say of a hop: those of the namespace from which it is made count first,
 // as for a sidecar there.
 func (r *Resolver) hopRule(t target, hop Destination, namespace string) (policy, bool) {
-	if rule, _, ok := pick(r.mostSpecific(r.rules.byNamespace[namespace], t), hop.Port, hop.Subset); ok && hop.Subset != "" || ok && rule.tls != nil {
+	if rule, _, ok := pick(r.mostSpecific(r.rules.byNamespace[namespace].near(t), t), hop.Port, hop.Subset); ok && hop.Subset != "" || ok && rule.tls != nil {
 		return rule, true
 	}
 	rule, _, ok := pick(r.lookup(t), hop.Port, hop.Subset)

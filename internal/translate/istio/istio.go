@@ -66,6 +66,8 @@ type translator struct {
 	shadows  *shadows
 	egress   bool            // some Gateway of the egress gateway is ours
 	told     map[string]bool // hosts of proxies of which a rule for the mesh has said all there is to say
+	services *services       // nil until asked for
+	sought   int             // how often ServiceEntries were searched for a message
 	meshOnly []*resource.VirtualService
 	hops     map[uint32]hopIn // by port of the egress gateway; nil until asked for
 }

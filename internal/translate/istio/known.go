@@ -40,30 +40,28 @@ func (t *translator) meshServices() {
 
 // attachMesh reports whether a server took the rules.
 func (t *translator) attachMesh(v *resource.VirtualService, free map[*server]bool) bool {
-	done := false
 	var rules []rule
 	var tcp []tcpRule
-	read := false
-	for _, g := range t.set.IstioGateways() {
-		for _, s := range t.gateways[objectName{g.Namespace, g.Name}].servers {
-			if !free[s] {
-				continue
-			}
-			for _, sh := range s.hosts {
-				for _, h := range v.Spec.GetHosts() {
-					q, err := hostname.Parse(h)
-					if err != nil {
-						continue
-					}
+	done := map[*server]bool{}
+	for _, h := range v.Spec.GetHosts() {
+		q, err := hostname.Parse(h)
+		if err != nil {
+			continue
+		}
+		for _, g := range t.set.IstioGateways() {
+			for _, s := range t.gateways[objectName{g.Namespace, g.Name}].byHost.candidates(q) {
+				if !free[s] {
+					continue
+				}
+				for _, sh := range s.hosts {
 					p, ok := hostname.Intersect(sh.pattern, q)
 					if !ok || sh.namespace != "" && sh.namespace != v.Namespace {
 						continue
 					}
-					if !read {
-						rules, tcp, read = t.rules(v, true), t.tcpRules(v, true), true
+					if len(done) == 0 {
+						rules, tcp = t.rules(v, true), t.tcpRules(v, true)
 					}
-					done = true
-					if s.l4 {
+					if done[s] = true; s.l4 {
 						s.addTCP(t, p, tcp)
 					} else {
 						s.add(p, q, rules)
@@ -72,7 +70,7 @@ func (t *translator) attachMesh(v *resource.VirtualService, free map[*server]boo
 			}
 		}
 	}
-	return done
+	return len(done) > 0
 }
 
 // hostPort is a host and port that clients ask for.

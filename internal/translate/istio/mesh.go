@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -167,25 +168,75 @@ func (t *translator) lost(l leg, code diag.Code, message, fix string) backend.Re
 
 // carriedOn finds where the egress gateway's own rules for a port lead, the first for these hosts.
 func (t *translator) carriedOn(port uint32, hosts []string, kind hopKind) (leg, bool) {
-	for _, v := range t.set.VirtualServices() {
+	for _, v := range t.egressServices().sharing(hosts) {
 		gateways := t.egressGateways(v, port)
-		if len(gateways) == 0 || !overlap(hosts, v.Spec.GetHosts()) {
+		if len(gateways) == 0 {
 			continue
 		}
 		ours := func(list []string, p uint32) bool {
 			return (p == 0 || p == port) && (len(list) == 0 || slices.ContainsFunc(list, func(g string) bool { return g != mesh && slices.Contains(gateways, gatewayName(g, v.Namespace)) }))
 		}
+		find := l4Leg
 		if kind == httpHop {
-			if l, ok := httpLeg(v, ours); ok {
-				return l, true
-			}
-			continue
+			find = httpLeg
 		}
-		if l, ok := l4Leg(v, ours); ok {
+		if l, ok := find(v, ours); ok {
 			return l, true
 		}
 	}
 	return leg{}, false
+}
+
+// services finds VirtualServices by their hosts.
+type services struct {
+	exact map[string][]*resource.VirtualService
+	wide  []*resource.VirtualService // with a wildcard among their hosts
+	all   []*resource.VirtualService
+}
+
+// egressServices returns the VirtualServices that name a Gateway.
+func (t *translator) egressServices() *services {
+	if t.services != nil {
+		return t.services
+	}
+	x := &services{exact: map[string][]*resource.VirtualService{}}
+	for _, v := range t.set.VirtualServices() {
+		if len(v.Spec.GetGateways()) == 0 || onlyMesh(v.Spec.GetGateways()) {
+			continue
+		}
+		x.all = append(x.all, v)
+		wide := false
+		for _, h := range v.Spec.GetHosts() {
+			if p, err := hostname.Parse(h); err == nil && p.IsExact() {
+				x.exact[p.String()] = append(x.exact[p.String()], v)
+			} else if err == nil {
+				wide = true
+			}
+		}
+		if wide {
+			x.wide = append(x.wide, v)
+		}
+	}
+	t.services = x
+	return x
+}
+
+// sharing returns those with a host in common with hosts, in order.
+func (x *services) sharing(hosts []string) []*resource.VirtualService {
+	var out []*resource.VirtualService
+	for _, h := range hosts {
+		p, err := hostname.Parse(h)
+		switch {
+		case err != nil:
+		case !p.IsExact():
+			out = append(out, x.all...)
+		default:
+			out = append(append(out, x.exact[p.String()]...), x.wide...)
+		}
+	}
+	out = slices.DeleteFunc(out, func(v *resource.VirtualService) bool { return !overlap(hosts, v.Spec.GetHosts()) })
+	slices.SortStableFunc(out, func(a, b *resource.VirtualService) int { return cmp.Compare(a.Rank, b.Rank) })
+	return slices.Compact(out)
 }
 
 func httpLeg(v *resource.VirtualService, ours func([]string, uint32) bool) (leg, bool) {
@@ -287,6 +338,9 @@ func servicePort(s *resource.Service, number uint32) bool {
 	return slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return uint32(p.Port) == number })
 }
 
+// maxSought bounds how often ServiceEntries are searched for a message.
+const maxSought = 100
+
 // unreachable reports a hop that no sidecar could make, with what to do about it.
 func (t *translator) unreachable(v *resource.VirtualService, s *resource.Service, number uint32, from ir.Origin) {
 	has, where := "(as Istio installs it) has ports 80 and 443 alone", egressName
@@ -294,7 +348,11 @@ func (t *translator) unreachable(v *resource.VirtualService, s *resource.Service
 		has, where = "does not have it", s.Name
 	}
 	message := fmt.Sprintf("nothing would reach the egress gateway: its Service %s %s, so sidecars know no way to port %d (NC in their log, and not a byte sent)", where, has, number)
-	for _, e := range t.set.ServiceEntries() {
+	entries := t.set.ServiceEntries()
+	if t.sought++; t.sought > maxSought {
+		entries = nil
+	}
+	for _, e := range entries {
 		if overlap(e.Spec.GetHosts(), v.Spec.GetHosts()) && slices.ContainsFunc(e.Spec.GetPorts(), func(p *istio.ServicePort) bool { return p.GetNumber() == number }) {
 			message += fmt.Sprintf("; port %d of ServiceEntry %s/%s is one of the external host, not of the gateway", number, e.Namespace, e.Name)
 			break
