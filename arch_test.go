@@ -65,7 +65,7 @@ var rooms = map[string][]string{
 	"internal/forward": {"internal/acl", "internal/diag", "internal/filter", "internal/hostname", "internal/httpcache", "internal/ir", "internal/listen", "internal/message", "internal/mint", "internal/overload", "internal/proxy", "internal/route",
 		"internal/secret", "internal/semantics", "internal/tcpproxy", "internal/telemetry", "internal/tlsconf", "internal/tlsname", "internal/trust", "internal/upstream"},
 	"internal/proxy": {"internal/httpcache", "internal/authz", "internal/diag", "internal/filter", "internal/grpcweb", "internal/http1", "internal/http2", "internal/hostname", "internal/ir", "internal/listen", "internal/message", "internal/overload", "internal/route",
-		"internal/telemetry", "internal/tlsconf", "internal/upstream"},
+		"internal/semantics", "internal/telemetry", "internal/tlsconf", "internal/upstream"},
 	"internal/dataplane": {"internal/forward", "internal/httpcache", "internal/mint", "internal/tcpproxy", "internal/authz", "internal/revocation", "internal/diag", "internal/filter", "internal/http2", "internal/ir", "internal/listen", "internal/overload", "internal/proxy", "internal/route", "internal/telemetry", "internal/tlsconf",
 		"internal/tlsname", "internal/upstream"},
 }
