@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hakone-gateway/hakone/test/testca"
 )
@@ -45,6 +46,20 @@ func TestEgressExampleIsClean(t *testing.T) {
 		if r.code != ExitFindings || !strings.Contains(r.out, want) {
 			t.Errorf("without certificates %s is not named: %d\n%s", want, r.code, r.out)
 		}
+	}
+}
+
+// TestEgressExampleWithAnExpiredCA tells that the company's CA has ended, and the calendar has it.
+func TestEgressExampleWithAnExpiredCA(t *testing.T) {
+	alone(t)
+	old := testca.New(t, testca.Spec{CommonName: "company", NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-24 * time.Hour)})
+	dir := egressExample(t, old.CertPEM())
+	if r := run(t, "", "check", dir); r.code != ExitFindings || !strings.Contains(r.out, "ConfigMap egress/company-ca") || !strings.Contains(r.out, "expired") {
+		t.Errorf("%d\n%s", r.code, r.out)
+	}
+	r := run(t, "", "cert", "calendar", "--config", dir)
+	if !strings.Contains(r.out, "interception  CN=mesh egress CA") || !strings.Contains(r.out, "expired") || !strings.Contains(r.out, "CN=company") {
+		t.Errorf("%d\n%s", r.code, r.out)
 	}
 }
 

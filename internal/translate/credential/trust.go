@@ -1,6 +1,7 @@
 package credential
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -68,7 +69,7 @@ func (f *Finder) Trust(sources []Source) (ir.TrustRef, bool) {
 		if !found {
 			state, fix := f.unaccepted(src.Kind, src.Namespace, src.Name), mendIt
 			if state == "" {
-				state, fix = "with CA certificates does not exist", "Create it with an entry ca.crt."
+				state, fix = "with CA certificates does not exist", fmt.Sprintf("Create it with an entry %s.", cmp.Or(src.Entry, "ca.crt"))
 			}
 			f.report(diag.CANotFound, src.From, fmt.Sprintf("%s %s/%s %s", src.Kind, src.Namespace, src.Name, state), fix)
 			continue
