@@ -26,6 +26,11 @@
 // is http1Client or http2Client, and origin (origin.go), which is http1Origin or http2Origin. What is
 // decided about a request is decided once, whatever is spoken. Deadlines are swept, not armed: see watch.go.
 //
+// On listeners that are forward proxies a Forwarder chooses in the place of routes (forwarder.go, proxied.go): an
+// upstream, an answer, or to take the connection after CONNECT (takeover.go). What is inside a tunnel that it
+// looks into comes back by Serve, on a nested connection with Downstream.Tunnel set. Of the client the destination is
+// told what ir.Forward says and nothing else (proxiedfields.go).
+//
 // Begin reading at Proxy.Serve, then request.go, forward.go and relay.go; http1conn.go and http2conn.go
 // hold the connections, retry.go, grpc.go and websocket.go what their names say.
 package proxy

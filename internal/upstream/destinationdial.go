@@ -61,7 +61,8 @@ func (x *destination) dial(ctx context.Context) (*wire, *Error) {
 // isLocal reports whether an address is this machine's own, link-local (where clouds keep their metadata) or none
 // of one host.
 func isLocal(ip netip.Addr) bool {
-	return ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	return ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
+		ip == netip.AddrFrom16([16]byte{0xfd, 0, 0x0e, 0xc2, 14: 0x02, 15: 0x54}) // a cloud's metadata at fd00:ec2::254
 }
 
 // attempt is what came of trying one address.

@@ -308,7 +308,7 @@ func TestDestinationsKeepOffThisMachine(t *testing.T) {
 	f := forwardOf("2")
 	f.Loopback = false
 	d.Update(f, materials(nil))
-	for _, host := range []string{"rebound.test", "meta.test", "127.0.0.1", "::1", "0.0.0.0", "fe80::1", "224.0.0.1", "::ffff:127.0.0.1"} {
+	for _, host := range []string{"rebound.test", "meta.test", "127.0.0.1", "::1", "0.0.0.0", "fe80::1", "fd00:ec2::254", "224.0.0.1", "::ffff:127.0.0.1"} {
 		u, release := d.Get(host, 80, false, nil)
 		_, err := u.Get(Query{})
 		var failure *Error

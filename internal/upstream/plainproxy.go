@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/telemetry"
 )
 
 // A proxy is asked for plain HTTP by absolute URLs and not by CONNECT: so it can cache and log, and proxies as
@@ -23,6 +24,7 @@ func (u *Upstream) connectHTTP(ctx context.Context, e *Endpoint, t *originator, 
 		switch {
 		case err == nil:
 			e.open.Add(1)
+			u.tellEgress(e, u.dest.key.host, &telemetry.Handshake{Proxy: c.Via.Proxy}, nil)
 			return c, nil
 		case ended(ctx):
 			return nil, err
