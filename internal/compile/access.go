@@ -142,6 +142,10 @@ func (v *coverage) chain(chain *ir.Chain, from *translate.Listener) {
 	if len(rules) == 0 {
 		return
 	}
+	if chain.TCP != nil {
+		v.overTCP(chain, from, rules)
+		return
+	}
 	slices.SortStableFunc(rules, compareRules)
 	rules = slices.CompactFunc(rules, func(a, b placed) bool { return a.order == b.order && compareRules(a, b) == 0 })
 	if chain.TLS == nil {

@@ -81,3 +81,23 @@ func bareALPN(listeners []*ir.Listener) {
 		}
 	}
 }
+
+// overTCP refuses the connections of hosts that a policy on client certificates closes: there is no request
+// that it could decide about.
+func (v *coverage) overTCP(chain *ir.Chain, from *translate.Listener, rules []placed) {
+	told := map[int]bool{}
+	for _, rule := range rules {
+		p := v.access[rule.order].Policy
+		if p.Open || p.Audit {
+			continue
+		}
+		message := fmt.Sprintf("%s on port %d is not looked into as requests by %s, so nobody can be let in by certificate; its connections are refused there", rule.Host, from.Port, chain.Name)
+		for _, r := range routesFor(chain.TCP, rule.Host) {
+			r.Forward, r.Fault = nil, &ir.Fault{Code: diag.AccessOverTCP, Detail: p.Origin.Object.String() + ": " + message}
+		}
+		if !told[rule.order] {
+			told[rule.order] = true
+			v.report(diag.AccessOverTCP, p.Origin.Object, "spec", message, "Narrow the policy to listeners of HTTP (targetRefs with sectionName), or terminate TLS and route HTTP there.")
+		}
+	}
+}

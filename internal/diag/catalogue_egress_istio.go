@@ -20,6 +20,7 @@ const (
 	ServiceEntryUncaptured Code = 5875
 	OutboundPolicyRead     Code = 5876
 	TCPMatchInvalid        Code = 5877
+	AccessOverTCP          Code = 5878
 )
 
 // egressIstioCodes are findings about Istio's objects for egress: 5860 to 5889.
@@ -70,5 +71,8 @@ func egressIstioCodes() []Entry {
 			"It holds for ForwardProxies that say nothing themselves.", "Nothing to do if that is meant; a ForwardProxy's own outboundTrafficPolicy overrules it.", 0},
 		{TCPMatchInvalid, "tcp_match_invalid", Error, "match of a tcp or tls route is invalid",
 			"The match cannot be understood, so what it would have matched is refused.", "Mend the field named.", 0},
+		{AccessOverTCP, "access_over_tcp", Error, "a policy on client certificates covers a host whose connections are not looked into",
+			"The host is passed through by SNI, or its bytes go to a TCP destination, so no request can be decided about. Its connections are refused instead of being let in.",
+			"Narrow the policy to listeners of HTTP (targetRefs with sectionName), or terminate TLS and route HTTP there.", 503},
 	}
 }
