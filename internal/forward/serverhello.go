@@ -30,10 +30,12 @@ func readServer(r io.Reader) (read []byte, chain []*x509.Certificate) {
 // more bytes would tell nothing more.
 func serverCertificates(b []byte) (chain []*x509.Certificate, done bool) {
 	var msgs []byte // handshake messages without record headers
+	over := false   // something else than handshake messages in the clear follows
 	for len(b) >= 5 {
 		size := int(b[3])<<8 | int(b[4])
 		if b[0] != 22 || size == 0 || size > 16<<10+256 {
-			return nil, true // ChangeCipherSpec of TLS 1.3 or of a resumed session, an alert, or no TLS
+			over = true // ChangeCipherSpec of TLS 1.3 or of a resumed session, an alert, or no TLS
+			break
 		}
 		if len(b) < 5+size {
 			msgs = append(msgs, b[5:]...)
@@ -48,7 +50,7 @@ func serverCertificates(b []byte) (chain []*x509.Certificate, done bool) {
 			return nil, true
 		}
 		if len(msgs) < 4+size {
-			return nil, false
+			return nil, over
 		}
 		body := msgs[4 : 4+size]
 		switch msgs[0] {
@@ -63,7 +65,7 @@ func serverCertificates(b []byte) (chain []*x509.Certificate, done bool) {
 		}
 		msgs = msgs[4+size:]
 	}
-	return nil, false
+	return nil, over
 }
 
 // isTLS13 looks for supported_versions in a ServerHello (RFC 8446 section 4.1.3).

@@ -223,25 +223,12 @@ type names struct {
 type name struct {
 	done    chan struct{} // closed when the rest is there
 	until   time.Time
-	addrs   []netip.Addr
 	reverse []string
 	err     error
 }
 
 func (n *names) init(r Resolver, now func() time.Time) {
 	n.resolver, n.now, n.known = r, now, map[string]*name{}
-}
-
-// lookup returns the addresses of a host. It waits at most nameTimeout; several that want the same wait for one
-// question.
-func (n *names) lookup(host string) ([]netip.Addr, error) {
-	e := n.get("a/"+host, func(ctx context.Context, e *name) {
-		e.addrs, e.err = n.resolver.LookupNetIP(ctx, "ip", host)
-		for i := range e.addrs {
-			e.addrs[i] = e.addrs[i].Unmap()
-		}
-	})
-	return e.addrs, e.err
 }
 
 // confirmed returns the names of an address that lead back to it.
