@@ -69,8 +69,9 @@ type Options struct {
 
 // Policy is one ForwardProxy of one snapshot. It is immutable.
 type Policy struct {
-	ir   *ir.Forward
-	opts Options
+	ir       *ir.Forward
+	opts     Options
+	registry registry
 
 	acls     *acl.Set
 	access   *acl.Rules
@@ -101,7 +102,7 @@ func New(f *ir.Forward, opts Options) *Policy {
 	if opts.HandshakeTimeout == 0 {
 		opts.HandshakeTimeout = 10 * time.Second
 	}
-	p := &Policy{ir: f, opts: opts, via: map[string]*ir.Proxy{}, exempt: map[string][]netip.Prefix{}, realm: f.Realm}
+	p := &Policy{ir: f, opts: opts, registry: newRegistry(f.Known), via: map[string]*ir.Proxy{}, exempt: map[string][]netip.Prefix{}, realm: f.Realm}
 	if p.realm == "" {
 		p.realm = f.Hostname
 	}
@@ -125,6 +126,11 @@ func New(f *ir.Forward, opts Options) *Policy {
 		p.passwords = opts.Secrets.Passwords[f.Passwords]
 		if p.passwords == nil {
 			p.passwords = &ir.Passwords{Fault: &ir.Fault{Code: diag.ForwardUnavailable, Detail: fmt.Sprintf("the htpasswd entry %s is missing", f.Passwords)}}
+		}
+		for user, hash := range p.passwords.Users {
+			if why := HashProblem(hash.Expose()); why != "" {
+				opts.Logger.Warn("a user of a forward proxy can never log in", "name", f.Name, "user", user, "err", why, "code", diag.ForwardAuthFailed.String())
+			}
 		}
 	}
 	return p

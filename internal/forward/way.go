@@ -60,15 +60,7 @@ func (p *Policy) way(f *acl.Facts, host string, port uint16) (way, *refusal) {
 }
 
 // known returns the entry of a host that the configuration names.
-func (p *Policy) known(host string, port uint16) *ir.KnownHost {
-	for i := range p.ir.Known {
-		k := &p.ir.Known[i]
-		if (k.Port == 0 || k.Port == port) && k.Host.Match(host) {
-			return k
-		}
-	}
-	return nil
-}
+func (p *Policy) known(host string, port uint16) *ir.KnownHost { return p.registry.find(host, port) }
 
 // parents returns the proxies that a destination goes through; nil for none. served says that an UpstreamProxy
 // names the host itself.
