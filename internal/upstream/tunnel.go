@@ -81,6 +81,9 @@ func (u *Upstream) asks(e *Endpoint) (host string, port uint16) {
 			host = d // so that the proxy knows whom it deals with
 		}
 	}
+	if u.via == nil {
+		return host, port
+	}
 	if u.via.Host != "" {
 		host = u.via.Host
 	}
