@@ -10,6 +10,6 @@
 //	out := c.Lookup(&query, now)   // Hit, Wait, Fetch, Pass or Unsatisfied
 //	out.Fill.Received(...)         // the answer's head: stored, fresh again, or to be passed on alone
 //
-// A hit takes one lock shared by 1/64 of the URLs, and copies neither head nor body. Begin reading at
+// A hit takes one lock shared by 1/16 of the URLs, and copies neither head nor body. Begin reading at
 // Cache.Lookup (lookup.go), then fill.go, freshness.go and store.go.
 package httpcache

@@ -161,7 +161,7 @@ func (c *Cache) judge(q *Query, status int, x *facts) verdict {
 	if x.badAge { // whoever wrote that may mean any age
 		v.lifetime = 0
 	}
-	useful := v.lifetime > x.age || len(x.etag) > 0 || x.lastMod > 0 || k.staleWhile > 0 || k.staleIfError > 0 || r.has(storeStale)
+	useful := v.lifetime > 0 || len(x.etag) > 0 || x.lastMod > 0 || k.staleWhile > 0 || k.staleIfError > 0 || r.has(storeStale)
 	v.store = useful && (!q.postish() || explicit && v.lifetime > 0)
 	return v
 }

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	shards      = 64
+	shards      = 16
 	maxVariants = 32 // answers of one URL; the oldest goes
 	passFor     = 30 * time.Second
 )
