@@ -68,7 +68,11 @@ func (x *exchange) respond(r *filter.Response) {
 		body = nil
 	case r.Code != 0 && body == nil:
 		var kind string
-		body, kind = errorPage(x.Request, r.Status, r.Code, id)
+		if x.fwd != nil && x.fwd.chosen {
+			body, kind = x.fwd.state.Explain(&x.fwd.req, r)
+		} else {
+			body, kind = errorPage(x.Request, r.Status, r.Code, id)
+		}
 		f.AddString("Content-Type", kind)
 	case r.Type != "":
 		f.AddString("Content-Type", r.Type)
@@ -122,7 +126,7 @@ func (x *exchange) writeFailed() {
 }
 
 // errorPage renders an answer for people or, where they prefer it, programs. It says no more than the
-// code's title.
+// code's title, and for what stands in the way of a destination outside the code's slug.
 func errorPage(req *message.Request, status int, code diag.Code, id []byte) (body []byte, kind string) {
 	title := message.StatusText(status)
 	if title == "" {
@@ -140,7 +144,11 @@ func errorPage(req *message.Request, status int, code diag.Code, id []byte) (bod
 	b := append([]byte("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><title>"), strconv.Itoa(status)...)
 	b = append(append(append(b, ' '), title...), "</title>\n<h1>"...)
 	b = append(append(append(strconv.AppendInt(b, int64(status), 10), ' '), title...), "</h1>\n<p>"...)
-	b = append(append(b, code.String()...), "<br>request "...)
+	b = append(b, code.String()...)
+	if code >= 3301 && code < 3400 { // what stands between is not the client's and not ours: the word helps whoever asks
+		b = append(append(b, ' '), e.Slug...)
+	}
+	b = append(b, "<br>request "...)
 	return append(appendEscaped(b, id), "</p>\n</html>\n"...), "text/html; charset=utf-8"
 }
 

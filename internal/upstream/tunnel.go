@@ -76,6 +76,9 @@ func (u *Upstream) through(ctx context.Context, e *Endpoint) (l *line, direct bo
 // asks returns what is asked for to reach e.
 func (u *Upstream) asks(e *Endpoint) (host string, port uint16) {
 	host, port = e.host, e.port
+	if u.via == nil { // one of Destinations
+		return host, port
+	}
 	if d := u.Settings.Destination; d != "" && !strings.Contains(d, "*") {
 		if _, err := netip.ParseAddr(host); err == nil {
 			host = d // so that the proxy knows whom it deals with
@@ -155,7 +158,7 @@ func (r *Registry) dialProxy(ctx context.Context, c candidate, more bool) (*wire
 			conn.Close()
 		}
 		cause := connectError(to, err)
-		failure = &Error{Code: diag.ProxyUnreachable, Endpoint: to, Detail: who + ": " + cause.Detail, Err: err}
+		failure = &Error{Code: diag.ProxyUnreachable, Detail: who + ": " + cause.Detail, Err: err}
 		if cause.Code == diag.UpstreamConnectTimeout {
 			failure.Code = diag.ProxyTimeout
 		}
