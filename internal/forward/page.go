@@ -82,6 +82,12 @@ func (t *Port) deny(q *asked, no *refusal) proxy.ForwardChoice {
 	return proxy.ForwardChoice{Respond: answer}
 }
 
+// Explain implements proxy.Forwarder.
+func (t *Port) Explain(r *proxy.ForwardRequest, answer *filter.Response) (body []byte, contentType string) {
+	entry, _ := diag.Lookup(answer.Code)
+	return t.render(r, answer.Status, &refusal{code: answer.Code, detail: answer.Detail}, &entry)
+}
+
 // quoted makes a text fit into a quoted string (RFC 9110 section 5.6.4).
 func quoted(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\r", "", "\n", "").Replace(s)

@@ -21,6 +21,10 @@ type Forwarder interface {
 
 	// Answered is told of the head of the answer before it is sent on, also of our own; it may change its fields.
 	Answered(*ForwardRequest)
+
+	// Explain makes the page for an answer of the engine's own that refuses a request for which an upstream was
+	// chosen.
+	Explain(*ForwardRequest, *filter.Response) (body []byte, contentType string)
 }
 
 // ForwardRequest is one request of a forward proxy.

@@ -42,6 +42,10 @@ func (f *chooser) Answered(r *ForwardRequest) {
 	r.Response.Fields.SetString("X-Answered", "yes")
 }
 
+func (f *chooser) Explain(_ *ForwardRequest, r *filter.Response) ([]byte, string) {
+	return []byte("explained " + r.Code.String()), "text/plain"
+}
+
 // startProxy is start with a listener that is a forward proxy.
 func startProxy(t testing.TB, s setup, f *chooser, settings *ir.Forward) *gateway {
 	t.Helper()
