@@ -137,10 +137,20 @@ func (v *verifying) Handshake(ctx context.Context, conn net.Conn, host string, _
 
 func (*verifying) ReadError(error) (diag.Code, string, bool) { return 0, "", false }
 
+// ledger counts what it is told of destinations, which must have a host and a port.
+type ledger struct{ events, broken atomic.Int32 }
+
+func (l *ledger) Egress(e *telemetry.EgressEvent) {
+	l.events.Add(1)
+	if e.Host == "" || e.Port == 0 {
+		l.broken.Add(1)
+	}
+}
+
 // outside makes destinations on loopback. good returns the one certificate that verifies.
 func outside(t testing.TB, b *book, good func() *x509.Certificate, max int) (*Destinations, *Registry) {
 	t.Helper()
-	r := NewRegistry(Options{Resolver: b})
+	r := NewRegistry(Options{Resolver: b, Egress: &ledger{}})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = r.Run(ctx) })
@@ -204,6 +214,9 @@ func TestDestinationsShareAndForget(t *testing.T) {
 	c.Release()
 	if n := b.asked.Load(); n != 1 {
 		t.Errorf("%d lookups, want 1", n)
+	}
+	if l := r.opt.Egress.(*ledger); l.events.Load() != 1 || l.broken.Load() != 0 {
+		t.Errorf("the ledger was told %d times, %d without host and port", l.events.Load(), l.broken.Load())
 	}
 	release()
 	releaseAgain()
