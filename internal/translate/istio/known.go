@@ -42,7 +42,7 @@ func (t *translator) meshServices() {
 func (t *translator) attachMesh(v *resource.VirtualService, free map[*server]bool) bool {
 	var rules []rule
 	var tcp []tcpRule
-	done := map[*server]bool{}
+	read, taken := false, false
 	for _, h := range v.Spec.GetHosts() {
 		q, err := hostname.Parse(h)
 		if err != nil {
@@ -58,19 +58,21 @@ func (t *translator) attachMesh(v *resource.VirtualService, free map[*server]boo
 					if !ok || sh.namespace != "" && sh.namespace != v.Namespace {
 						continue
 					}
-					if len(done) == 0 {
-						rules, tcp = t.rules(v, true), t.tcpRules(v, true)
+					if !read {
+						rules, tcp, read = t.rules(v, true), t.tcpRules(v, true), true
 					}
-					if done[s] = true; s.l4 {
+					switch {
+					case s.l4:
 						s.addTCP(t, p, tcp)
-					} else {
+					case len(rules) > 0:
 						s.add(p, q, rules)
 					}
+					taken = taken || s.attached
 				}
 			}
 		}
 	}
-	return len(done) > 0
+	return taken
 }
 
 // hostPort is a host and port that clients ask for.
