@@ -124,13 +124,13 @@ func (n *Tunnel) intercept(facts *acl.Facts, first bool) {
 		n.access.Hierarchy = "HIER_NONE"
 		t.tell(n, "bump", n.fault.detail)
 	} else {
-		n.access.Hierarchy = "HIER_DIRECT"
-		if n.way.via != nil {
-			n.access.Hierarchy = "FIRSTUP_PARENT"
-		}
+		n.noteWay()
 		t.tell(n, "bump", "")
 	}
-	n.access.Result = "NONE_NONE"
+	if n.access.Result == "" {
+		n.access.Result = "NONE_NONE"
+	}
+	n.access.HeadSent = 0 // as Squid has it: what counts comes with the requests inside
 	if res.Record.Code != 0 {
 		_ = n.conn.Close()
 		n.record(res.Record.Code, res.Record.Detail)
@@ -144,6 +144,22 @@ func (n *Tunnel) intercept(facts *acl.Facts, first bool) {
 	down := proxy.Downstream{Raw: n.conn, TLS: res.Conn, Stream: res.Stream(t.opts.Sink), Tunnel: n, Peer: n.inside(res), Chain: res.Chain.Name,
 		Handshake: res.Record, Admission: n, Closed: res.AfterHandshake}
 	t.serve(down)
+}
+
+// noteWay records how the destination is reached: as far as it is known before the first request.
+func (n *Tunnel) noteWay() {
+	a, t := n.access, n.at
+	if n.way.via != nil && len(n.way.via.Proxies) > 0 {
+		a.Hierarchy, a.Proxy = "FIRSTUP_PARENT", n.way.via.Proxies[0]
+		if x := t.via[a.Proxy]; x != nil && len(x.Addresses) > 0 {
+			a.ProxyAddress = joinHostPort(x.Addresses[0].Host, x.Addresses[0].Port)
+		}
+		return
+	}
+	a.Hierarchy = "HIER_DIRECT"
+	if addrs := t.lookup(n.way.host); len(addrs) > 0 {
+		a.Endpoint = netip.AddrPortFrom(addrs[0], n.way.port).String()
+	}
 }
 
 // note writes the client's handshake into the record of CONNECT.

@@ -320,6 +320,8 @@ func (n *Tunnel) record(code diag.Code, why string) {
 		a.Hierarchy = "HIER_NONE"
 	}
 	a.User = n.user
+	a.Route, a.Origin = n.at.route.IR.Name, n.at.route.Origin
+	a.Metrics, _ = n.at.route.Metrics.(*telemetry.RouteMetrics)
 	n.at.opts.Sink.Access(a)
 }
 
