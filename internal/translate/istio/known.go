@@ -63,11 +63,11 @@ func (t *translator) attachMesh(v *resource.VirtualService, free map[*server]boo
 					}
 					switch {
 					case s.l4:
-						s.addTCP(t, p, tcp)
+						taken = s.addTCP(t, p, tcp) || taken
 					case len(rules) > 0:
 						s.add(p, q, rules)
+						taken = true
 					}
-					taken = taken || s.attached
 				}
 			}
 		}

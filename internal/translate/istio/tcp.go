@@ -206,14 +206,14 @@ func (t *translator) tcpDestinations(v *resource.VirtualService, routes []*istio
 	return out, nil
 }
 
-// addTCP gives the routes that hold on this server to its chain.
-func (s *server) addTCP(t *translator, p hostname.Pattern, rules []tcpRule) {
+// addTCP gives the routes that hold on this server to its chain, and reports whether there are any.
+func (s *server) addTCP(t *translator, p hostname.Pattern, rules []tcpRule) (any bool) {
 	own := objectName{s.gateway.Namespace, s.gateway.Name}
 	for _, r := range rules {
 		if r.tls != s.sni || r.port != 0 && r.port != s.port || len(r.gateways) > 0 && !slices.Contains(r.gateways, own) {
 			continue
 		}
-		s.attached = true
+		s.attached, any = true, true
 		route := *r.route
 		if r.tls {
 			h, ok := hostname.Intersect(route.Hosts[0], p)
@@ -228,6 +228,7 @@ func (s *server) addTCP(t *translator, p hostname.Pattern, rules []tcpRule) {
 		}
 		s.tcp = append(s.tcp, &route)
 	}
+	return any
 }
 
 // tlsInside tells of TLS that would be originated around the client's.
