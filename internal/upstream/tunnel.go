@@ -76,9 +76,6 @@ func (u *Upstream) through(ctx context.Context, e *Endpoint) (l *line, direct bo
 // asks returns what is asked for to reach e.
 func (u *Upstream) asks(e *Endpoint) (host string, port uint16) {
 	host, port = e.host, e.port
-	if u.via == nil { // one of Destinations
-		return host, port
-	}
 	if d := u.Settings.Destination; d != "" && !strings.Contains(d, "*") {
 		if _, err := netip.ParseAddr(host); err == nil {
 			host = d // so that the proxy knows whom it deals with
