@@ -29,6 +29,9 @@ const (
 	// proxyTrial is for how long others pass an address over that one connection is trying again.
 	proxyTrial = 3 * time.Second
 
+	// refusalLag is how long nothing more is logged of a proxy that refuses everything.
+	refusalLag = time.Minute
+
 	// nameFresh is how long the addresses of a proxy's name are used without asking again.
 	nameFresh = 30 * time.Second
 )
@@ -52,6 +55,7 @@ type proxyAddress struct {
 	results map[diag.Code]int64
 	took    histogram
 	probe   *proxyProbe // nil: none runs
+	refused time.Time   // when it was logged that it refuses all
 
 	naming sync.Mutex // one lookup at a time
 	names  atomic.Pointer[naming]
@@ -122,6 +126,11 @@ func hard(c diag.Code) bool {
 	return false
 }
 
+// refusesAll reports whether an answer is hardly about one destination: somebody has to mend the settings.
+func refusesAll(c diag.Code) bool {
+	return c == diag.ProxyAuthRequired || c == diag.ProxyRejectedRequest || c == diag.ProxyOtherAnswer
+}
+
 // otherAddress reports whether another address of the proxy may do better: its answers about a destination or a
 // login are the same everywhere.
 func otherAddress(c diag.Code) bool {
@@ -148,7 +157,14 @@ func (a *proxyAddress) failed(e *Error, established bool) {
 	}
 	a.cause.Store(&proxyCause{code: e.Code, detail: e.Detail, at: now})
 	row := a.row
+	tell := refusesAll(e.Code) && now.Sub(a.refused) >= refusalLag
+	if tell {
+		a.refused = now
+	}
 	a.mu.Unlock()
+	if tell {
+		a.proxy.registry.opt.Logger.Warn("upstream proxy refuses connections", "proxy", a.proxy.name, "address", a.text, "code", e.Code, "reason", e.Code.Slug(), "err", e.Error())
+	}
 	if out > 0 && row == 1 {
 		a.proxy.registry.opt.Logger.Warn("address of an upstream proxy is out", "proxy", a.proxy.name, "address", a.text, "code", e.Code, "reason", e.Code.Slug(), "err", e.Error(), "dur", out)
 	}
