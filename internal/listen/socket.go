@@ -171,6 +171,9 @@ func (s *Set) bind(ctx context.Context, spec Spec) (*socket, error) {
 		network = "tcp4"
 	}
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: s.opts.KeepAlive, Interval: 15 * time.Second, Count: 4}}
+	if control := inheritKeepAlive(s.opts.KeepAlive); control != nil {
+		lc.KeepAliveConfig, lc.KeepAlive, lc.Control = net.KeepAliveConfig{}, -1, control
+	}
 	ln, err := lc.Listen(ctx, network, spec.Address)
 	if err != nil {
 		return nil, fmt.Errorf("bind %s for listener %s: %w", spec.Address, spec.Name, err)

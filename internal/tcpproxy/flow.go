@@ -85,6 +85,9 @@ func (f *flow) run() {
 
 // ended passes the orderly end of the source on.
 func (f *flow) ended() {
+	if f.r.ends.Add(1) == 2 && f.r.reason.Load() == 0 {
+		return // closing, which follows, says the same
+	}
 	if f.dst.closes == nil {
 		f.r.finish()
 		return

@@ -44,7 +44,7 @@ type Proxy struct {
 	opts  Settings
 	pipes *Pipes
 
-	ctx    context.Context // of connecting and relaying; ends when a drain's time is over
+	ctx    context.Context // of connecting; ends when a drain's time is over
 	cancel context.CancelFunc
 
 	faults atomic.Int64
@@ -87,7 +87,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			p.cancel()
+			p.cut()
 			p.pipes.Close()
 			return nil
 		case <-t.C:
@@ -105,12 +105,7 @@ func (p *Proxy) relieve() {
 	if p.opts.Bounds.Level() < overload.Refusing {
 		return
 	}
-	p.mu.Lock()
-	list := make([]*session, 0, len(p.running))
-	for s := range p.running {
-		list = append(list, s)
-	}
-	p.mu.Unlock()
+	list := p.sessions()
 	for _, s := range longestIdle(list, max(1, len(list)/shedPart)) {
 		p.opts.Bounds.Shed(p.opts.Bounds.Short())
 		s.shed(p.opts.Bounds.Short())
@@ -131,7 +126,7 @@ func (p *Proxy) Drain(ctx context.Context) error {
 		select {
 		case <-empty:
 		case <-ctx.Done():
-			p.cancel()
+			p.cut()
 			select {
 			case <-empty:
 			case <-time.After(time.Second):
@@ -139,6 +134,27 @@ func (p *Proxy) Drain(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// cut ends connecting and relaying.
+func (p *Proxy) cut() {
+	p.cancel()
+	for _, s := range p.sessions() {
+		if r := s.relay.Load(); r != nil {
+			r.end(diag.Draining, false)
+		}
+	}
+}
+
+// sessions returns those that run.
+func (p *Proxy) sessions() []*session {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]*session, 0, len(p.running))
+	for s := range p.running {
+		list = append(list, s)
+	}
+	return list
 }
 
 func (p *Proxy) add(s *session) {

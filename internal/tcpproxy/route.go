@@ -72,9 +72,14 @@ func Compile(chain *ir.Chain, upstreams map[string]*upstream.Upstream) *Table {
 		}
 		t.routes = append(t.routes, c)
 		t.names = t.names || len(r.Hosts) > 0 || needsName(c.backends)
-		t.nets = t.nets || len(r.Subnets) > 0
+		t.nets = t.nets || len(r.Subnets) > 0 || dynamic(c.backends)
 	}
 	return t
+}
+
+// dynamic reports whether connections may name their destination.
+func dynamic(backends []backend) bool {
+	return slices.ContainsFunc(backends, func(b backend) bool { return b.up != nil && b.up.Settings.Dynamic != nil })
 }
 
 // needsName reports whether an upstream goes by the server name.

@@ -2,6 +2,7 @@ package tcpproxy
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -55,9 +56,11 @@ func (s *session) serve() {
 func (s *session) look() {
 	c := s.d.Raw
 	s.asked.Source, s.asked.Destination = c.Remote().Addr(), c.Local()
-	if dst, ok := c.OriginalDestination(); ok {
-		s.asked.Destination = dst
-		s.access.Hierarchy = "ORIGINAL_DST"
+	if slices.ContainsFunc(s.tables, func(t *Table) bool { return t.nets }) { // it costs a system call
+		if dst, ok := c.OriginalDestination(); ok {
+			s.asked.Destination = dst
+			s.access.Hierarchy = "ORIGINAL_DST"
+		}
 	}
 	if h := s.d.Handshake; h != nil {
 		s.asked.Name = h.Hello.SNI
@@ -240,7 +243,10 @@ func (s *session) run(stream *upstream.Stream, route *Route) {
 	}
 	r := newRelay(client, stream, opts)
 	s.relay.Store(r)
-	r.run(s.p.ctx)
+	if s.p.ctx.Err() != nil { // whoever ends it after this finds the relay
+		r.end(diag.Draining, false)
+	}
+	r.run(context.Background())
 	s.relay.Store(nil)
 	_ = s.d.Raw.Close() // also where what was closed is TLS over it
 	a.BytesReceived, a.BytesSent = r.up.count.Load(), r.down.count.Load()

@@ -66,6 +66,7 @@ type relay struct {
 	moved   atomic.Int64          // when something moved last, nanoseconds since base
 	reason  atomic.Uint32         // diag.Code of the first cause
 	abrupt  atomic.Bool           // the end is a reset
+	ends    atomic.Int32          // directions that have ended in order
 	orderly atomic.Bool           // both directions are made to end, without a reason
 	err     atomic.Pointer[error] // behind reason; nil where a bound ended the relay
 

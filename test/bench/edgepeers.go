@@ -65,16 +65,22 @@ func (c configData) Guarded() []int { return []int{c.Doors.MTLS, c.Doors.MTLSEnd
 
 // nginxText and haproxyText are the configurations of one deployment: what they have in common, and then
 // its doors.
-func nginxText(edge bool) string {
-	if edge {
+func nginxText(s setup) string {
+	if s.Stream {
+		return nginxStreamText()
+	}
+	if s.Edge {
 		common, _, _ := strings.Cut(nginxConf, "  server {\n")
 		return strings.Replace(common, "ssl_ecdh_curve X25519;", "ssl_ecdh_curve X25519:prime256v1;", 1) + nginxEdge
 	}
 	return nginxConf
 }
 
-func haproxyText(edge bool) string {
-	if edge {
+func haproxyText(s setup) string {
+	if s.Stream {
+		return haproxyStream
+	}
+	if s.Edge {
 		common, _, _ := strings.Cut(haproxyConf, "frontend ecdsa\n")
 		return strings.Replace(common, "bind-curves X25519\n", "bind-curves X25519:P-256\n", 1) + haproxyEdge
 	}

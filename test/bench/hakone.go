@@ -44,10 +44,13 @@ func hakoneArgs(c configData) ([]string, error) {
 	for i, d := range []struct{ name, mode, credential, service string }{
 		{"ecdsa", "SIMPLE", "ecdsa", "plain"}, {"mtls", "MUTUAL", "ecdsa", "plain"}, {"rsa", "SIMPLE", "rsa", "plain"}, {"mtlsend", "MUTUAL", "ecdsa", "tls"},
 	} {
-		if c.Edge {
+		if c.Edge || c.Stream {
 			break
 		}
 		fmt.Fprintf(&b, hakoneDoor, d.name, 443+i, d.mode, d.credential, c.Host, d.name, c.Host, d.name, d.service)
+	}
+	if c.Stream {
+		b.WriteString(hakoneStream)
 	}
 	fmt.Fprintf(&b, hakoneOrigin, c.Host)
 	if err := os.WriteFile(filepath.Join(folder, "bench.yaml"), []byte(b.String()), 0o600); err != nil {

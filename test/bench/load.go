@@ -26,6 +26,8 @@ const (
 	loadHandshakes = "handshakes" // a connection, one request, close; Count times
 	loadKeepAlive  = "keepalive"  // Conns connections, Count requests in all
 	loadIdle       = "idle"       // Conns connections that fall silent after one request
+
+	loadConnections = "connections" // as loadHandshakes, without TLS
 )
 
 // loadSpec is what one loader process is to do. It travels as JSON on its command line.
@@ -91,6 +93,12 @@ func runLoad(s loadSpec, in io.Reader, out io.Writer) error {
 			return err
 		}
 		res = l.handshakes(s.Count)
+	case loadConnections:
+		l.connections(min(s.Count, 4*s.Conns))
+		if err := ready(); err != nil {
+			return err
+		}
+		res = l.connections(s.Count)
 	case loadKeepAlive:
 		conns, err := l.open()
 		if err != nil {

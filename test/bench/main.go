@@ -236,7 +236,7 @@ func (b *bench) deploy(group []workload) ([]row, error) {
 	defer stop()
 	var targets []*target
 	for _, name := range b.names() {
-		s := setup{Dir: b.dir, PKI: b.pki, Host: host, Plain: b.upstream, TLS: b.tls, Cores: d.Cores, AccessLog: d.Log, Bulk: d.Bulk, Edge: d.Edge, List: d.List, RealTime: b.opt.realTime, Binary: b.opt.bin}
+		s := setup{Dir: b.dir, PKI: b.pki, Host: host, Plain: b.upstream, TLS: b.tls, Cores: d.Cores, AccessLog: d.Log, Bulk: d.Bulk, Edge: d.Edge, List: d.List, Stream: d.Stream, RealTime: b.opt.realTime, Binary: b.opt.bin}
 		if name == before {
 			s.Binary = b.opt.against
 		}
@@ -251,6 +251,9 @@ func (b *bench) deploy(group []workload) ([]row, error) {
 		check := b.check
 		if d.Edge {
 			check = b.checkEdge
+		}
+		if d.Stream {
+			check = b.checkStream
 		}
 		if err := check(t); err != nil {
 			return nil, err

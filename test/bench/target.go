@@ -39,6 +39,7 @@ type setup struct {
 	Cores     int
 	AccessLog bool
 	Edge      bool // the doors of edge.go
+	Stream    bool // the one door of stream.go
 	List      bool // a revocation list behind MTLSEnd
 	Bulk      bool // peers are tuned for large bodies, at the cost of memory
 	CPU       string
@@ -60,7 +61,7 @@ func startTarget(name string, s setup) (*target, error) {
 		return nil, err
 	}
 	d := doors{ports[0], ports[1], ports[2], ports[3]}
-	dir := filepath.Join(s.Dir, fmt.Sprintf("%s-%d-%t-%t-%t-%t", name, s.Cores, s.AccessLog, s.Bulk, s.Edge, s.List))
+	dir := filepath.Join(s.Dir, fmt.Sprintf("%s-%d-%t-%t-%t-%t-%t", name, s.Cores, s.AccessLog, s.Bulk, s.Edge, s.List, s.Stream))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -68,12 +69,12 @@ func startTarget(name string, s setup) (*target, error) {
 	data := configData{s, d, dir}
 	switch name {
 	case nginx:
-		if err := render(filepath.Join(dir, "nginx.conf"), nginxText(s.Edge), data); err != nil {
+		if err := render(filepath.Join(dir, "nginx.conf"), nginxText(s), data); err != nil {
 			return nil, err
 		}
 		c.Args = []string{program(nginx), "-p", dir, "-c", filepath.Join(dir, "nginx.conf"), "-e", "stderr"}
 	case haproxy:
-		if err := render(filepath.Join(dir, "haproxy.cfg"), haproxyText(s.Edge), data); err != nil {
+		if err := render(filepath.Join(dir, "haproxy.cfg"), haproxyText(s), data); err != nil {
 			return nil, err
 		}
 		// HAProxy wants certificate and key in one file, and CA certificates in one without keys.
@@ -99,7 +100,7 @@ func startTarget(name string, s setup) (*target, error) {
 	}
 	t := &target{p, d, dir}
 	for _, port := range d.all() {
-		if s.Edge && port == d.RSA {
+		if s.Edge && port == d.RSA || s.Stream && port != d.ECDSA {
 			continue
 		}
 		if err := p.awaitPort(port); err != nil {

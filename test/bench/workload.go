@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,9 +37,14 @@ type deployment struct {
 	Fresh int  // tells apart deployments that must not share processes
 	Edge  bool // with the doors of edge.go
 	List  bool // with the revocation list
+
+	Stream bool // the one door of stream.go
 }
 
 func (d deployment) String() string {
+	if d.Stream {
+		return fmt.Sprintf("%d core(s), access log %t, TCP", d.Cores, d.Log)
+	}
 	return fmt.Sprintf("%d core(s), access log %t, tuned for bulk %t, policies %t, revocation list %t", d.Cores, d.Log, d.Bulk, d.Edge, d.List)
 }
 
@@ -55,7 +61,7 @@ type sample struct {
 func workloads() []workload {
 	one := deployment{Cores: 1, Log: true}
 	keepAlive := func(b *bench, t *target) (sample, error) { return b.wrk(t, pathSmall, 64) }
-	return append([]workload{
+	return slices.Concat([]workload{
 		{ID: "W1", Name: "HTTPS/1.1 keep-alive, 1 KiB, one core", Unit: "µs/request", Target: 0.92, Quick: true, Deploy: one, Pinned: true, run: keepAlive},
 		{ID: "W1", Name: "the same without access log", Unit: "µs/request", Deploy: deployment{Cores: 1}, Pinned: true, run: keepAlive},
 		{ID: "W1", Name: "the same, two cores, not pinned", Unit: "µs/request", Target: 1.0, Deploy: deployment{Cores: 2, Log: true}, run: keepAlive},
@@ -73,7 +79,7 @@ func workloads() []workload {
 		{ID: "W8", Name: "HTTPS/1.1 keep-alive, 1 KiB, 30,000 requests a second", Unit: "µs/request", Target: 1.0, Deploy: one, run: atRate(64, 30_000)},
 		{ID: "W7", Name: "idle connection after a small request", Unit: "KiB/connection", Target: 1.3, Deploy: deployment{Cores: 1, Log: true, Fresh: 1}, Once: true, run: idle(0)},
 		{ID: "W7", Name: "idle connection after a 64 KiB upload", Unit: "KiB/connection", Target: 2.2, Deploy: deployment{Cores: 1, Log: true, Fresh: 2}, Once: true, run: idle(64 << 10)},
-	}, edgeWorkloads()...)
+	}, streamWorkloads(), edgeWorkloads())
 }
 
 func doorECDSA(d doors) int { return d.ECDSA }
@@ -98,8 +104,12 @@ func readCounts(port int) (counts, error) {
 // wrk loads one path over keep-alive connections and measures a window in the middle of it: from the
 // first request after the warm-up to the one that makes the count full.
 func (b *bench) wrk(t *target, path string, conns int) (sample, error) {
-	w, err := start(command{Name: "wrk", Dir: b.dir, CPU: b.loadCPU(), Real: b.opt.realTime, Args: []string{"wrk", "-t1", "-c", strconv.Itoa(conns), "-d", "60s", "--latency",
-		fmt.Sprintf("https://%s:%d%s", host, t.ECDSA, path)}})
+	return b.wrkURL(t, fmt.Sprintf("https://%s:%d%s", host, t.ECDSA, path), path == pathBulk, conns)
+}
+
+// wrkURL is wrk for any URL; bytes says that bytes are counted and not requests.
+func (b *bench) wrkURL(t *target, url string, bytes bool, conns int) (sample, error) {
+	w, err := start(command{Name: "wrk", Dir: b.dir, CPU: b.loadCPU(), Real: b.opt.realTime, Args: []string{"wrk", "-t1", "-c", strconv.Itoa(conns), "-d", "60s", "--latency", url}})
 	if err != nil {
 		return sample{}, err
 	}
@@ -107,7 +117,7 @@ func (b *bench) wrk(t *target, path string, conns int) (sample, error) {
 	if err := b.warm(t); err != nil {
 		return sample{}, err
 	}
-	s, err := b.window(t, path == pathBulk)
+	s, err := b.window(t, bytes)
 	if err != nil {
 		return s, err
 	}
