@@ -146,7 +146,7 @@ It reads Istio and Kubernetes Gateway API manifests from a folder and serves the
 	root.AddCommand(
 		newRun(s), newCheck(s), newTLSVersion(s), newService(s), newStatus(s), newDump(s),
 		newCA(s), newCert(s), newExplain(s), newVersion(s), newDemo(s),
-		newOrigin(s), newPolicy(s), newLogs(s), newEgress(s), newImport(s), newTrace(s),
+		newOrigin(s), newPolicy(s), newLogs(s), newEgress(s), newCache(s), newImport(s), newTrace(s),
 	)
 	completeOutputs(root)
 	return root

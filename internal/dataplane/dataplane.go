@@ -244,6 +244,7 @@ func (s *Staged) Commit() *ir.Applied {
 	p, snap := s.plane, s.gen.Snapshot
 	p.material(s.held, snap)
 	p.commitForwards(s)
+	p.commitCaches(snap.Config)
 	for name, l := range s.next {
 		l.tcp.Store(s.tcp[name])
 		l.term.Store(s.terms[name])

@@ -4,7 +4,6 @@ package diag
 const (
 	CacheOnly        Code = 5890
 	CachePurgeDenied Code = 5891
-	CacheDisk        Code = 5892
 )
 
 // cacheCodes are about caches: 5890 to 5899.
@@ -16,8 +15,5 @@ func cacheCodes() []Entry {
 		{CachePurgeDenied, "cache_purge_denied", Error, "PURGE from an address that may not",
 			"The cache takes the method PURGE from the networks of purgeFrom only, and the client's address is in none of them.",
 			"Add the client's network to the cache's purgeFrom, or use hakone cache purge URL on the machine itself.", 403},
-		{CacheDisk, "cache_disk_unusable", Warning, "the cache's directory cannot be used",
-			"The cache was to keep answers in a directory (diskPath) over restarts, and the directory cannot be made or written. Answers are kept in memory alone.",
-			"Make the directory and give it to the user that Hakone runs as; diskPath has to be absolute.", 0},
 	}
 }

@@ -231,7 +231,7 @@ func (c *Cache) freshen(o *Object, q *Query, f *message.Fields, asked, now time.
 	all.control.fields = x.control.fields
 	v := c.judge(q, o.Status, &all)
 	n := &Object{Status: o.Status, Length: o.Length, route: o.route, key: o.key, vary: o.vary, selecting: o.selecting, trailers: o.trailers, body: o.body,
-		born: born(&x, asked, now), stored: now.UnixMilli(), disk: o.disk}
+		born: born(&x, asked, now), stored: now.UnixMilli()}
 	n.head = pack(merged, &all)
 	if another && n.vary != "" {
 		n.selecting = string(appendSelecting(nil, n.vary, q.Fields))
@@ -375,5 +375,4 @@ func (c *Cache) commit(o *Object, f *Fill) {
 	sh.mu.Unlock()
 	c.store.stats.stored.Add(1)
 	c.store.trim(i + 1)
-	c.save(o)
 }

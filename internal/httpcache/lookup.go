@@ -59,12 +59,6 @@ func (c *Cache) Lookup(q *Query, now time.Time) Outcome {
 	sh := &c.store.shards[i]
 	sh.mu.Lock()
 	e := sh.m[string(q.Key)]
-	if e == nil && c.disk != nil {
-		sh.mu.Unlock()
-		c.revive(q.Key)
-		sh.mu.Lock()
-		e = sh.m[string(q.Key)]
-	}
 	out := c.decide(sh, e, q, now)
 	sh.mu.Unlock()
 	c.count(&out)

@@ -45,7 +45,6 @@ type Object struct {
 	cost       int64
 	refreshing atomic.Bool // somebody is at it, in the background
 	hits       atomic.Int64
-	disk       bool // came from there
 }
 
 // age returns the present age in milliseconds (RFC 9111 section 4.2.3).
@@ -65,9 +64,6 @@ func (o *Object) TTL(now time.Time) int64 {
 		return ms / 1000
 	}
 }
-
-// Disk reports whether the object was read from disk.
-func (o *Object) Disk() bool { return o.disk }
 
 // Complete reports whether all of the body is there.
 func (o *Object) Complete() bool { return o.body.Complete() }

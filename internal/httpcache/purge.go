@@ -16,7 +16,6 @@ func (c *Cache) Purge(key []byte) int {
 	defer sh.mu.Unlock()
 	e := sh.m[string(key)]
 	if e == nil {
-		c.unlink(key)
 		return 0
 	}
 	n := len(e.objects)
@@ -30,7 +29,6 @@ func (c *Cache) Purge(key []byte) int {
 		c.store.remove(sh, e)
 	}
 	c.store.stats.purged.Add(int64(n))
-	c.unlink(key)
 	return n
 }
 
@@ -185,17 +183,15 @@ func origin(key []byte) []byte {
 
 // Item is a stored answer, for people.
 type Item struct {
-	URL     string `json:"url"`
-	Status  int    `json:"status"`
-	Bytes   int64  `json:"bytes"` // of the body
-	Age     int64  `json:"age"`   // seconds
-	TTL     int64  `json:"ttl"`   // seconds; below 0: stale
-	Hits    int64  `json:"hits"`
-	Vary    string `json:"vary,omitempty"`
-	Route   string `json:"route,omitempty"`
-	Stored  int64  `json:"stored"` // Unix seconds
-	Disk    bool   `json:"disk,omitempty"`
-	Filling bool   `json:"filling,omitempty"`
+	URL    string `json:"url"`
+	Status int    `json:"status"`
+	Bytes  int64  `json:"bytes"` // of the body
+	Age    int64  `json:"age"`   // seconds
+	TTL    int64  `json:"ttl"`   // seconds; below 0: stale
+	Hits   int64  `json:"hits"`
+	Vary   string `json:"vary,omitempty"`
+	Route  string `json:"route,omitempty"`
+	Stored int64  `json:"stored"` // Unix seconds
 }
 
 // List returns up to limit stored answers whose URL holds a text, in the order of their URLs.
@@ -210,7 +206,7 @@ func (c *Cache) List(text string, limit int, now time.Time) []Item {
 			}
 			for _, o := range e.objects {
 				out = append(out, Item{URL: o.key, Status: o.Status, Bytes: o.Size(), Age: o.Age(now), TTL: o.TTL(now), Hits: o.hits.Load(), Vary: o.vary,
-					Route: o.route, Stored: o.stored / 1000, Disk: o.disk})
+					Route: o.route, Stored: o.stored / 1000})
 			}
 		}
 		sh.mu.Unlock()

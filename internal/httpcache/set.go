@@ -37,7 +37,6 @@ type Cache struct {
 	name    string
 	store   *store
 	opt     *Options
-	disk    *disk // nil: none
 	ir      *ir.Cache
 	rules   []*rule
 	object  int64 // bytes of body at most
@@ -90,7 +89,6 @@ func (s *Set) Open(c *ir.Cache) *Cache {
 			n.purge = append(n.purge, p.Masked())
 		}
 	}
-	n.openDisk(old)
 	s.forget(c.Name)
 	s.stores[c.Name] = n
 	s.byIR.Store(c, n)
@@ -112,11 +110,10 @@ func (s *Set) forget(name string) {
 func (s *Set) Keep(names map[string]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name, c := range s.stores {
+	for name := range s.stores {
 		if !names[name] {
 			delete(s.stores, name)
 			s.forget(name)
-			c.closeDisk()
 		}
 	}
 }
@@ -141,13 +138,6 @@ func (s *Set) Shrink(part int64) {
 		st.max.Store(st.total.Load() - st.total.Load()/part)
 		st.trim(0)
 		st.max.CompareAndSwap(st.max.Load(), limit)
-	}
-}
-
-// Close writes what is to survive and closes files.
-func (s *Set) Close() {
-	for _, c := range s.All() {
-		c.closeDisk()
 	}
 }
 

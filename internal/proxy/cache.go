@@ -150,12 +150,7 @@ func (x *exchange) hit(u *upstream.Upstream) {
 		x.refreshLater(u, o)
 	}
 	result := "TCP_MEM_HIT"
-	switch {
-	case o.Disk():
-		result = "TCP_HIT"
-	case k.out.Stale:
-		result = "TCP_MEM_HIT"
-	case o.Status >= 400:
+	if o.Status >= 400 {
 		result = "TCP_NEGATIVE_HIT"
 	}
 	x.serve(o, result, true)

@@ -182,6 +182,9 @@ func (p *Proxy) Serve(d Downstream, state *atomic.Pointer[State]) {
 	}
 }
 
+// Caches returns the stores of answers.
+func (p *Proxy) Caches() *httpcache.Set { return p.caches }
+
 // Connections returns how many connections are being served.
 func (p *Proxy) Connections() int { return p.watches.count() }
 

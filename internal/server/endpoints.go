@@ -11,7 +11,7 @@ import (
 
 // endpoints are the parts of the admin API that rooms of their own serve, one function a file.
 func (p *process) endpoints() []admin.Endpoint {
-	return slices.Concat(p.calendarEndpoints(), p.pullEndpoints(), p.authorityEndpoints(), p.originEndpoints(), p.egressEndpoints(), p.record.logs.endpoints())
+	return slices.Concat(p.calendarEndpoints(), p.pullEndpoints(), p.authorityEndpoints(), p.originEndpoints(), p.egressEndpoints(), p.cacheEndpoints(), p.record.logs.endpoints())
 }
 
 // answer writes what an endpoint found, or its error: a *admin.Problem as it is.

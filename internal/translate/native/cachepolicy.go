@@ -20,7 +20,6 @@ import (
 const (
 	defaultCacheMemory = 256 << 20
 	defaultCacheObject = 4 << 20
-	defaultCacheDisk   = 1 << 30
 )
 
 // cachePolicy translates one CachePolicy.
@@ -48,7 +47,7 @@ func (t *translator) cachePolicy(p *resource.CachePolicy) {
 func (t *translator) cache(m *resource.Meta, field string, s *v1alpha1.Cache) *ir.Cache {
 	out := &ir.Cache{Name: m.Object().String(), Origin: ir.Origin{Object: m.Object(), Field: field},
 		MemoryBytes: cmp.Or(s.MemoryBytes, defaultCacheMemory), MaxObjectBytes: cmp.Or(s.MaxObjectBytes, defaultCacheObject),
-		DiskPath: s.DiskPath, DiskBytes: s.DiskBytes, Private: s.Private}
+		Private: s.Private}
 	if out.MaxObjectBytes > out.MemoryBytes {
 		if s.MaxObjectBytes != 0 {
 			t.reportAs(diag.Warning, m, diag.BadValue, field+".maxObjectBytes", fmt.Sprintf("one answer of %d bytes cannot fit the cache's %d; that number holds instead", out.MaxObjectBytes, out.MemoryBytes), "Lower maxObjectBytes, or raise memoryBytes.")
@@ -57,10 +56,9 @@ func (t *translator) cache(m *resource.Meta, field string, s *v1alpha1.Cache) *i
 	}
 	switch {
 	case s.DiskPath == "" && s.DiskBytes != 0:
-		t.report(m, diag.FieldWithoutEffect, field+".diskBytes", "without diskPath nothing is kept on disk", "Add diskPath, or remove diskBytes.")
-		out.DiskBytes = 0
-	case s.DiskPath != "" && s.DiskBytes == 0:
-		out.DiskBytes = defaultCacheDisk
+		t.report(m, diag.FieldWithoutEffect, field+".diskBytes", "nothing is kept on disk", "Remove diskBytes.")
+	case s.DiskPath != "":
+		t.report(m, diag.FieldWithoutEffect, field+".diskPath", "answers are kept in memory alone, and fetched anew after a restart", "Remove diskPath and diskBytes, and give the cache its room with memoryBytes.")
 	}
 	for i := range s.Refresh {
 		if r, ok := t.refresh(m, fmt.Sprintf("%s.refresh[%d]", field, i), &s.Refresh[i], s.Private); ok {
