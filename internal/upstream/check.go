@@ -57,7 +57,8 @@ type asking struct {
 	r       *Registry
 	plan    *plan
 	timeout time.Duration
-	ready   bool // there was a connection
+	ready   bool   // there was a connection
+	proxy   string // that the connection goes through
 }
 
 func (a *asking) ask(ctx context.Context) *Error {
@@ -82,6 +83,16 @@ func (a *asking) port() uint16 {
 // dial connects to the first of the origin's addresses that takes a connection.
 func (a *asking) dial(ctx context.Context) (net.Conn, *Error) {
 	host := a.plan.target.Host
+	if u := a.plan.by; u.via != nil {
+		l, direct, err := u.through(ctx, newTarget(host, a.port()))
+		switch {
+		case l != nil:
+			a.proxy = l.way.Proxy
+			return l.conn, nil
+		case !direct:
+			return nil, err
+		}
+	}
 	var addrs []netip.Addr
 	if ip, err := netip.ParseAddr(host); err == nil {
 		addrs = []netip.Addr{ip.Unmap()}
@@ -152,7 +163,7 @@ func (a *asking) secure(ctx context.Context) (net.Conn, *Error) {
 		conn.Close()
 		return nil, &Error{Code: diag.UpstreamCredentialMissing, Detail: "there is no TLS material for checks of upstream " + a.plan.by.Name}
 	}
-	secured, rec := t.Handshake(ctx, conn, a.serverName(), a.speak())
+	secured, rec := handshakeVia(ctx, t, conn, a.proxy, a.serverName(), a.speak())
 	if secured == nil {
 		conn.Close()
 		failure = &Error{Code: rec.Code, Detail: rec.Detail}
