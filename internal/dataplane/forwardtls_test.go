@@ -1,0 +1,137 @@
+package dataplane
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/ir"
+	"github.com/hakone-gateway/hakone/internal/secret"
+	"github.com/hakone-gateway/hakone/test/testca"
+)
+
+// TestForwardPinned splices hosts whose clients refused our leaf twice, if it may.
+func TestForwardPinned(t *testing.T) {
+	for _, learn := range []bool{true, false} {
+		o := newOutside(t, func(f *ir.Forward, _ *ir.Snapshot) { f.Interception.LearnPinned = learn })
+		target := o.origin(o.public, testca.Spec{})
+		pins := &tls.Config{ServerName: "pins.test", RootCAs: o.public.Pool()}
+		var last error
+		for range 3 {
+			_, _, last = o.connect(target, pins)
+			time.Sleep(20 * time.Millisecond) // what the server makes of the alert
+		}
+		if (last == nil) != learn {
+			t.Errorf("learnPinned %v: the third attempt: %v", learn, last)
+		}
+		if _, _, err := o.connect(target, &tls.Config{ServerName: "other.test", RootCAs: o.mesh.Pool()}); err != nil {
+			t.Errorf("another host: %v", err)
+		}
+	}
+}
+
+// TestForwardOverTLS speaks TLS with the proxy itself; the client's certificate is its user.
+func TestForwardOverTLS(t *testing.T) {
+	clients := testca.New(t, testca.Spec{CommonName: "clients"})
+	proxyCA := testca.New(t, testca.Spec{})
+	o := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
+		leaf := proxyCA.Issue(testca.Spec{DNS: []string{"localhost"}, IPs: []string{"127.0.0.1"}})
+		pair, _, err := secret.ParseKeyPair(leaf.ChainPEM(), leaf.KeyPEM())
+		if err != nil {
+			t.Fatal(err)
+		}
+		bundle, _, err := secret.ParseBundle(clients.CertPEM())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Secrets.ByRef["t/proxy"] = &ir.Credential{Pair: pair}
+		s.Trust.ByRef["t/clients"] = &ir.TrustBundle{Revision: "1", Bundle: bundle}
+		l := s.Config.Listeners[0]
+		l.TLS = true
+		l.Chains[0].TLS = &ir.TLS{Class: "7", MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS13, ALPN: []string{"http/1.1"}, Certificates: []ir.SecretRef{"t/proxy"},
+			ClientAuth: ir.ClientAuth{Mode: ir.ClientAuthOptional, Trust: "t/clients"}}
+		f.ACLs = []ir.ACL{{Name: "alice", Type: "user_cert", Values: []string{"CN", "alice"}}}
+		f.Access = []ir.ForwardRule{{Action: "allow", ACLs: []string{"alice"}}, {Action: "deny", ACLs: []string{"all"}}}
+	})
+	_, port, _ := net.SplitHostPort(o.origin(o.public, testca.Spec{}))
+	for name, status := range map[string]int{"alice": 200, "bob": 403, "": 403} {
+		pool := o.mesh.Pool()
+		pool.AddCert(proxyCA.Cert)
+		config := &tls.Config{RootCAs: pool}
+		if name != "" {
+			config.Certificates = []tls.Certificate{clients.Issue(testca.Spec{CommonName: name}).TLS()}
+		}
+		c := o.via(func(tr *http.Transport) {
+			tr.Proxy = http.ProxyURL(&url.URL{Scheme: "https", Host: o.address(o.applied, "*:3128")})
+			tr.TLSClientConfig = config
+		})
+		resp, err := c.Get("https://localhost:" + port + "/")
+		switch {
+		case status == 200 && err != nil:
+			t.Errorf("%s: %v", name, err)
+		case status == 200:
+			resp.Body.Close()
+			o.logged("TCP_MISS/200 GET https://localhost:" + port + "/ alice HIER_DIRECT bump")
+		case err == nil || !strings.Contains(err.Error(), "Forbidden"):
+			t.Errorf("%q was let in: %v", name, err)
+		}
+	}
+}
+
+// TestForwardTrailers has trailers, as gRPC ends with, come through a bumped HTTP/2 connection.
+func TestForwardTrailers(t *testing.T) {
+	o := newOutside(t, nil)
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %d", r.Header.Get("Te"), len(b))
+		w.Header().Set(http.TrailerPrefix+"Grpc-Status", "0")
+	}))
+	s.EnableHTTP2 = true
+	s.TLS = &tls.Config{Certificates: []tls.Certificate{o.public.Issue(testca.Spec{DNS: []string{"localhost"}}).TLS()}}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	_, port, _ := net.SplitHostPort(s.Listener.Addr().String())
+	req, _ := http.NewRequest("POST", "https://localhost:"+port+"/pkg.Service/Method", strings.NewReader("\x00\x00\x00\x00\x02hi"))
+	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("Te", "trailers")
+	resp, err := o.via(nil).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	if resp.StatusCode != 200 || string(body) != "trailers 7" || resp.Trailer.Get("Grpc-Status") != "0" {
+		t.Errorf("%d %q %v", resp.StatusCode, body, resp.Trailer)
+	}
+}
+
+// TestForwardNoCA refuses what it is to look into and cannot, and serves everything else.
+func TestForwardNoCA(t *testing.T) {
+	o := newOutside(t, func(_ *ir.Forward, s *ir.Snapshot) { s.Secrets = &ir.Secrets{} })
+	target := o.origin(o.public, testca.Spec{})
+	if _, _, err := o.connect(target, &tls.Config{ServerName: "a.test", InsecureSkipVerify: true}); err == nil {
+		t.Error("TLS was served without a CA")
+	}
+	if resp, _ := o.fetch(o.via(nil), "http://"+o.backend+"/"); resp.StatusCode != 200 {
+		t.Errorf("plain: %d", resp.StatusCode)
+	}
+	eventually(t, "a record of the refusal", func() bool {
+		o.log.mu.Lock()
+		defer o.log.mu.Unlock()
+		for _, a := range o.log.access {
+			if a.Code == diag.ForwardUnavailable {
+				return true
+			}
+		}
+		return false
+	})
+}
