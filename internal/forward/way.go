@@ -9,6 +9,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/acl"
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/proxy"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -73,44 +74,36 @@ func (p *Policy) parents(f *acl.Facts, host string) (via *ir.Via, served bool) {
 			return &ir.Via{Proxies: v.Proxies}, false
 		}
 	}
+	var best *ir.Proxy
+	var pattern hostname.Pattern
 	for _, proxy := range p.opts.Proxies {
-		if p.serves(proxy, host) {
-			return &ir.Via{Proxies: []string{proxy.Name}}, true
+		for _, h := range proxy.Hosts {
+			if h.Match(host) && (best == nil || hostname.Compare(h, pattern) < 0) && !p.excepts(proxy, host) {
+				best, pattern = proxy, h
+			}
 		}
 	}
-	return nil, false
+	if best == nil {
+		return nil, false
+	}
+	return &ir.Via{Proxies: []string{best.Name}}, true
 }
 
-// serves reports whether a proxy's own hosts name a destination.
-func (p *Policy) serves(x *ir.Proxy, host string) bool {
-	matches := false
-	for _, h := range x.Hosts {
-		matches = matches || h.Match(host)
-	}
-	if !matches {
-		return false
-	}
-	for _, h := range x.Except {
-		if h.Match(host) {
-			return false
-		}
-	}
-	nets := p.exempt[x.Name]
-	if len(nets) == 0 {
+// excepts is ir.Proxy.Excepts, with the addresses of names looked up where networks are excepted.
+func (p *Policy) excepts(x *ir.Proxy, host string) bool {
+	if x.Excepts(host) {
 		return true
 	}
-	addrs := []netip.Addr{}
-	if a, ok := literal(host); ok {
-		addrs = append(addrs, a)
-	} else {
-		addrs = p.lookup(host)
+	nets := p.exempt[x.Name]
+	if _, ok := literal(host); ok || len(nets) == 0 {
+		return false
 	}
-	for _, a := range addrs {
+	for _, a := range p.lookup(host) {
 		if slices.ContainsFunc(nets, func(n netip.Prefix) bool { return n.Contains(a) }) {
-			return false
+			return true
 		}
 	}
-	return true
+	return false
 }
 
 // local refuses destinations that are this machine, link-local, or this process. Names are looked at where the
