@@ -177,6 +177,8 @@ spec:
   - {action: Allow, acls: [all]}
   interception:
     caRef: {name: mesh-ca}
+  upstream:
+    allowLoopback: true # *.localhost is this machine
 `
 
 const proxiesManifest = `# The company's proxy, and the CA that it intercepts with, which is believed through it alone.
