@@ -73,9 +73,8 @@ the authority's root notice nothing.`,
 	f.StringVar(&e.life, "for", "1y", "how long it is valid: 1y, 90d")
 	f.StringVar(&e.key, "key-type", string(ca.ECDSAP256), "kind of the key: "+kinds()+"; RSA costs a millisecond for each new destination")
 	e.d.register(cmd)
-	if o := f.Lookup("output"); o != nil {
-		o.DefValue, e.d.format = "secret", "secret"
-	}
+	f.Lookup("output").DefValue = "secret"
+	_ = f.Set("output", "secret") // as if it were asked for: to standard output unless --out says otherwise
 	e.folder.register(cmd)
 	e.at.registerAll(cmd)
 	return cmd
