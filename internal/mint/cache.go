@@ -11,8 +11,8 @@ import (
 // What a leaf takes in memory beside its DER, in bytes, by measurement: the parsed certificate, the pair,
 // the entry.
 const (
-	leafOverhead = 4500
-	leafPerByte  = 3
+	leafOverhead = 3200
+	leafPerByte  = 2
 )
 
 // cache holds made leaves, the least recently used going first. It is sharded by key, so that handshakes on

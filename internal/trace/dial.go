@@ -24,8 +24,8 @@ type tracer struct {
 	sessions *sessions
 }
 
-// fault ends a trace: the finding was made.
-var fault = errors.New("the trace ended")
+// errEnded ends a trace: the finding was made.
+var errEnded = errors.New("the trace ended")
 
 // run draws the picture of one URL.
 func (t *tracer) run(ctx context.Context) *Picture {
@@ -86,7 +86,7 @@ func (t *tracer) reach(ctx context.Context) (net.Conn, error) {
 		}
 		secured, err := t.secure(ctx, conn, dest, t.destination(true))
 		if errors.Is(err, errSilent) && t.expectsPROXY(ctx, dest) {
-			return nil, fault
+			return nil, errEnded
 		}
 		return t.settled(secured, err, dest)
 	}
@@ -147,7 +147,7 @@ func (t *tracer) connect(ctx context.Context, h *Hop, p *Picture) (net.Conn, err
 			code = diag.ProxyUnreachable
 		}
 		p.find(code, fmt.Sprintf("%s has no address: %s", host, plainError(err)), "Correct the name, or ask the DNS server that knows it; --resolve HOST:PORT:ADDRESS goes without.")
-		return nil, fault
+		return nil, errEnded
 	}
 	addresses := []string{host}
 	if h.DNS != nil {
@@ -184,7 +184,7 @@ func (t *tracer) dial(ctx context.Context, h *Hop, p *Picture, addresses []strin
 		code = diag.UpstreamConnectTimeout
 	}
 	p.find(code, fmt.Sprintf("no connection to %s: %s", h.Target, h.TCP.Error), fix)
-	return nil, fault
+	return nil, errEnded
 }
 
 func isTimeout(err error) bool {

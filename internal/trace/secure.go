@@ -235,7 +235,7 @@ func ja4(sent []byte) string {
 // settled turns a verdict into going on or not.
 func (t *tracer) settled(conn net.Conn, err error, h *Hop) (net.Conn, error) {
 	if err != nil {
-		return nil, fault
+		return nil, errEnded
 	}
 	v := h.TLS.Verified
 	if v == nil || v.Code == 0 {
@@ -247,7 +247,7 @@ func (t *tracer) settled(conn net.Conn, err error, h *Hop) (net.Conn, error) {
 	}
 	t.p.find(v.Code, v.Detail, "")
 	conn.Close()
-	return nil, fault
+	return nil, errEnded
 }
 
 // shakeFailed finds the reason of a handshake that was not finished.
@@ -297,7 +297,7 @@ func (t *tracer) shakeFailed(err error, seen *recorded, h *Hop, to peer) error {
 	}
 	h.TLS.Error = words
 	t.p.find(code, fmt.Sprintf("no TLS with %s: %s", h.Target, words), "")
-	return fault
+	return errEnded
 }
 
 // alertOf returns the alert that the peer sent; crypto/tls has an unexported type for it.

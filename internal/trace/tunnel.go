@@ -37,7 +37,7 @@ func (t *tracer) tunnel(conn net.Conn, h *Hop) (net.Conn, error) {
 		conn.Close()
 		c.Error, c.Took = fmt.Sprintf(format, args...), Took(time.Since(begun))
 		t.p.find(code, c.Error, "")
-		return nil, fault
+		return nil, errEnded
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "CONNECT %s HTTP/1.1\r\nHost: %[1]s\r\nUser-Agent: hakone-trace\r\n", c.Target)
@@ -70,7 +70,7 @@ func (t *tracer) tunnel(conn net.Conn, h *Hop) (net.Conn, error) {
 			words += " (" + own + ")"
 		}
 		t.p.find(code, words, "")
-		return nil, fault
+		return nil, errEnded
 	}
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return fail(diag.ProxyClosed, "the proxy is gone: %s", plainError(err))
