@@ -257,3 +257,36 @@ func TestProxyProtocol(t *testing.T) {
 		})
 	}
 }
+
+// TestOtherProtocols speaks the wrong protocol on plain HTTP and TLS ports.
+func TestOtherProtocols(t *testing.T) {
+	w := newWorld(t, Options{})
+	a := w.apply(w.snapshot)
+	for _, c := range []struct {
+		listener, send, answer string
+		code                   diag.Code
+	}{
+		{"*:80", "SSH-2.0-OpenSSH_9.2\r\n", "This port speaks HTTP.\r\n", diag.OtherProtocol},
+		{"*:80", "EHLO me\r\n", "554 5.3.2 ", diag.OtherProtocol},
+		{"*:80", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request", diag.ProxyHeaderUnwanted},
+		{"*:80", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "HTTP/1.1 400 Bad Request", diag.TLSOnPlaintextPort},
+		{"*:443", "GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request", diag.PlaintextOnTLSPort},
+		{"*:443", "*1\r\n$4\r\nPING\r\n", "-ERR This port speaks TLS.", diag.NotTLS},
+		{"*:443", "PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n", "\x15\x03\x03\x00\x02\x02\x28", diag.ProxyHeaderUnwanted},
+	} {
+		conn, err := net.Dial("tcp", w.address(a, c.listener))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		was := w.sink.codes()[c.code]
+		_, _ = io.WriteString(conn, c.send)
+		_ = conn.(*net.TCPConn).CloseWrite()
+		b, err := io.ReadAll(conn)
+		conn.Close()
+		if err != nil || !strings.HasPrefix(string(b), c.answer) {
+			t.Errorf("%q on %s is answered %q, %v", c.send, c.listener, b, err)
+		}
+		eventually(t, c.code.String(), func() bool { return w.sink.codes()[c.code] == was+1 })
+	}
+}
