@@ -58,12 +58,12 @@ func (n *Tunnel) learn(facts *acl.Facts) *refusal {
 	t := n.at
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
-	u, release := t.opts.Destinations.Get(n.way.host, n.way.port, true, n.way.via)
-	defer release()
-	if n.way.known != nil && n.way.known.Settings.TLS == nil {
-		// The configuration says how to reach the host, in the clear: there is nothing to learn.
+	if n.way.known != nil && n.way.known.Settings.TLS != nil {
+		// The configuration says how TLS is spoken to the host, and by whom it is verified: requests find out.
 		return nil
 	}
+	u, release := t.opts.Destinations.GetAt(n.way.known, n.way.host, n.way.port, true, n.way.via)
+	defer release()
 	found, err := u.Facts(ctx, n.serverName())
 	if err != nil {
 		return upstreamRefusal(err)

@@ -99,7 +99,10 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 	case tunnel != nil:
 		q.Port, q.tls = tunnel.port, tunnel.tls
 		q.Scheme = scheme(tunnel.tls)
-		if tunnel.address.IsValid() {
+		if tunnel.lost {
+			return refuse(diag.ForwardNoDestination, lostDetail)
+		}
+		if a, ok := literal(q.Host); tunnel.address.IsValid() && (q.Host == "" || ok && a == tunnel.address) {
 			q.Dest = tunnel.address
 		}
 		if tunnel.originated {

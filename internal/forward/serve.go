@@ -28,7 +28,8 @@ func (t *Port) Serve(c *listen.Conn, peer *filter.Peer) {
 	if t.spec.Mode != ir.ForwardGateway {
 		to, ok := c.OriginalDestination()
 		if !ok {
-			t.lost(n, "the connection was not brought here by nftables (REDIRECT, TPROXY), but addressed to the listener itself")
+			n.lost = true
+			n.look(&acl.Facts{}, "peek")
 			return
 		}
 		n.address, n.port, n.host = to.Addr(), to.Port(), to.Addr().String()
@@ -68,17 +69,18 @@ func (t *Port) record(c *listen.Conn) *telemetry.Access {
 		Remote: c.Remote(), Local: c.Local(), Client: c.Remote().Addr(), Proto: "HTTP/1.1", Scheme: "tcp", Method: []byte("CONNECT"), Status: 200}
 }
 
-// lost ends a connection that is meant for nobody knows whom.
-func (t *Port) lost(n *Tunnel, why string) {
-	n.access.Status = 400
-	n.close(diag.ForwardNoDestination, why)
-}
+// lostDetail is why the destination of a captured connection is not known.
+const lostDetail = "the connection was not brought here by nftables (REDIRECT, TPROXY), but addressed to the listener itself"
 
 // aimTLS finds out where TLS of a captured connection is meant to go, and asks the access rules as for CONNECT. It
 // returns false if the connection is over.
 func (n *Tunnel) aimTLS(facts *acl.Facts) bool {
 	t := n.at
 	switch {
+	case n.lost:
+		n.access.Status = 400
+		n.refuseTLS(diag.ForwardNoDestination, lostDetail, 49)
+		return false
 	case n.name != "":
 		// By name, and not to the address that the client gave: that would let it name one host and mean another.
 		n.host = n.name

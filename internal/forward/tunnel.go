@@ -31,6 +31,9 @@ type Tunnel struct {
 	name     string     // SNI; "" for none
 	tls      bool       // looked into
 
+	// lost says that nobody knows where the connection is meant to go: only the listener's own pages are served.
+	lost bool
+
 	// originated says that the client speaks plainly to a listener that takes it for the destination: each
 	// request names its own.
 	originated bool
@@ -186,7 +189,10 @@ func noteStream(a *telemetry.Access, s *upstream.Stream) {
 	if a.Proxy, a.ProxyAddress, a.ConnectStatus = s.Proxy, s.ProxyAddress, s.ConnectStatus; a.Proxy != "" {
 		a.Hierarchy = "FIRSTUP_PARENT"
 	}
-	if s.Endpoint != nil {
+	if to, ok := s.RemoteAddr().(*net.TCPAddr); ok && a.Proxy == "" {
+		ap := to.AddrPort()
+		a.Endpoint = netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()).String()
+	} else if s.Endpoint != nil {
 		a.Endpoint = s.Endpoint.Text
 	}
 }
@@ -233,13 +239,13 @@ func (n *Tunnel) look(facts *acl.Facts, action string) {
 func (n *Tunnel) second(facts *acl.Facts) {
 	t := n.at
 	facts.Step, facts.ClientName = 2, n.name
-	if t.ir.Interception.LearnPinned && t.opts.State.pinned.spliced(n.pinKey()) {
+	d := t.bump.Decide(facts)
+	n.rule = d.Text
+	if (d.Action == "bump" || d.Action == "stare") && t.ir.Interception.LearnPinned && t.opts.State.pinned.spliced(n.pinKey()) {
 		n.rule = "learnPinned: clients refused our certificate for this host"
 		n.splice(nil, nil)
 		return
 	}
-	d := t.bump.Decide(facts)
-	n.rule = d.Text
 	switch d.Action {
 	case "bump":
 		n.intercept(facts, false)
@@ -345,6 +351,8 @@ func (n *Tunnel) notTLS(facts *acl.Facts, err error) {
 		n.close(0, "")
 	case peek.Code == diag.HelloMalformed || peek.Code == diag.HelloTooLarge:
 		n.refuseTLS(peek.Code, peek.Detail, 50)
+	case n.lost:
+		n.close(diag.ForwardNoDestination, lostDetail)
 	case t.ir.Interception != nil && t.ir.Interception.TunnelOthers && n.host != "":
 		n.rule = "onUnsupportedProtocol: Tunnel"
 		n.splice(nil, nil)

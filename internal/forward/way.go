@@ -47,6 +47,7 @@ func (p *Policy) way(f *acl.Facts, host string, port uint16) (way, *refusal) {
 		if fault := w.known.Settings.Fault; fault != nil {
 			return w, refuse(fault.Code, fault.Detail)
 		}
+		w.via = w.known.Settings.Via
 		return w, nil
 	}
 	var served bool
@@ -151,7 +152,7 @@ func (p *Policy) upstream(w *way, tls bool) (*upstream.Upstream, func()) {
 	if w.known != nil && (w.known.Settings.TLS != nil || !tls) { // what came in TLS never goes on in the clear
 		return w.known, nil
 	}
-	return p.opts.Destinations.Get(w.host, w.port, tls, w.via)
+	return p.opts.Destinations.GetAt(w.known, w.host, w.port, tls, w.via)
 }
 
 // originateAsKnown turns a plain request of a Gateway listener to the port that its client named, 0 for none, where the
@@ -181,8 +182,8 @@ func (p *Policy) raw(w *way) (*upstream.Upstream, func()) {
 // send is where a request goes that may go on.
 func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
 	host, port := q.Host, q.Port
-	if tunnel != nil && tunnel.host != "" {
-		host = tunnel.host
+	if tunnel != nil && tunnel.host != "" && (tunnel.explicit || tunnel.tls) {
+		host = tunnel.host // captured plain requests go where Host says: rules were asked about that
 	}
 	w, no := t.way(&q.Facts, host, port)
 	if no != nil {
