@@ -45,6 +45,7 @@ type destinationKey struct {
 	port uint16
 	tls  bool
 	via  string // names of proxies, with commas
+	at   string // addresses of hosts that the configuration places; "": where the name leads
 	pin  string // SHA-256 of the one certificate that is tolerated; "*": any, for looking at it; "": none
 }
 
@@ -138,7 +139,28 @@ func (d *Destinations) let(gone []*destination) {
 // proxies of via, nil for none. Nothing is looked up or connected to yet. release is called once, when the request
 // or tunnel is over.
 func (d *Destinations) Get(host string, port uint16, tls bool, via *ir.Via) (u *Upstream, release func()) {
-	return d.get(destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: tls}, via, nil)
+	return d.get(destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: tls}, via, nil, nil)
+}
+
+// GetAt is Get for a host whose place the configuration knows: connections go to the endpoints of base, where it has
+// any that are not looked up.
+func (d *Destinations) GetAt(base *Upstream, host string, port uint16, tls bool, via *ir.Via) (u *Upstream, release func()) {
+	at := base.placed()
+	key := destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: tls}
+	for _, e := range at {
+		key.at += hostPort(e.Host, e.Port) + ","
+	}
+	return d.get(key, via, nil, at)
+}
+
+// placed returns the endpoints that an upstream was given, nil where they are looked up.
+func (u *Upstream) placed() []ir.Endpoint {
+	if u == nil || u.Settings.Resolve != nil || u.Settings.Dynamic != nil {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.targets
 }
 
 // Tolerate is Get for a TLS destination whose certificate does not verify, which the caller has found
@@ -149,10 +171,10 @@ func (d *Destinations) Tolerate(host string, port uint16, via *ir.Via, f Facts) 
 		return d.Get(host, port, true, via)
 	}
 	p := pinOf(f)
-	return d.get(destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: true, pin: p.pin}, via, p)
+	return d.get(destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: true, pin: p.pin}, via, p, nil)
 }
 
-func (d *Destinations) get(key destinationKey, via *ir.Via, p *pin) (*Upstream, func()) {
+func (d *Destinations) get(key destinationKey, via *ir.Via, p *pin, at []ir.Endpoint) (*Upstream, func()) {
 	if via != nil {
 		key.via = viaKey(via)
 	}
@@ -166,7 +188,7 @@ func (d *Destinations) get(key destinationKey, via *ir.Via, p *pin) (*Upstream, 
 	if x != nil {
 		return x.up, x.release
 	}
-	fresh := d.make(forward, key, via, p)
+	fresh := d.make(forward, key, via, p, at)
 	d.mu.Lock()
 	var gone *destination
 	if x = d.byKey[key]; x == nil { // else somebody was faster, and fresh is nobody's
@@ -202,7 +224,7 @@ func viaKey(via *ir.Via) string {
 }
 
 // make makes a destination, with no lock held.
-func (d *Destinations) make(f *ir.Forward, key destinationKey, via *ir.Via, p *pin) *destination {
+func (d *Destinations) make(f *ir.Forward, key destinationKey, via *ir.Via, p *pin, at []ir.Endpoint) *destination {
 	x := &destination{of: d, key: key, local: f.Loopback}
 	x.release = x.done
 	settings := settingsOf(f, key, via)
@@ -211,7 +233,11 @@ func (d *Destinations) make(f *ir.Forward, key destinationKey, via *ir.Via, p *p
 	if settings.TLS != nil {
 		x.up.SetTLS(p.over(d.materialFor(f, key, settings)))
 	}
-	x.up.aimAt(key.host, key.port)
+	if len(at) > 0 {
+		x.up.SetEndpoints(at)
+	} else {
+		x.up.aimAt(key.host, key.port)
+	}
 	return x
 }
 

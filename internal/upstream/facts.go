@@ -139,7 +139,7 @@ func (u *Upstream) lookAt(host string) (Facts, error) {
 	x := u.dest
 	key := x.key
 	key.pin = "*"
-	lax, release := x.of.get(key, u.Settings.Via, nil)
+	lax, release := x.of.get(key, u.Settings.Via, nil, u.placed())
 	defer release()
 	if c, err = lax.Get(q); err == nil {
 		seen := factsOf(c)
