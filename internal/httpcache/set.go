@@ -43,7 +43,6 @@ type Cache struct {
 	private bool
 	edge    bool // an origin's own cache: targeted fields are for it
 	purge   []netip.Prefix
-	faults  []string // of rules that cannot be used
 }
 
 // NewSet returns an empty Set.
