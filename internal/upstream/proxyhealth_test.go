@@ -40,7 +40,7 @@ func TestProxyBackoff(t *testing.T) {
 			}
 		}
 		a.worked(time.Millisecond)
-		if !admit() || !admit() || a.cause.Load() != nil {
+		if first, second := admit(), admit(); !first || !second || a.cause.Load() != nil {
 			t.Error("not admitted after a success")
 		}
 		for i, code := range []diag.Code{diag.ProxyTimeout, diag.ProxyClosed, diag.ProxyTimeout} { // of destinations, perhaps
