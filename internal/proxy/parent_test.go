@@ -29,6 +29,7 @@ func chained(t testing.TB, addr string) *gateway {
 		u, release := d.Get(string(r.Request.Host), 80, false, &ir.Via{Proxies: []string{"ns/p"}})
 		return ForwardChoice{Upstream: u, Release: release, Route: &route.Route{IR: &ir.Route{}}}, true
 	}
+	g.state.Store(g.state.Load()) // so that connections see all of that
 	return g
 }
 
