@@ -8,11 +8,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/test/testca"
@@ -134,4 +137,86 @@ func TestForwardNoCA(t *testing.T) {
 		}
 		return false
 	})
+}
+
+// TestForwardParent goes through another proxy: by its hosts, by a rule, and not where a direct rule says so.
+func TestForwardParent(t *testing.T) {
+	var asked atomic.Int32
+	parent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		if r.Method != "CONNECT" || r.Header.Get("Proxy-Authorization") != "" {
+			http.Error(w, "no", http.StatusBadRequest)
+			return
+		}
+		to, err := net.Dial("tcp", r.Host)
+		if err != nil {
+			http.Error(w, "no", http.StatusBadGateway)
+			return
+		}
+		defer to.Close()
+		from, buf, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			return
+		}
+		defer from.Close()
+		fmt.Fprint(from, "HTTP/1.1 200 Connection established\r\n\r\n")
+		go func() { _, _ = io.Copy(to, buf) }()
+		_, _ = io.Copy(from, to)
+	}))
+	t.Cleanup(parent.Close)
+	host, port, _ := net.SplitHostPort(parent.Listener.Addr().String())
+	n, _ := strconv.Atoi(port)
+	for name, c := range map[string]struct {
+		change func(*ir.Forward, *ir.Proxy)
+		parent bool
+	}{
+		"hosts": {func(_ *ir.Forward, p *ir.Proxy) { p.Hosts = []hostname.Pattern{pattern(t, "localhost")} }, true},
+		"except": {func(_ *ir.Forward, p *ir.Proxy) {
+			p.Hosts, p.Except = []hostname.Pattern{hostname.Any()}, []hostname.Pattern{pattern(t, "localhost")}
+		}, false},
+		"nets": {func(_ *ir.Forward, p *ir.Proxy) {
+			p.Hosts, p.ExceptNets = []hostname.Pattern{hostname.Any()}, []string{"127.0.0.0/8", "::1/128"}
+		}, false},
+		"rule": {func(f *ir.Forward, _ *ir.Proxy) {
+			f.Proxies = []ir.ForwardVia{{Proxies: []string{"t/parent"}, ACLs: []string{"all"}}}
+		}, true},
+		"direct": {func(f *ir.Forward, _ *ir.Proxy) {
+			f.Proxies = []ir.ForwardVia{{Proxies: []string{"t/parent"}, ACLs: []string{"all"}}}
+			f.Direct = []ir.ForwardRule{{Action: "allow", ACLs: []string{"all"}}}
+		}, false},
+	} {
+		for _, splice := range []bool{false, true} {
+			o := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
+				p := &ir.Proxy{Name: "t/parent", Addresses: []ir.ProxyAddress{{Host: host, Port: uint16(n)}}}
+				s.Config.Proxies = []*ir.Proxy{p}
+				c.change(f, p)
+				if splice {
+					f.Interception = nil
+				}
+			})
+			_, port, _ := net.SplitHostPort(o.origin(o.public, testca.Spec{}))
+			asked.Store(0)
+			client := o.via(func(tr *http.Transport) {
+				if splice {
+					tr.TLSClientConfig.RootCAs = o.public.Pool()
+				}
+			})
+			if resp, body := o.fetch(client, "https://localhost:"+port+"/"); resp.StatusCode != 200 {
+				t.Errorf("%s: %d %s", name, resp.StatusCode, body)
+			}
+			if (asked.Load() > 0) != c.parent {
+				t.Errorf("%s, spliced %v: the parent was asked %d times", name, splice, asked.Load())
+			}
+			way := "HIER_DIRECT"
+			if c.parent {
+				way = "FIRSTUP_PARENT"
+			}
+			client.CloseIdleConnections()
+			if splice {
+				o.logged("TCP_TUNNEL/200 CONNECT localhost:" + port + " - " + way + " -")
+			} else {
+				o.logged("TCP_MISS/200 GET https://localhost:" + port + "/ - " + way + " bump")
+			}
+		}
+	}
 }
