@@ -23,11 +23,15 @@ func (u *Upstream) dialEndpoint(ctx context.Context, e *Endpoint) (*wire, *Error
 	if u.dest == nil {
 		return u.registry.dialWire(ctx, e.Address)
 	}
-	return u.dest.dial(ctx)
+	return u.dest.dial(ctx, e)
 }
 
-// dial connects to the destination: to the first of its addresses that accepts.
-func (x *destination) dial(ctx context.Context) (*wire, *Error) {
+// dial connects to the destination: to e where the configuration says where it is, else to the first of its
+// addresses that accepts.
+func (x *destination) dial(ctx context.Context, e *Endpoint) (*wire, *Error) {
+	if x.key.at != "" && e.Address.IsValid() {
+		return x.of.r.dialWire(ctx, e.Address)
+	}
 	n := x.of.names
 	found, err := n.find(ctx, x.key.host)
 	if err != nil {

@@ -94,7 +94,7 @@ func (u *Upstream) connectVia(ctx context.Context, c *Conn) *Error {
 	}
 	if u.dest != nil {
 		var failure *Error
-		if c.wire, failure = u.dest.dial(ctx); failure != nil {
+		if c.wire, failure = u.dest.dial(ctx, c.Endpoint); failure != nil {
 			failure.Detail += " (directly, as no proxy can be used: " + err.Detail + ")"
 			return failure
 		}

@@ -40,7 +40,7 @@ func (u *Upstream) connectHTTP(ctx context.Context, e *Endpoint, t *originator, 
 		return nil, failure
 	}
 	why := failure
-	if c.wire, failure = u.dest.dial(ctx); failure != nil {
+	if c.wire, failure = u.dest.dial(ctx, e); failure != nil {
 		failure.Detail += " (directly, as no proxy can be used: " + why.Detail + ")"
 		u.tellEgress(e, u.dest.key.host, nil, failure)
 		return nil, failure

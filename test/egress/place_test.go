@@ -42,11 +42,16 @@ func TestInSquidsPlace(t *testing.T) {
 		b, _ := os.ReadFile(log)
 		return strings.FieldsFunc(string(b), func(r rune) bool { return r == '\n' })
 	}
+	defer func() {
+		if t.Failed() {
+			t.Log("our log:\n" + strings.Join(ours(), "\n"))
+		}
+	}()
 	for _, line := range []string{`^\d+\.\d{3} +\d+ 10\.203\.0\.1 NONE_NONE/200 0 CONNECT example\.com:443 - HIER_DIRECT/10\.203\.0\.4 -$`,
 		`^\d+\.\d{3} +\d+ 10\.203\.0\.1 TCP_MISS/200 \d+ GET https://example\.com/ - HIER_DIRECT/10\.203\.0\.4 text/html$`,
 		`^\d+\.\d{3} +\d+ 10\.203\.0\.1 TCP_MEM_HIT/200 \d+ GET https://example\.com/ - HIER_NONE/- text/html$`} {
 		re := regexp.MustCompile(line)
-		w.await("our log holds "+line+"\n"+strings.Join(ours(), "\n"), func() bool { return slices.ContainsFunc(ours(), re.MatchString) })
+		w.await("our log holds "+line, func() bool { return slices.ContainsFunc(ours(), re.MatchString) })
 	}
 	w.sideBySide(ours)
 }

@@ -109,7 +109,7 @@ func (w *world) refusedWith(code, reason string, args ...string) {
 		return e.Code == 0 && strings.Contains(out, code)
 	})
 	w.has("explain", out, reason, "corp")
-	w.has("the log", w.g.Stderr()+w.lines(), reason)
+	w.await("the log has "+reason, func() bool { return strings.Contains(w.g.Stderr()+w.lines(), reason) })
 }
 
 // lines returns the gateway's records as text.
@@ -145,7 +145,7 @@ func TestSeed2Failures(t *testing.T) {
 	}{
 		"down":                {code: "HK3308", reason: "proxy_unreachable"},
 		"authentication":      {squid: &squid.Options{More: "auth_param basic program /usr/lib/squid/basic_ncsa_auth /etc/squid/users\nauth_param basic realm corp\nacl known proxy_auth REQUIRED\nhttp_access deny !known\n", Files: map[string]string{"users": "ada:{PLAIN}none\n"}}, code: "HK3301", reason: "proxy_auth_required"},
-		"forbidden":           {squid: &squid.Options{More: "acl bad dstdomain example.com\nhttp_access deny bad\n"}, code: "HK3302", reason: "proxy_denied"},
+		"forbidden":           {squid: &squid.Options{Config: "http_port 8080\nacl bad dstdomain example.com\nhttp_access deny bad\n"}, code: "HK3302", reason: "proxy_denied"},
 		"expired":             {squid: &squid.Options{}, ca: expired, code: "HK3323", reason: "interception_expired"},
 		"TLS to a plain port": {squid: &squid.Options{}, url: "https://%s:8080", code: "HK3306", reason: "proxy_speaks_plaintext"},
 	} {

@@ -126,8 +126,8 @@ func (t *translator) known() {
 // adder takes a destination that is known.
 type adder func(host hostname.Pattern, port uint32, upstream string, from ir.Origin)
 
-// knownEntry adds the hosts and addresses of a ServiceEntry. Where TLS comes from the client and no
-// DestinationRule says otherwise, the ForwardProxy speaks as to any host.
+// knownEntry adds the hosts and addresses of a ServiceEntry. Where TLS comes from the client and neither a
+// DestinationRule nor endpoints say otherwise, the ForwardProxy speaks as to any host.
 func (t *translator) knownEntry(e *resource.ServiceEntry, add adder) {
 	for i, h := range e.Spec.GetHosts() {
 		p, err := hostname.Parse(h)
@@ -163,10 +163,10 @@ func (t *translator) entryUpstream(host string, e *resource.ServiceEntry, port *
 	}
 	switch protocol {
 	case "HTTPS", "TLS":
-		if !originates {
+		if !originates && len(e.Spec.GetEndpoints()) == 0 {
 			return ""
 		}
-		res = t.backends.Destination(d, e.Namespace, from)
+		res = t.backends.Destination(d, e.Namespace, from) // without TLS of its own it says where the host is
 	case "HTTP", "HTTP2", "GRPC", "GRPC-WEB":
 		res = t.backends.Destination(d, e.Namespace, from)
 	default:
