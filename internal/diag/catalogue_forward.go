@@ -20,7 +20,6 @@ const (
 	ForwardUntrusted    Code = 4521
 	ForwardNotTLS       Code = 4522
 	ForwardCAWithdrawn  Code = 4524
-	ForwardUnsupported  Code = 4525
 	ForwardPinnedLearnt Code = 4541
 )
 
@@ -60,8 +59,6 @@ func forwardCodes() []Entry {
 			"The proxy looks into TLS, and the client speaks something else after CONNECT.", "Set onUnsupportedProtocol to Tunnel, or splice the port by a rule at step 1.", 400},
 		{ForwardCAWithdrawn, "interception_ca_withdrawn", Warning, "the connection was intercepted with a CA that is no longer used",
 			"The ForwardProxy's interception CA changed; connections that were intercepted with the old one end after what is in progress.", "Nothing: clients connect again.", 421},
-		{ForwardUnsupported, "destination_unsupported", Error, "the scheme of the URL is not spoken here",
-			"The proxy fetches http and https; others (ftp, gopher, urn) are not spoken.", "Use http or https.", 501},
 		{ForwardPinnedLearnt, "pinned_learnt", Info, "the host is spliced for a while because clients pin its certificate",
 			"Two handshakes with this host were refused because of our certificate; learnPinned splices it for an hour.", "To keep it so, add a splice rule for the host.", 0},
 	}
