@@ -63,7 +63,7 @@ func nothing(name string) string {
 		"cache_log": "the operations log goes to stderr", "cache_store_log": "the cache keeps no log of its own", "log_mime_hdrs": "the log holds no fields of messages; the record of a request is in hakone explain",
 		"logformat": "formats are json, envoy, istio, squid, squid4, common, combined", "hosts_file": "names are looked up as the system does", "unlinkd_program": "files are removed by the process itself",
 		"diskd_program": "there is no such helper", "chroot": "start Hakone in a container", "range_offset_limit": "ranges are asked for as clients ask for them", "negative_ttl": "errors are kept only where they say so",
-		"reload_into_ims": "a refresh option: reload-into-ims", "buffered_logs": "logs are always written in blocks", "strip_query_terms": "URLs are logged as they were asked for",
+		"reload_into_ims": "a refresh option: reload-into-ims", "buffered_logs": "logs are always written in blocks", "strip_query_terms": "Squid's formats never hold what is after the question mark; json and the record of a request do",
 		"query_icmp": "there are no siblings", "ignore_expect_100": "Expect is understood", "balance_on_multiple_ip": "all addresses of a name are tried", "detect_broken_pconn": "broken connections are noticed",
 		"httpd_suppress_version_string": "no version is shown", "unique_hostname": "loops are found by a mark of each process", "hierarchy_stoplist": "obsolete in Squid too", "nonhierarchical_direct": "use never_direct and always_direct",
 		"prefer_direct": "use never_direct and always_direct", "offline_mode": "stale answers are used as stale-if-error allows", "tcp_recv_bufsize": "the system's", "incoming_udp_average": "nothing speaks UDP",

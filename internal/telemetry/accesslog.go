@@ -31,6 +31,12 @@ const (
 // Formats returns the formats' names for people.
 func Formats() string { return "json, envoy, istio, squid, squid4, common, combined" }
 
+// ordered reports whether lines are to be in the order in which requests ended: those who read logs of Squid count
+// on it.
+func (f Format) ordered() bool {
+	return f == FormatSquid || f == FormatSquid4 || f == FormatCommon || f == FormatCombined
+}
+
 // request appends a request's line without line feed.
 func (f Format) request(e *encoder, b []byte, a *Access) []byte {
 	switch f {
@@ -67,7 +73,7 @@ type LogOptions struct {
 
 // AccessLog writes a line for each request and each refused handshake. Lines are encoded by the caller
 // into one of several buffers and written by one goroutine, Run, so lines of different connections may
-// change places within Every. Safe for concurrent use.
+// change places within Every, but in Squid's formats and the common ones. Safe for concurrent use.
 type AccessLog struct {
 	// Fixed after construction.
 	opt    LogOptions
@@ -119,7 +125,11 @@ func OpenLog(opt LogOptions) (*AccessLog, error) {
 	}
 	l := &AccessLog{opt: opt, kick: make(chan struct{}, 1), full: make(chan struct{}, 1), out: opt.Stdout}
 	n, c := newNames(), newCodes()
-	l.shards = make([]logShard, shardCount())
+	shards := shardCount()
+	if opt.Format.ordered() {
+		shards = 1
+	}
+	l.shards = make([]logShard, shards)
 	for i := range l.shards {
 		l.shards[i].encoder = encoder{names: n, codes: c}
 	}

@@ -137,18 +137,28 @@ func appendWord[T text](b []byte, s T) []byte {
 	return b
 }
 
-// appendURL appends what was asked for as an absolute URL, or host:port for CONNECT.
+// appendURL appends what was asked for as an absolute URL, or host:port for CONNECT. What is after "?" is left
+// out, as by Squid's strip_query_terms: it holds the secrets of others.
 func appendURL(b []byte, a *Access) []byte {
+	if len(a.URL) > 0 {
+		return appendWord(b, withoutQuery(a.URL))
+	}
 	switch {
-	case len(a.URL) > 0:
-		return appendWord(b, a.URL)
 	case string(a.Method) == "CONNECT", len(a.Authority) == 0:
 		return appendWord(b, a.Target)
 	case !bytes.HasPrefix(a.Target, []byte("/")):
-		return appendWord(b, a.Target)
+		return appendWord(b, withoutQuery(a.Target))
 	}
 	b = append(append(b, a.Scheme...), "://"...)
-	return appendWord(appendWord(b, a.Authority), a.Target)
+	return appendWord(appendWord(b, a.Authority), withoutQuery(a.Target))
+}
+
+// withoutQuery cuts a URL after its "?".
+func withoutQuery(url []byte) []byte {
+	if i := bytes.IndexByte(url, '?'); i >= 0 {
+		return url[:i+1]
+	}
+	return url
 }
 
 // resultTag returns what the forward proxy or cache noted, or what comes nearest.

@@ -83,6 +83,7 @@ func originHandler() http.Handler {
 		_, _ = io.CopyN(w, zeroes{}, int64(n))
 	})
 	mux.HandleFunc("/upload", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprintf(w, "%d bytes\n", n)
 	})

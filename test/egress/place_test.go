@@ -37,6 +37,7 @@ func TestInSquidsPlace(t *testing.T) {
 	log := filepath.Join(w.dir, "access.log")
 	w.start4(manifests, log)
 
+	w.documentsCurl(w.company.Address+":8080", "bump.crt")
 	w.documentsCurl(w.hakone.Address+":8080", "bump.crt")
 	ours := func() []string {
 		b, _ := os.ReadFile(log)
