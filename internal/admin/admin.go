@@ -29,7 +29,9 @@ type Backend interface {
 }
 
 // DumpNames are the parts that can be dumped.
-func DumpNames() []string { return []string{"snapshot", "listeners", "routes", "upstreams", "proxies", "certs"} }
+func DumpNames() []string {
+	return []string{"snapshot", "listeners", "routes", "upstreams", "proxies", "certs"}
+}
 
 // Status is what "hakone status" shows.
 type Status struct {

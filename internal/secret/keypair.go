@@ -138,7 +138,9 @@ func parseKeyPair(certPEM []byte, keyPEM Bytes, names entryNames) (*KeyPair, []F
 }
 
 // NewKeyPair makes a pair of what was made here: chain begins with the leaf, whose key is key's.
-func NewKeyPair(chain []*x509.Certificate, key crypto.Signer) *KeyPair { return newKeyPair(chain, key, nil) }
+func NewKeyPair(chain []*x509.Certificate, key crypto.Signer) *KeyPair {
+	return newKeyPair(chain, key, nil)
+}
 
 func newKeyPair(certs []*x509.Certificate, key crypto.Signer, staple []byte) *KeyPair {
 	k := &KeyPair{Leaf: certs[0], Issuers: certs[1:], Staple: staple}

@@ -78,6 +78,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m.WatchRevocation(func() RevocationState { return RevocationState{} })
 	m.WatchOrigins(func() OriginState { return OriginState{} })
 	m.WatchEgress(func() EgressState { return EgressState{} })
+	m.WatchMint(func() MintState { return MintState{} })
 	m.WatchLogStore(func() LogStoreState { return LogStoreState{} })
 	registered := described(m)
 	if len(registered) < 20 {
