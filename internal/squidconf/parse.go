@@ -136,9 +136,6 @@ func split(line string) ([]string, error) {
 	return out, nil
 }
 
-// unquote returns a word without its quotes.
-func unquote(word string) string { return strings.Trim(word, `"`) }
-
 // values returns words with those of files in the place of "FILE" and parameters("FILE").
 func (c *converter) values(words []string) []string {
 	var out []string

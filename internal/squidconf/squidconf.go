@@ -129,7 +129,6 @@ type converter struct {
 	parents  []string // names of peers in order
 	hostname string
 	ports    int
-	memory   bool // cache_mem was given
 	noCache  bool
 	secrets  map[string]bool     // objects made of files, by kind and name
 	except   map[string][]string // ACLs that later lines of always_direct (Allow) and never_direct (Deny) leave out
