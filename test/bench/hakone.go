@@ -44,7 +44,7 @@ func hakoneArgs(c configData) ([]string, error) {
 	for i, d := range []struct{ name, mode, credential, service string }{
 		{"ecdsa", "SIMPLE", "ecdsa", "plain"}, {"mtls", "MUTUAL", "ecdsa", "plain"}, {"rsa", "SIMPLE", "rsa", "plain"}, {"mtlsend", "MUTUAL", "ecdsa", "tls"},
 	} {
-		if c.Edge || c.Stream {
+		if c.Edge || c.Stream || c.Forward {
 			break
 		}
 		fmt.Fprintf(&b, hakoneDoor, d.name, 443+i, d.mode, d.credential, c.Host, d.name, c.Host, d.name, d.service)
@@ -56,6 +56,12 @@ func hakoneArgs(c configData) ([]string, error) {
 	if err := os.WriteFile(filepath.Join(folder, "bench.yaml"), []byte(b.String()), 0o600); err != nil {
 		return nil, err
 	}
+	var more []string
+	if c.Forward {
+		if more, err = hakoneEgress(c, folder); err != nil {
+			return nil, err
+		}
+	}
 	var ports []string
 	for i, p := range c.Doors.all() {
 		ports = append(ports, fmt.Sprintf("%d=%d", 443+i, p))
@@ -63,6 +69,7 @@ func hakoneArgs(c configData) ([]string, error) {
 	args := []string{c.Binary, "run", "--config", folder, "--address", "127.0.0.1", "--port-map", strings.Join(ports, ","),
 		"--admin", "unix:" + filepath.Join(c.Own, "admin.sock"), "--max-connections-per-address", "-1",
 		"--endpoint", fmt.Sprintf("plain.default:8000=127.0.0.1:%d", c.Plain), "--endpoint", fmt.Sprintf("tls.default:8000=127.0.0.1:%d", c.TLS)}
+	args = append(args, more...)
 	if c.AccessLog {
 		return append(args, "--access-log", filepath.Join(c.Own, "access.log")), nil
 	}

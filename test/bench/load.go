@@ -50,6 +50,8 @@ type loadSpec struct {
 	// number From. Where sessions are resumed each worker has its own.
 	Cards string
 	From  int
+
+	Egress *egressSpec // of clients of forward proxies
 }
 
 // loadResult is what a loader prints at its end.
@@ -109,6 +111,14 @@ func runLoad(s loadSpec, in io.Reader, out io.Writer) error {
 			return err
 		}
 		res = l.keepAlive(conns, s.Count)
+	case loadTunnels, loadTunnelsKept, loadTunnelsIdle:
+		t, err := newTunnels(s)
+		if err != nil {
+			return err
+		}
+		if res, err = t.load(ready); err != nil {
+			return err
+		}
 	case loadIdle:
 		conns, err := l.open()
 		if err != nil {

@@ -60,6 +60,7 @@ type bench struct {
 	self     string // this program, which is also loader and upstream
 	dir      string
 	pki      *pki
+	egress   *egress
 	upstream int // port of the plain upstream
 	tls      int // port of the upstream that wants client certificates
 	tlsStats int // where that one tells its counters
@@ -99,6 +100,8 @@ func run(opt options, role, spec string) error {
 		return loadRole(spec)
 	case "upstream":
 		return runUpstream()
+	case "destination":
+		return runDestination(spec)
 	case "tls-upstream":
 		f := strings.Split(spec, ",")
 		if len(f) != 3 {
@@ -147,15 +150,20 @@ func run(opt options, role, spec string) error {
 	return os.RemoveAll(dir)
 }
 
-// peers are what hakone is compared with.
-func (b *bench) peers() []string {
+// peers are what hakone is compared with in some deployments.
+func (b *bench) peers(of ...deployment) []string {
 	if b.opt.against != "" {
 		return []string{before}
 	}
-	return []string{nginx, haproxy}
+	var names []string
+	if slices.ContainsFunc(of, func(d deployment) bool { return !d.Egress }) {
+		names = append(names, nginx, haproxy)
+	}
+	if slices.ContainsFunc(of, func(d deployment) bool { return d.Egress }) {
+		names = append(names, squid)
+	}
+	return names
 }
-
-func (b *bench) names() []string { return append([]string{hakone}, b.peers()...) }
 
 func (b *bench) note(format string, args ...any) {
 	s := fmt.Sprintf(format, args...)
@@ -235,8 +243,15 @@ func (b *bench) deploy(group []workload) ([]row, error) {
 	}
 	defer stop()
 	var targets []*target
-	for _, name := range b.names() {
-		s := setup{Dir: b.dir, PKI: b.pki, Host: host, Plain: b.upstream, TLS: b.tls, Cores: d.Cores, AccessLog: d.Log, Bulk: d.Bulk, Edge: d.Edge, List: d.List, Stream: d.Stream, RealTime: b.opt.realTime, Binary: b.opt.bin}
+	if d.Egress {
+		end, err := b.startDestination()
+		if err != nil {
+			return nil, err
+		}
+		defer end()
+	}
+	for _, name := range append([]string{hakone}, b.peers(d)...) {
+		s := setup{Egress: b.egress, Dir: b.dir, PKI: b.pki, Host: host, Plain: b.upstream, TLS: b.tls, Cores: d.Cores, AccessLog: d.Log, Bulk: d.Bulk, Edge: d.Edge, List: d.List, Stream: d.Stream, Forward: d.Egress, RealTime: b.opt.realTime, Binary: b.opt.bin}
 		if name == before {
 			s.Binary = b.opt.against
 		}
@@ -254,6 +269,9 @@ func (b *bench) deploy(group []workload) ([]row, error) {
 		}
 		if d.Stream {
 			check = b.checkStream
+		}
+		if d.Egress {
+			check = b.checkEgress
 		}
 		if err := check(t); err != nil {
 			return nil, err

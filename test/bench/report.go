@@ -107,11 +107,16 @@ func (b *bench) report(rows []row, sizes string) string {
 	if b.highest > 3.5 {
 		fmt.Fprintf(&w, "**The machine did other work meanwhile; read ratios, and those with care.**\n\n")
 	}
+	var deployments []deployment
+	for _, r := range rows {
+		deployments = append(deployments, r.Deploy)
+	}
+	names := append([]string{hakone}, b.peers(deployments...)...)
 	fmt.Fprintf(&w, "| | workload | unit | %s | ratio to the better | target | verdict |\n|---|---|---|---|---|---%s|\n",
-		strings.Join(b.names(), " | "), strings.Repeat("|---", len(b.names())))
+		strings.Join(names, " | "), strings.Repeat("|---", len(names)))
 	for _, r := range rows {
 		fmt.Fprintf(&w, "| %s | %s | %s |", r.ID, r.Name, r.Unit)
-		for _, t := range b.names() {
+		for _, t := range names {
 			s, ok := r.spread(t, value)
 			switch {
 			case !ok:
@@ -122,7 +127,7 @@ func (b *bench) report(rows []row, sizes string) string {
 				fmt.Fprintf(&w, " %.3g (%.3g–%.3g) |", s.Median, s.Min, s.Max)
 			}
 		}
-		peer, ok := r.best(b.peers())
+		peer, ok := r.best(names[1:])
 		if !ok {
 			fmt.Fprintln(&w, " – | – | – |")
 			continue
@@ -142,21 +147,21 @@ func (b *bench) report(rows []row, sizes string) string {
 		fmt.Fprintf(&w, " %s | %s | %s |\n", shown, target, judged)
 	}
 	fmt.Fprintf(&w, "\n%s\n", sizes)
-	b.details(&w, rows)
+	b.details(&w, rows, names)
 	return w.String()
 }
 
 // details are what is reported and not judged.
-func (b *bench) details(w *strings.Builder, rows []row) {
+func (b *bench) details(w *strings.Builder, rows []row, names []string) {
 	fmt.Fprintln(w, "\nMedians that are not judged: use of the proxy's core(s), rate, 99th percentile.")
 	fmt.Fprintln(w)
-	fmt.Fprintf(w, "| | workload | %s |\n|---|---%s|\n", strings.Join(b.names(), " | "), strings.Repeat("|---", len(b.names())))
+	fmt.Fprintf(w, "| | workload | %s |\n|---|---%s|\n", strings.Join(names, " | "), strings.Repeat("|---", len(names)))
 	for _, r := range rows {
 		if r.Once {
 			continue
 		}
 		fmt.Fprintf(w, "| %s | %s |", r.ID, r.Name)
-		for _, t := range b.names() {
+		for _, t := range names {
 			busy, ok := r.spread(t, func(s sample) float64 { return s.Busy })
 			rate, _ := r.spread(t, func(s sample) float64 { return s.Rate })
 			p99, _ := r.spread(t, func(s sample) float64 { return s.P99 })
@@ -255,5 +260,6 @@ func (b *bench) versions() []string {
 	v := []string{first("", b.opt.bin, "version")}
 	v = append(v, first("nginx version", program(nginx), "-V")+" ("+first("OpenSSL", program(nginx), "-V")+")")
 	v = append(v, first("version", program(haproxy), "-vv")+" ("+first("Running on OpenSSL", program(haproxy), "-vv")+")")
+	v = append(v, first("Squid Cache", program(squid), "-v"))
 	return append(v, first("wrk", "wrk", "-v"), first("h2load", "h2load", "--version"))
 }

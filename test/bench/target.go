@@ -40,6 +40,8 @@ type setup struct {
 	AccessLog bool
 	Edge      bool // the doors of edge.go
 	Stream    bool // the one door of stream.go
+	Egress    *egress
+	Forward   bool // the doors of egress.go
 	List      bool // a revocation list behind MTLSEnd
 	Bulk      bool // peers are tuned for large bodies, at the cost of memory
 	CPU       string
@@ -61,7 +63,7 @@ func startTarget(name string, s setup) (*target, error) {
 		return nil, err
 	}
 	d := doors{ports[0], ports[1], ports[2], ports[3]}
-	dir := filepath.Join(s.Dir, fmt.Sprintf("%s-%d-%t-%t-%t-%t-%t", name, s.Cores, s.AccessLog, s.Bulk, s.Edge, s.List, s.Stream))
+	dir := filepath.Join(s.Dir, fmt.Sprintf("%s-%d-%t-%t-%t-%t-%t-%t", name, s.Cores, s.AccessLog, s.Bulk, s.Edge, s.List, s.Stream, s.Forward))
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -93,6 +95,15 @@ func startTarget(name string, s setup) (*target, error) {
 			return nil, err
 		}
 		c.Env = []string{fmt.Sprintf("GOMAXPROCS=%d", s.Cores)}
+		if s.Forward {
+			if c.Args, err = resolving(dir, c.Args); err != nil {
+				return nil, err
+			}
+		}
+	case squid:
+		if err := squidCommand(&c, data); err != nil {
+			return nil, err
+		}
 	}
 	p, err := start(c)
 	if err != nil {
@@ -100,7 +111,7 @@ func startTarget(name string, s setup) (*target, error) {
 	}
 	t := &target{p, d, dir}
 	for _, port := range d.all() {
-		if s.Edge && port == d.RSA || s.Stream && port != d.ECDSA {
+		if s.Edge && port == d.RSA || s.Stream && port != d.ECDSA || name == squid && port == d.MTLSEnd {
 			continue
 		}
 		if err := p.awaitPort(port); err != nil {

@@ -39,9 +39,13 @@ type deployment struct {
 	List  bool // with the revocation list
 
 	Stream bool // the one door of stream.go
+	Egress bool // the two doors of egress.go
 }
 
 func (d deployment) String() string {
+	if d.Egress {
+		return fmt.Sprintf("%d core(s), access log %t, forward proxy", d.Cores, d.Log)
+	}
 	if d.Stream {
 		return fmt.Sprintf("%d core(s), access log %t, TCP", d.Cores, d.Log)
 	}
@@ -79,7 +83,7 @@ func workloads() []workload {
 		{ID: "W8", Name: "HTTPS/1.1 keep-alive, 1 KiB, 30,000 requests a second", Unit: "µs/request", Target: 1.0, Deploy: one, run: atRate(64, 30_000)},
 		{ID: "W7", Name: "idle connection after a small request", Unit: "KiB/connection", Target: 1.3, Deploy: deployment{Cores: 1, Log: true, Fresh: 1}, Once: true, run: idle(0)},
 		{ID: "W7", Name: "idle connection after a 64 KiB upload", Unit: "KiB/connection", Target: 2.2, Deploy: deployment{Cores: 1, Log: true, Fresh: 2}, Once: true, run: idle(64 << 10)},
-	}, streamWorkloads(), edgeWorkloads())
+	}, streamWorkloads(), edgeWorkloads(), egressWorkloads())
 }
 
 func doorECDSA(d doors) int { return d.ECDSA }
