@@ -37,6 +37,7 @@ func hashing(t testing.TB) *rawOrigin {
 }
 
 func TestBodies(t *testing.T) {
+	t.Parallel()
 	o := hashing(t)
 	for _, secure := range []bool{false, true} {
 		g := start(t, setup{backend: o.addr, tls: secure})
@@ -118,6 +119,7 @@ func TestBodyThenPipelined(t *testing.T) {
 
 // TestEarlyAnswer has an upstream that refuses a body before it has come.
 func TestEarlyAnswer(t *testing.T) {
+	t.Parallel()
 	for _, secure := range []bool{false, true} {
 		o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 			readHead(r)
@@ -226,6 +228,7 @@ func TestBadChunkMidway(t *testing.T) {
 }
 
 func TestMaxRequestBody(t *testing.T) {
+	t.Parallel()
 	o := hashing(t)
 	g := start(t, setup{backend: o.addr, limits: Limits{MaxRequestBody: 10}})
 	for _, request := range []string{

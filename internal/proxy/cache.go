@@ -74,7 +74,9 @@ func (x *exchange) cached(u *upstream.Upstream) {
 	k.q.Method, k.q.Fields, k.q.Body = req.Method, &req.Fields, !req.Body.IsEmpty()
 	k.q.Route = x.route.IR.Name
 	if x.fwd != nil {
-		k.q.Route = u.Name
+		k.q.Route, k.q.Unvouched = u.Name, true
+	} else {
+		x.partition()
 	}
 	if k.c.Private() {
 		k.q.Route += "\x00" + x.user()
@@ -103,6 +105,32 @@ func (x *exchange) cached(u *upstream.Upstream) {
 		}
 		x.forward(u)
 		return
+	}
+}
+
+// partition keeps apart what an origin may answer differently because of what believed proxies say of how the client
+// asked: its scheme above all, and its host. Of others such fields are gone by now, and say what the URL says.
+func (x *exchange) partition() {
+	f := &x.Request.Fields
+	for i := range f.Len() {
+		l := f.At(i)
+		switch l.ID {
+		case message.XForwardedProto:
+			if string(l.Value) == x.Request.Scheme {
+				continue
+			}
+		case message.XForwardedHost:
+			if string(l.Value) == string(x.access.Authority) {
+				continue
+			}
+		case message.Other:
+			if !message.HasPrefixAlike(l.Name, "x-forwarded-") {
+				continue
+			}
+		default:
+			continue
+		}
+		x.cache.q.Route += "\x00" + string(l.Name) + ":" + string(l.Value)
 	}
 }
 

@@ -96,6 +96,7 @@ func TestCacheHit(t *testing.T) {
 }
 
 func TestCacheCollapses(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	k := keep(t, &ir.Cache{}, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "max-age=60")

@@ -33,6 +33,7 @@ func until(t *testing.T, c net.Conn) string {
 }
 
 func TestHeaderTimeout(t *testing.T) {
+	t.Parallel()
 	for _, begin := range []string{"G", "GET / HTTP/1.1\r\nHost: a.test\r\nX-"} {
 		g := start(t, setup{limits: Limits{HeaderTimeout: 100 * time.Millisecond}})
 		c := g.dial()
@@ -47,6 +48,7 @@ func TestHeaderTimeout(t *testing.T) {
 }
 
 func TestBodyIdle(t *testing.T) {
+	t.Parallel()
 	o := silent(t)
 	g := start(t, setup{backend: o.addr, limits: Limits{BodyIdle: 100 * time.Millisecond}})
 	c := g.dial()
@@ -60,6 +62,7 @@ func TestBodyIdle(t *testing.T) {
 }
 
 func TestKeepAliveIdle(t *testing.T) {
+	t.Parallel()
 	o := answering(t, sized("x"))
 	g := start(t, setup{backend: o.addr, limits: Limits{KeepAliveIdle: 100 * time.Millisecond}})
 	c := g.dial()
@@ -70,6 +73,7 @@ func TestKeepAliveIdle(t *testing.T) {
 }
 
 func TestRouteTimeout(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		answer string
@@ -112,6 +116,7 @@ func TestRouteTimeout(t *testing.T) {
 }
 
 func TestUpstreamIdle(t *testing.T) {
+	t.Parallel()
 	o := silent(t)
 	g := start(t, setup{backend: o.addr, limits: Limits{UpstreamIdle: 100 * time.Millisecond}})
 	if got := readAnswer(t, g.dial(), get); !strings.HasPrefix(got, "HTTP/1.1 504 ") || !strings.Contains(got, "error=http_response_timeout") {
@@ -120,6 +125,7 @@ func TestUpstreamIdle(t *testing.T) {
 }
 
 func TestClientTooSlow(t *testing.T) {
+	t.Parallel()
 	o := answering(t, sized(strings.Repeat("x", 30<<20)))
 	g := start(t, setup{backend: o.addr, limits: Limits{WriteTimeout: 200 * time.Millisecond}})
 	c := g.dial()
@@ -256,6 +262,7 @@ func (w *waiting) Done(resume func(filter.Result))         { w.resume(resume) }
 func (w *waiting) Cancel()                                 { close(w.cancelled) }
 
 func TestSuspend(t *testing.T) {
+	t.Parallel()
 	o := answering(t, sized("x"))
 	tests := []struct {
 		name   string

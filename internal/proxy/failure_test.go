@@ -98,6 +98,7 @@ func TestStaleConnection(t *testing.T) {
 // TestClosedWhileIdle has an upstream that closes or speaks while its connection is kept: it must not
 // be used, whatever the method.
 func TestClosedWhileIdle(t *testing.T) {
+	t.Parallel()
 	for _, unasked := range []string{"", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"} {
 		o := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 			readHead(r)

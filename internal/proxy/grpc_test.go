@@ -63,6 +63,7 @@ func (g *gateway) call(v version, path string, edit func(*http.Request)) *http.R
 }
 
 func TestGRPC(t *testing.T) {
+	t.Parallel()
 	addr := server(t, h2c, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/grpc")
 		switch r.URL.Path {

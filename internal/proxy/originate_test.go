@@ -34,6 +34,7 @@ func (m *trusting) ReadError(err error) (diag.Code, string, bool) {
 // TestTLSUpstream keeps TLS connections, session tickets and all, and drops one that spoke unasked:
 // neither shows on the socket alone.
 func TestTLSUpstream(t *testing.T) {
+	t.Parallel()
 	var unasked atomic.Bool
 	config := selfSigned()
 	o := newOrigin(t, func(c net.Conn, _ *bufio.Reader) {

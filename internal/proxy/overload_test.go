@@ -85,6 +85,7 @@ func TestOverload(t *testing.T) {
 
 // TestCutting cuts an upload that does not come on when nothing else helps.
 func TestCutting(t *testing.T) {
+	t.Parallel()
 	bounds, set := short(t)
 	o := answering(t, sized("x"))
 	g := start(t, setup{backend: o.addr, bounds: bounds})

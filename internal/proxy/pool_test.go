@@ -140,6 +140,7 @@ func TestPoolRetry(t *testing.T) {
 
 // TestPoolPassive tells what counts against an origin from what its clients caused.
 func TestPoolPassive(t *testing.T) {
+	t.Parallel()
 	a, b := newMember(t, "a", ir.UpstreamHTTP1, nil), newMember(t, "b", ir.UpstreamHTTP1, nil)
 	to := []ir.Backend{{Upstream: "u", Weight: 1}}
 	g := start(t, setup{routes: []*ir.Route{{Name: "long", Forward: to, Match: ir.Match{Path: ir.PathMatch{Kind: ir.MatchExact, Value: "/long"}}},

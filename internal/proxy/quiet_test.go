@@ -36,6 +36,7 @@ func (g *gateway) begun(ctx context.Context, edit func(*http.Request)) (body io.
 // TestQuietStreams has both sides of a call, and then the server alone, silent for longer than bodies and
 // upstreams may be.
 func TestQuietStreams(t *testing.T) {
+	t.Parallel()
 	const silence = 500 * time.Millisecond
 	addr := server(t, h2c, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "Grpc-Status")

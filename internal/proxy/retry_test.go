@@ -18,6 +18,7 @@ import (
 )
 
 func TestRetries(t *testing.T) {
+	t.Parallel()
 	for _, origin := range []version{h1, h2c} {
 		t.Run(string(origin), func(t *testing.T) {
 			t.Parallel()

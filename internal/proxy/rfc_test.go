@@ -15,6 +15,7 @@ import (
 
 // TestAnswers is a table of what a client sees for what an upstream sends.
 func TestAnswers(t *testing.T) {
+	t.Parallel()
 	get10 := "GET / HTTP/1.0\r\nHost: a.test\r\nConnection: keep-alive\r\n\r\n"
 	tests := []struct {
 		name    string
@@ -130,6 +131,7 @@ func readAnswer(t *testing.T, c net.Conn, request string) string {
 
 // TestRefusals is a table of requests that are answered without asking an upstream.
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	routes := []*ir.Route{
 		{Name: "fault", Match: path("/fault"), Fault: &ir.Fault{Code: diag.RouteInvalid, Detail: "the backend is missing"}},
 		{Name: "moved", Match: path("/moved"), Redirect: &ir.Redirect{Scheme: "https", Status: 301}},

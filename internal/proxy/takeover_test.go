@@ -374,6 +374,7 @@ func TestStreamDeadlines(t *testing.T) {
 
 // TestDrainWithTunnels lets tunnels go on until the time is over, and tells them why they ended.
 func TestDrainWithTunnels(t *testing.T) {
+	t.Parallel()
 	ended := make(chan diag.Code, 1)
 	begun := make(chan struct{})
 	g := startProxy(t, setup{backend: "127.0.0.1:1"}, taking(func(w *Takeover) {
@@ -434,6 +435,7 @@ func (r *revoking) Withdrawn() (diag.Code, string) {
 
 // TestWithdrawnTunnels ends a tunnel whose client would not be let in any more.
 func TestWithdrawnTunnels(t *testing.T) {
+	t.Parallel()
 	admits := &revoking{}
 	ended := make(chan diag.Code, 1)
 	g := startProxy(t, setup{backend: "127.0.0.1:1", admits: admits, limits: Limits{WithdrawnGrace: -1}}, taking(func(w *Takeover) {
