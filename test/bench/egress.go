@@ -15,8 +15,8 @@ const squid = "squid"
 
 // egress is what the deployments of W11 share: the destination and its certificates.
 type egress struct {
-	PKI               *egressPKI
-	TLS, Plain, Stats int // ports of the destination
+	PKI                       *egressPKI
+	TLS, Plain, Stats, Hellos int // ports of the destination
 }
 
 // egressWorkloads are the way out, beside Squid: four doors of each proxy, for each kind of CA
@@ -50,6 +50,9 @@ func egressWorkloads() []workload {
 	return append(rows, []workload{
 		{ID: "W11", Name: "spliced, 10 MiB bodies", Unit: "s/GiB", Target: 1, Deploy: d, run: splicedBulk},
 		{ID: "W11", Name: "spliced, a tunnel for each 1 KiB", Unit: "µs/connection", Target: 1, Deploy: d, run: fresh(spliced, doorECDSA, pathSmall)},
+		{ID: "W11", Name: "spliced, the same with a hello alone instead of TLS", Unit: "µs/connection", Target: 1, Deploy: d, run: func(b *bench, t *target) (sample, error) {
+			return b.tunnelled(t, t.ECDSA, loadSpec{Kind: loadHellos, Conns: 16, Count: 6 * b.opt.handshakes}, egressSpec{Host: spliced})
+		}},
 		{ID: "W11", Name: "cache hits, plain, 1 KiB", Unit: "µs/request", Target: 1, Deploy: d, run: kept(warm, pathKept, true, 32, 2)},
 		{ID: "W11", Name: "cache hits, plain, 64 KiB", Unit: "µs/request", Target: 1, Deploy: d, run: kept(warm, pathKeptLarge, true, 32, 6)},
 		{ID: "W11", Name: "cache hits, bumped, 1 KiB", Unit: "µs/request", Target: 1, Deploy: d, run: kept(warm, pathKept, false, 32, 2)},
@@ -72,8 +75,11 @@ func (b *bench) tunnelled(t *target, door int, s loadSpec, e egressSpec) (sample
 // aim fills in where clients go, and deals names that t has not seen.
 func (b *bench) aim(t *target, door int, s *loadSpec, e *egressSpec) {
 	e.Proxy, e.Port = t.address(door), b.egress.TLS
-	if e.Plain {
+	switch {
+	case e.Plain:
 		e.Port = b.egress.Plain
+	case s.Kind == loadHellos:
+		e.Port = b.egress.Hellos
 	}
 	e.From = b.dealt[t.name]
 	b.dealt[t.name] += s.Count + 8*s.Conns
@@ -138,7 +144,7 @@ func (b *bench) startDestination() (stop func(), err error) {
 	}
 	line, err := d.line()
 	if err == nil {
-		_, err = fmt.Sscan(line, &b.egress.TLS, &b.egress.Plain, &b.egress.Stats)
+		_, err = fmt.Sscan(line, &b.egress.TLS, &b.egress.Plain, &b.egress.Stats, &b.egress.Hellos)
 	}
 	if err != nil {
 		d.stop()

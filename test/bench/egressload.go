@@ -15,6 +15,7 @@ import (
 // Kinds of load of a client that is told of a proxy.
 const (
 	loadTunnels     = "tunnels"      // a connection, CONNECT, TLS, one request, close; Count times
+	loadHellos      = "hellos"       // the same with a ClientHello instead of TLS, answered with a record: what a tunnel costs, and little else
 	loadTunnelsKept = "tunnels-kept" // Conns tunnels, or connections without TLS; Count requests in all
 	loadTunnelsIdle = "tunnels-idle" // Conns tunnels that fall silent after one request
 )
@@ -143,6 +144,35 @@ func (t *tunnels) once(buf []byte) error {
 	return fetch(c, t.spec.status(), t.request(name), buf)
 }
 
+// greet makes a connection for a hello and its answer.
+func (t *tunnels) greet(hello, buf []byte) error {
+	nc, err := net.DialTimeout("tcp", t.to.Proxy, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
+	if err := askConnect(nc, t.to.Host, t.to.Port); err != nil {
+		return err
+	}
+	return fetch(nc, t.spec.status(), hello, buf)
+}
+
+// clientHello is what a client of name sends first.
+func clientHello(conf *tls.Config, name string) ([]byte, error) {
+	a, b := net.Pipe()
+	defer b.Close()
+	conf = conf.Clone()
+	conf.ServerName = name
+	go func() {
+		_ = tls.Client(a, conf).Handshake() // fails when it has sent its hello
+		a.Close()
+	}()
+	buf := make([]byte, 4<<10)
+	n, err := b.Read(buf)
+	return buf[:n], err
+}
+
 // load does what the spec says, between ready and its return.
 func (t *tunnels) load(ready func() error) (loadResult, error) {
 	l := &loader{spec: t.spec}
@@ -153,8 +183,15 @@ func (t *tunnels) load(ready func() error) (loadResult, error) {
 			bufs[i] = bufs[0]
 		}
 	}
-	if t.spec.Kind == loadTunnels {
+	if t.spec.Kind == loadTunnels || t.spec.Kind == loadHellos {
 		work := func(w int) (bool, error) { return false, t.once(bufs[w]) }
+		if t.spec.Kind == loadHellos {
+			hello, err := clientHello(t.conf, t.to.Host)
+			if err != nil {
+				return loadResult{}, err
+			}
+			work = func(w int) (bool, error) { return false, t.greet(hello, bufs[w]) }
+		}
 		l.each(min(t.spec.Count, 4*t.spec.Conns), work)
 		if err := ready(); err != nil {
 			return loadResult{}, err

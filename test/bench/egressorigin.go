@@ -142,7 +142,25 @@ func (i *issuer) certificate(name string) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: i.key}, err
 }
 
-// runDestination serves TLS, plain HTTP and its counters on ports of their own, which it prints, and DNS at nameServer.
+// answerHellos answers what comes first on a connection with a record, and waits for its end.
+func (d *destination) answerHellos(ln net.Listener) {
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go func() {
+			defer nc.Close()
+			var buf [2048]byte
+			if n, err := nc.Read(buf[:]); err == nil && n > 5 && buf[0] == 22 {
+				_, _ = nc.Write(d.small)
+				_, _ = nc.Read(buf[:])
+			}
+		}()
+	}
+}
+
+// runDestination serves TLS, plain HTTP, its counters and hellos on ports of their own, which it prints, and DNS at nameServer.
 // Its task is CERT,KEY,CERT,KEY,CERT,KEY: the certificate of most names, that of hostUntrue, and the CA that issues one for
 // each name of prefixNew.
 func runDestination(spec string) error {
@@ -169,7 +187,7 @@ func runDestination(spec string) error {
 	}}
 	d := &destination{small: destinationAnswer(smallBytes, "no-store"), bulk: destinationAnswer(bulkBytes, "no-store"),
 		kept: destinationAnswer(smallBytes, "max-age=3600"), keptLarge: destinationAnswer(keptLargeBytes, "max-age=3600")}
-	var ln [3]net.Listener
+	var ln [4]net.Listener
 	for i := range ln {
 		if ln[i], err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
 			return err
@@ -186,7 +204,11 @@ func runDestination(spec string) error {
 		}))
 	}()
 	go d.accept(ln[1], nil)
-	fmt.Println(ln[0].Addr().(*net.TCPAddr).Port, ln[1].Addr().(*net.TCPAddr).Port, ln[2].Addr().(*net.TCPAddr).Port)
+	go d.answerHellos(ln[3])
+	for i := range ln {
+		fmt.Print(ln[i].Addr().(*net.TCPAddr).Port, " ")
+	}
+	fmt.Println()
 	return d.accept(ln[0], conf)
 }
 

@@ -111,7 +111,7 @@ func runLoad(s loadSpec, in io.Reader, out io.Writer) error {
 			return err
 		}
 		res = l.keepAlive(conns, s.Count)
-	case loadTunnels, loadTunnelsKept, loadTunnelsIdle:
+	case loadTunnels, loadHellos, loadTunnelsKept, loadTunnelsIdle:
 		t, err := newTunnels(s)
 		if err != nil {
 			return err
