@@ -389,6 +389,7 @@ func TestNewRoutesHoldFromTheNextRequest(t *testing.T) {
 }
 
 func TestRemovedListenerEnds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Options{})
 	a := w.apply(w.snapshot)
 	plain, secure := w.address(a, "*:80"), w.address(a, "*:443")
@@ -494,6 +495,7 @@ func TestAddress(t *testing.T) {
 }
 
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Options{})
 	a := w.apply(w.snapshot)
 	idle, busy := dial(t, w.address(a, "*:80"), nil), dial(t, w.address(a, "*:443"), w.config443("a.test"))
@@ -524,6 +526,7 @@ func TestDrain(t *testing.T) {
 }
 
 func TestDrainCutsWhatIsLeft(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Options{})
 	a := w.apply(w.snapshot)
 	busy := dial(t, w.address(a, "*:80"), nil)

@@ -192,6 +192,7 @@ func TestWaysOfTCP(t *testing.T) {
 
 // TestTCPLivesOn reconfigures and drains under an open connection.
 func TestTCPLivesOn(t *testing.T) {
+	t.Parallel()
 	w := newTCPWorld(t, Options{})
 	c, err := net.Dial("tcp", w.plain)
 	if err != nil {

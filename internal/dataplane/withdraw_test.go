@@ -23,6 +23,7 @@ import (
 // TestTrustChanges takes a CA away under open connections: those whose clients it judged are withdrawn,
 // others and those of another listener go on, and new ones follow it at once.
 func TestTrustChanges(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, Options{Limits: proxy.Limits{WithdrawnGrace: time.Minute}})
 	old, next := testca.New(t, testca.Spec{CommonName: "Old"}), testca.New(t, testca.Spec{CommonName: "Next"})
 	alice, bob := old.Issue(testca.Spec{}), next.Issue(testca.Spec{})

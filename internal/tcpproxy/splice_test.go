@@ -203,7 +203,9 @@ func TestLastWords(t *testing.T) {
 
 // TestBounds ends relays that are idle, whose sides take nothing, and that are asked to end.
 func TestBounds(t *testing.T) {
+	t.Parallel()
 	t.Run("idle", func(t *testing.T) {
+		t.Parallel()
 		client, _, done := relayed(t, t.Context(), Options{Idle: 50 * time.Millisecond}, nil)
 		if _, err := client.Read(make([]byte, 1)); err != io.EOF {
 			t.Errorf("the client read %v, want the end", err)
@@ -213,6 +215,7 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	t.Run("busy is not idle", func(t *testing.T) {
+		t.Parallel()
 		client, upstream, done := relayed(t, t.Context(), Options{Idle: 200 * time.Millisecond}, nil)
 		for range 20 {
 			if _, err := client.Write([]byte("x")); err != nil {
@@ -230,6 +233,7 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	t.Run("slow", func(t *testing.T) {
+		t.Parallel()
 		client, _, done := relayed(t, t.Context(), Options{Write: 80 * time.Millisecond}, nil)
 		go func() {
 			b := make([]byte, 1<<20)
@@ -244,6 +248,7 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	t.Run("context", func(t *testing.T) {
+		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		_, _, done := relayed(t, ctx, Options{}, nil)
 		cancel()
@@ -252,6 +257,7 @@ func TestBounds(t *testing.T) {
 		}
 	})
 	t.Run("withdrawn", func(t *testing.T) {
+		t.Parallel()
 		_, _, done := relayed(t, t.Context(), Options{Withdrawn: func() diag.Code { return diag.ClientCertWithdrawn }}, nil)
 		if o := wait(t, done); o.reason != diag.ClientCertWithdrawn {
 			t.Errorf("got %+v", o)

@@ -32,6 +32,7 @@ func upload(t *testing.T, c *Conn, n int) {
 // TestFullWindow has uploads that the peer does not read fill the window of a connection: requests with a body
 // get another at once, others when that has lasted for a second.
 func TestFullWindow(t *testing.T) {
+	t.Parallel()
 	s := play(t, &script{head: func(*talk, uint32) {}, settings: []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 1 << 20}}})
 	r, u := acquireHTTP2(t, ir.Pool{}, s.endpoint())
 	a := mustGet(t, u, Query{Body: true})

@@ -417,6 +417,7 @@ func TestMaxRequests(t *testing.T) {
 
 // TestNoStreams meets a peer that takes no streams, and one that takes some after a while.
 func TestNoStreams(t *testing.T) {
+	t.Parallel()
 	s := play(t, &script{settings: streams(0)})
 	_, u := acquireHTTP2(t, ir.Pool{ConnectTimeout: 200 * time.Millisecond}, s.endpoint())
 	if _, err := u.Get(Query{}); codeOf(err) != diag.UpstreamRefusedStream || !strings.Contains(err.Error(), "MAX_CONCURRENT_STREAMS") {
@@ -540,6 +541,7 @@ func TestLetGo(t *testing.T) {
 
 // TestNotHTTP2 names what an endpoint speaks instead.
 func TestNotHTTP2(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		say    string

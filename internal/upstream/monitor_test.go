@@ -197,6 +197,7 @@ func TestMonitorsEnd(t *testing.T) {
 // TestDeadOriginsKeepNobodyWaiting has a pool of many origins that never answer: other pools are checked at
 // once, the healthy origin among them at its interval, and the log says once that checks are late.
 func TestDeadOriginsKeepNobodyWaiting(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		pipes := newPipes()
 		f := newFarm(t, Options{Dial: pipes.dial})

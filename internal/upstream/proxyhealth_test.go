@@ -116,6 +116,7 @@ func (answers) LookupNetIP(context.Context, string, string) ([]netip.Addr, error
 // TestProxyProbeVerifies: a probe goes through CONNECT and TLS, so that a CA that the proxy changed takes the
 // address out for its true reason.
 func TestProxyProbeVerifies(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	p := w.start(nil)
 	x := w.proxy(p)
