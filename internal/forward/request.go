@@ -10,6 +10,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/filter"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/proxy"
+	"github.com/hakone-gateway/hakone/internal/semantics"
 )
 
 // asked is one request while it is decided about.
@@ -144,6 +145,15 @@ func scheme(tls bool) string {
 
 // canonical returns a host in lower case without final dot.
 func canonical(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
+
+// isHost reports whether a name is one that an authority could hold (RFC 3986 section 3.2.2), or an address.
+func isHost(name string) bool {
+	if _, err := netip.ParseAddr(name); err == nil {
+		return true
+	}
+	_, port, _, ok := semantics.SplitAuthority([]byte(name))
+	return ok && port == nil && name[0] != '['
+}
 
 // portOf returns the port of an authority.
 func portOf(a []byte) (port uint16, given bool) {

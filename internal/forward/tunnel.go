@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
@@ -222,8 +223,14 @@ func (n *Tunnel) look(facts *acl.Facts, action string) {
 		n.notTLS(facts, err)
 		return
 	}
-	n.hello, n.name, n.tls = hello, canonical(hello.ServerName), true
-	n.access.SNI, n.access.JA4 = n.name, hello.JA4
+	n.hello, n.tls = hello, true
+	n.access.SNI, n.access.JA4 = hello.ServerName, hello.JA4
+	if hello.ServerName != "" && !isHost(hello.ServerName) {
+		// It would stand in requests to other proxies, in rules and in lookups.
+		n.refuseTLS(diag.HelloMalformed, fmt.Sprintf("the server name %.80q is no name of a host", hello.ServerName), 47)
+		return
+	}
+	n.name = canonical(hello.ServerName)
 	if !n.explicit && !n.aimTLS(facts) {
 		return
 	}

@@ -1,0 +1,108 @@
+package dataplane
+
+import (
+	"bufio"
+	"crypto/tls"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hakone-gateway/hakone/internal/hostname"
+	"github.com/hakone-gateway/hakone/internal/ir"
+)
+
+// parentTold is a proxy that refuses everything and keeps what it was told.
+type parentTold struct {
+	mu   sync.Mutex
+	said []string
+}
+
+func newParentTold(t *testing.T) (*parentTold, *ir.Proxy) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	p := &parentTold{}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go p.serve(c)
+		}
+	}()
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	n, _ := strconv.Atoi(port)
+	return p, &ir.Proxy{Name: "t/parent", Hosts: []hostname.Pattern{hostname.Any()}, Addresses: []ir.ProxyAddress{{Host: "127.0.0.1", Port: uint16(n)}}}
+}
+
+// serve reads heads and refuses each.
+func (p *parentTold) serve(c net.Conn) {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(5 * time.Second))
+	r := bufio.NewReader(c)
+	for {
+		line, err := r.ReadString('\n')
+		if err != nil {
+			return
+		}
+		p.mu.Lock()
+		p.said = append(p.said, line)
+		p.mu.Unlock()
+		if line == "\r\n" {
+			if _, err := c.Write([]byte("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")); err != nil {
+				return
+			}
+		}
+	}
+}
+
+// lines returns what it was told that contains a word.
+func (p *parentTold) lines(word string) (out []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.said {
+		if strings.Contains(l, word) {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// TestForwardServerNameIsNoHead has a client of a captured connection send a server name that would be more than a
+// name in a request to another proxy, to logs and to rules.
+func TestForwardServerNameIsNoHead(t *testing.T) {
+	for _, splice := range []bool{false, true} {
+		parent, proxy := newParentTold(t)
+		o := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
+			s.Config.Proxies = []*ir.Proxy{proxy}
+			if splice {
+				f.Interception = nil
+			}
+		})
+		for _, name := range []string{
+			"x HTTP/1.1\r\n\r\nCONNECT 10.0.0.1",
+			"x\r\nX-Smuggled: 1",
+			"x y", "x/y", "x@10.0.0.1", "x:80", "x\x00.test", "x..test", ".test", "x\x1b[2J",
+		} {
+			conn, err := net.Dial("tcp", o.address(o.applied, "*:3129"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			if err := tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true}).Handshake(); err == nil {
+				t.Errorf("%q was served, spliced %v", name, splice)
+			}
+			conn.Close()
+		}
+		if said := parent.lines("CONNECT"); len(said) > 0 {
+			t.Errorf("spliced %v: the parent was asked %q", splice, said)
+		}
+	}
+}
