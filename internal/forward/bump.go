@@ -62,8 +62,8 @@ func (n *Tunnel) learn(facts *acl.Facts) *refusal {
 		// The configuration says how TLS is spoken to the host, and by whom it is verified: requests find out.
 		return nil
 	}
-	u, release := t.opts.Destinations.GetAt(n.way.known, n.way.host, n.way.port, true, n.way.via)
-	defer release()
+	u, release := t.upstream(&n.way, true)
+	defer done(release)
 	found, err := u.Facts(ctx, n.serverName())
 	if err != nil {
 		return upstreamRefusal(err)
@@ -97,7 +97,7 @@ func (n *Tunnel) judge(facts *acl.Facts) *refusal {
 }
 
 // intercept looks into the connection: the client is shown a leaf of ours, and what it asks for is served.
-// first says that the client is served before the destination is known (bump at step 1).
+// first says that the client is served before the destination is known (bump at step 1, CONNECT that is refused).
 func (n *Tunnel) intercept(facts *acl.Facts, first bool) {
 	t := n.at
 	n.bump, n.access.Bump = "bump", "bump"
@@ -133,14 +133,22 @@ func (n *Tunnel) intercept(facts *acl.Facts, first bool) {
 	n.access.HeadSent = 0 // as Squid has it: what counts comes with the requests inside
 	if res.Record.Code != 0 {
 		_ = n.conn.Close()
-		n.record(res.Record.Code, res.Record.Detail)
+		detail := res.Record.Detail
+		if n.fault != nil {
+			detail += "; the client was to be told: " + n.fault.detail
+		}
+		n.record(res.Record.Code, detail)
 		return
 	}
 	if t.ir.Interception.LearnPinned {
 		t.opts.State.pinned.accepted(n.pinKey())
 	}
 	n.note(res.Record)
-	n.record(0, "")
+	if first && n.fault != nil {
+		n.record(n.fault.code, n.fault.detail)
+	} else {
+		n.record(0, "")
+	}
 	down := proxy.Downstream{Raw: n.conn, TLS: res.Conn, Stream: res.Stream(t.opts.Sink), Tunnel: n, Peer: n.inside(res), Chain: res.Chain.Name,
 		Handshake: res.Record, Admission: n, Closed: res.AfterHandshake}
 	t.serve(down)
@@ -157,7 +165,9 @@ func (n *Tunnel) noteWay() {
 		return
 	}
 	a.Hierarchy = "HIER_DIRECT"
-	if addrs := t.lookup(n.way.host); len(addrs) > 0 {
+	if n.way.to.IsValid() {
+		a.Endpoint = netip.AddrPortFrom(n.way.to, n.way.port).String()
+	} else if addrs := t.lookup(n.way.host); len(addrs) > 0 {
 		a.Endpoint = netip.AddrPortFrom(addrs[0], n.way.port).String()
 	}
 }
@@ -199,10 +209,10 @@ func (n *Tunnel) adapt(facts *acl.Facts) {
 		others := slices.DeleteFunc([]string{"setvalidafter", "setvalidbefore", "setcommonname"}, func(o string) bool { return o == what })
 		d := t.adapting.Decide(facts, others...)
 		switch d.Action {
-		case "setvalidafter":
-			w.NotBefore = ca.NotBefore
-		case "setvalidbefore":
+		case "setvalidafter": // as Squid has it: "not after" becomes the CA's
 			w.NotAfter = ca.NotAfter
+		case "setvalidbefore":
+			w.NotBefore = ca.NotBefore
 		case "setcommonname":
 			if w.CommonName = d.Value; d.Value == "" {
 				w.CommonName = firstOf(n.name, host)
@@ -243,7 +253,7 @@ func mintLeaf(_ *listen.Hello, c *listen.Conn) (*secret.KeyPair, diag.Code, stri
 // distrusted learns of clients that refuse leaves.
 func distrusted(c *listen.Conn, rec *telemetry.Handshake) {
 	n, ok := c.Attached().(*Tunnel)
-	if !ok || !n.at.ir.Interception.LearnPinned {
+	if !ok || !n.at.ir.Interception.LearnPinned || n.fault != nil {
 		return
 	}
 	if n.at.opts.State.pinned.refused(n.pinKey()) {

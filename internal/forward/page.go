@@ -55,6 +55,20 @@ func pageTemplate(own string) *template.Template {
 
 // deny answers a request with the page of a refusal.
 func (t *Port) deny(q *asked, no *refusal) proxy.ForwardChoice {
+	r := q.r
+	if no.code == diag.ForwardDenied || no.code == diag.ForwardTerminated || no.status == 407 {
+		r.Access.Result = "TCP_DENIED"
+	} else if r.Access.Result == "" || r.Access.Result == "TCP_TUNNEL" {
+		r.Access.Result = "NONE_NONE"
+		if string(r.Request.Method) != "CONNECT" {
+			r.Access.Result = "TCP_MISS"
+		}
+	}
+	return t.answer(q, no)
+}
+
+// answer is deny without what the log says of the result.
+func (t *Port) answer(q *asked, no *refusal) proxy.ForwardChoice {
 	status := no.status
 	entry, _ := diag.Lookup(no.code)
 	if status == 0 {
@@ -63,14 +77,6 @@ func (t *Port) deny(q *asked, no *refusal) proxy.ForwardChoice {
 		}
 	}
 	r := q.r
-	if no.code == diag.ForwardDenied || no.code == diag.ForwardTerminated || status == 407 {
-		r.Access.Result = "TCP_DENIED"
-	} else if r.Access.Result == "" || r.Access.Result == "TCP_TUNNEL" {
-		r.Access.Result = "NONE_NONE"
-		if string(r.Request.Method) != "CONNECT" {
-			r.Access.Result = "TCP_MISS"
-		}
-	}
 	if r.Access.Hierarchy == "" {
 		r.Access.Hierarchy = "HIER_NONE"
 	}

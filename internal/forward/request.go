@@ -20,6 +20,9 @@ type asked struct {
 	tls  bool // the destination is spoken to in TLS
 	code diag.Code
 	why  string // of credentials that are no good
+
+	to  netip.Addr // of captured connections: what Policy.meant says
+	own bool
 }
 
 // refusal is why something is not done.
@@ -45,20 +48,25 @@ func (t *Port) Choose(r *proxy.ForwardRequest) proxy.ForwardChoice {
 	}
 	if tunnel != nil && tunnel.fault != nil {
 		r.Access.User, r.Access.Bump = tunnel.user, tunnel.bump
-		return t.deny(q, tunnel.fault)
+		choice := t.deny(q, tunnel.fault)
+		tunnel.told.Store(true)
+		if tunnel.explicit { // CONNECT's own record has it
+			r.Access.Result = "NONE_NONE"
+		}
+		return choice
 	}
 	if no := t.aim(q, tunnel); no != nil {
 		return t.deny(q, no)
 	}
 	if no := t.loops(r); no != nil {
-		return t.deny(q, no)
+		return t.turnAway(q, no)
 	}
 	if no := t.know(q, tunnel, credentials); no != nil {
 		return t.deny(q, no)
 	}
 	d := t.access.Decide(&q.Facts)
 	if no := t.accessRefusal(q, &d); no != nil {
-		return t.deny(q, no)
+		return t.turnAway(q, no)
 	}
 	if string(r.Request.Method) == "CONNECT" {
 		return t.connect(q)
@@ -103,15 +111,16 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 		if tunnel.lost {
 			return refuse(diag.ForwardNoDestination, lostDetail)
 		}
-		if a, ok := literal(q.Host); tunnel.address.IsValid() && (q.Host == "" || ok && a == tunnel.address) {
-			q.Dest = tunnel.address
-		}
 		if tunnel.originated {
 			q.tls = t.spec.OriginateTLS
 		}
 		if q.Host == "" {
 			q.Host = tunnel.host
 		}
+		if q.to, q.own = tunnel.to, tunnel.own; !tunnel.tls {
+			q.to, q.own = t.meant(q.Host, tunnel.address)
+		}
+		q.Dest = q.to
 		if tunnel.originated && !tunnel.tls {
 			t.originateAsKnown(q, port)
 		}

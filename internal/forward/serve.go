@@ -1,8 +1,6 @@
 package forward
 
 import (
-	"net/netip"
-
 	"github.com/hakone-gateway/hakone/internal/acl"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
@@ -82,7 +80,6 @@ func (n *Tunnel) aimTLS(facts *acl.Facts) bool {
 		n.refuseTLS(diag.ForwardNoDestination, lostDetail, 49)
 		return false
 	case n.name != "":
-		// By name, and not to the address that the client gave: that would let it name one host and mean another.
 		n.host = n.name
 		if t.spec.Mode == ir.ForwardGateway {
 			n.port = gatewayTLSPort(t)
@@ -93,10 +90,8 @@ func (n *Tunnel) aimTLS(facts *acl.Facts) bool {
 	}
 	n.originated = false
 	facts.Host, facts.Port, facts.URL, facts.ClientName = n.host, n.port, joinHostPort(n.host, n.port), n.name
-	facts.Dest = netip.Addr{}
-	if n.name == "" {
-		facts.Dest = n.address
-	}
+	n.to, n.own = t.meant(n.host, n.address)
+	facts.Dest = n.to
 	a := n.access
 	a.Target, a.URL, a.Authority = []byte(facts.URL), []byte(facts.URL), []byte(facts.URL)
 	if t.fault != nil {
@@ -108,7 +103,7 @@ func (n *Tunnel) aimTLS(facts *acl.Facts) bool {
 		return n.deniedTLS(facts, refuse(diag.ForwardDenied, d.Text))
 	}
 	var no *refusal
-	if n.way, no = t.way(facts, n.host, n.port); no != nil {
+	if n.way, no = t.wayMeant(facts, n.host, n.port, n.to, n.own); no != nil {
 		return n.deniedTLS(facts, no)
 	}
 	if n.start == "splice" || !t.intercepts() {

@@ -93,6 +93,21 @@ func (s *State) Drain(ctx context.Context) error {
 	return nil
 }
 
+// Close cuts the relays that are left, and returns when the leaves that authorities keep on disk are written. Policies
+// may be closed before and after.
+func (s *State) Close() {
+	s.cut()
+	s.mu.Lock()
+	all := make([]*mint.Authority, 0, len(s.authorities))
+	for _, k := range s.authorities {
+		all = append(all, k.authority)
+	}
+	s.mu.Unlock()
+	for _, a := range all {
+		a.Close()
+	}
+}
+
 // open counts a connection of an address.
 func (s *State) open(a netip.Addr) {
 	s.mu.Lock()

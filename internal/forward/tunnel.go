@@ -28,9 +28,11 @@ type Tunnel struct {
 	explicit bool  // by CONNECT
 	host     string
 	port     uint16
-	address  netip.Addr // that the client meant, where it named none
-	name     string     // SNI; "" for none
-	tls      bool       // looked into
+	address  netip.Addr // that a captured connection was on its way to
+	to       netip.Addr // of captured TLS: what Policy.meant says of host
+	own      bool
+	name     string // SNI; "" for none
+	tls      bool   // looked into
 
 	// lost says that nobody knows where the connection is meant to go: only the listener's own pages are served.
 	lost bool
@@ -44,10 +46,11 @@ type Tunnel struct {
 	bump          string // what Access.Bump says
 	rule          string // that decided
 	facts         upstream.Facts
-	errors        []string // what is wrong with facts, in OpenSSL's words
-	tolerated     bool     // and allowed
-	fault         *refusal // what every request is answered with
-	ca            string   // digest of the CA that the client was shown a leaf of; "" for none
+	errors        []string    // what is wrong with facts, in OpenSSL's words
+	tolerated     bool        // and allowed
+	fault         *refusal    // what a request is answered with
+	told          atomic.Bool // fault has been answered
+	ca            string      // digest of the CA that the client was shown a leaf of; "" for none
 
 	// Of the way here.
 	conn       *listen.Conn // what the client's bytes are read from
@@ -73,7 +76,8 @@ func (n *Tunnel) Covers(host []byte) bool {
 }
 
 // Admits implements proxy.Admission: connections that were intercepted with a CA that is no longer the
-// listener's, or that is not to intercept any more, end after what is in progress.
+// listener's, or that is not to intercept any more, end after what is in progress; and so do those on which
+// everything is refused: the next one is decided about anew.
 func (n *Tunnel) Admits() (diag.Code, bool) {
 	code, _ := n.Withdrawn()
 	return code, code == 0
@@ -81,6 +85,9 @@ func (n *Tunnel) Admits() (diag.Code, bool) {
 
 // Withdrawn implements proxy.Admission.
 func (n *Tunnel) Withdrawn() (diag.Code, string) {
+	if n.fault != nil && n.told.Load() {
+		return n.fault.code, n.fault.detail
+	}
 	if n.ca == "" {
 		return 0, ""
 	}
@@ -93,11 +100,12 @@ func (n *Tunnel) Withdrawn() (diag.Code, string) {
 
 // connect decides about CONNECT: what is spliced without a look is connected to before the client is told.
 func (t *Port) connect(q *asked) proxy.ForwardChoice {
-	w, no := t.way(&q.Facts, q.Host, q.Port)
+	w, no := t.way(&q.Facts, q.Host, q.Port, netip.Addr{})
 	if no != nil {
-		return t.deny(q, no)
+		return t.turnAway(q, no)
 	}
-	n := &Tunnel{at: t, explicit: true, host: q.Host, port: q.Port, user: q.User, authenticated: q.Authenticated, peer: q.r.Peer, way: w}
+	n := t.tunnel(q)
+	n.way = w
 	if t.intercepts() {
 		q.Step = 1
 		d := t.bump.Decide(&q.Facts)
@@ -113,6 +121,28 @@ func (t *Port) connect(q *asked) proxy.ForwardChoice {
 		}
 	}
 	return t.connectNow(q, n)
+}
+
+// tunnel is what CONNECT begins.
+func (t *Port) tunnel(q *asked) *Tunnel {
+	return &Tunnel{at: t, explicit: true, host: q.Host, port: q.Port, user: q.User, authenticated: q.Authenticated, peer: q.r.Peer}
+}
+
+// turnAway refuses a request. Browsers show nothing of an answer to CONNECT but their own error: where TLS is looked
+// into, CONNECT is answered 200 and the page is shown inside, as Squid does. Credentials are asked for by CONNECT's own
+// answer: inside, no client would send them. Names that the CA may not sign have no inside.
+func (t *Port) turnAway(q *asked, no *refusal) proxy.ForwardChoice {
+	if q.Method != "CONNECT" || no.status == 407 || !t.intercepts() || t.authority == nil || t.authority.Fault() != nil || !t.authority.Permits(q.Host) {
+		return t.deny(q, no)
+	}
+	n := t.tunnel(q)
+	n.fault = no
+	q.r.Access.Result = "NONE_NONE"
+	if no.code == diag.ForwardDenied {
+		q.r.Access.Result = "TCP_DENIED"
+	}
+	facts := q.Facts
+	return proxy.ForwardChoice{Route: t.route, Take: func(tk *proxy.Takeover) { n.take(tk, &facts, "bump") }}
 }
 
 // intercepts reports whether TLS of the listener may be looked into.
@@ -215,22 +245,14 @@ func (n *Tunnel) take(tk *proxy.Takeover, facts *acl.Facts, action string) {
 
 // look peeks at what the client sends and takes the steps. It blocks until the connection is over.
 func (n *Tunnel) look(facts *acl.Facts, action string) {
-	t := n.at
-	_ = n.conn.SetReadDeadline(time.Now().Add(t.opts.HandshakeTimeout))
-	hello, err := n.conn.PeekHello()
-	_ = n.conn.SetReadDeadline(time.Time{})
+	hello, err := n.peek()
 	if err != nil {
 		n.notTLS(facts, err)
 		return
 	}
-	n.hello, n.tls = hello, true
-	n.access.SNI, n.access.JA4 = hello.ServerName, hello.JA4
-	if hello.ServerName != "" && !isHost(hello.ServerName) {
-		// It would stand in requests to other proxies, in rules and in lookups.
-		n.refuseTLS(diag.HelloMalformed, fmt.Sprintf("the server name %.80q is no name of a host", hello.ServerName), 47)
+	if !n.greeted(hello) {
 		return
 	}
-	n.name = canonical(hello.ServerName)
 	if !n.explicit && !n.aimTLS(facts) {
 		return
 	}
@@ -240,6 +262,26 @@ func (n *Tunnel) look(facts *acl.Facts, action string) {
 		return
 	}
 	n.second(facts)
+}
+
+// peek waits for the client's hello.
+func (n *Tunnel) peek() (*listen.Hello, error) {
+	_ = n.conn.SetReadDeadline(time.Now().Add(n.at.opts.HandshakeTimeout))
+	defer func() { _ = n.conn.SetReadDeadline(time.Time{}) }()
+	return n.conn.PeekHello()
+}
+
+// greeted takes over what a hello says. It returns false if the connection is over because of that.
+func (n *Tunnel) greeted(hello *listen.Hello) bool {
+	n.hello, n.tls = hello, true
+	n.access.SNI, n.access.JA4 = hello.ServerName, hello.JA4
+	if hello.ServerName != "" && !isHost(hello.ServerName) {
+		// It would stand in requests to other proxies, in rules and in lookups.
+		n.refuseTLS(diag.HelloMalformed, fmt.Sprintf("the server name %.80q is no name of a host", hello.ServerName), 47)
+		return false
+	}
+	n.name = canonical(hello.ServerName)
+	return true
 }
 
 // second takes step 2: the client's hello is known.
@@ -360,6 +402,8 @@ func (n *Tunnel) notTLS(facts *acl.Facts, err error) {
 		n.refuseTLS(peek.Code, peek.Detail, 50)
 	case n.lost:
 		n.close(diag.ForwardNoDestination, lostDetail)
+	case n.fault != nil:
+		n.close(n.fault.code, n.fault.detail)
 	case t.ir.Interception != nil && t.ir.Interception.TunnelOthers && n.host != "":
 		n.rule = "onUnsupportedProtocol: Tunnel"
 		n.splice(nil, nil)

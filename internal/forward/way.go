@@ -22,6 +22,28 @@ type way struct {
 	via   *ir.Via            // nil: directly
 	known *upstream.Upstream // what the configuration says of it; nil: the template holds
 	from  *ir.Origin         // of known
+	to    netip.Addr         // where a captured connection was on its way to; invalid: where the name leads
+}
+
+// meant tells what the address that a captured connection was on its way to is for a host. The connection goes there
+// where it is one of the host's (own), and where the name leads nowhere here: clients may know names that this machine
+// does not. Where the name leads elsewhere, to is invalid: the connection goes where the name leads, and a client that
+// names one host and means another gets to the one that it named.
+func (p *Policy) meant(host string, address netip.Addr) (to netip.Addr, own bool) {
+	if !address.IsValid() {
+		return netip.Addr{}, false
+	}
+	if a, ok := literal(host); ok {
+		if a != address {
+			return netip.Addr{}, false
+		}
+		return address, true
+	}
+	addrs := p.lookup(host)
+	if own = slices.Contains(addrs, address); own || len(addrs) == 0 {
+		return address, own
+	}
+	return netip.Addr{}, false
 }
 
 // lookup returns the addresses of a name, as connections use them.
@@ -35,8 +57,9 @@ func (p *Policy) lookup(host string) []netip.Addr {
 	return addrs
 }
 
-// way finds out how a destination is reached, or why it is not.
-func (p *Policy) way(f *acl.Facts, host string, port uint16) (way, *refusal) {
+// way finds out how a destination is reached, or why it is not. to is what meant says of it; it counts where the
+// connection is made from here, to a host that the configuration does not place.
+func (p *Policy) way(f *acl.Facts, host string, port uint16, to netip.Addr) (way, *refusal) {
 	w := way{host: host, port: port}
 	known := p.known(host, port)
 	if known != nil && known.Upstream != "" {
@@ -58,7 +81,24 @@ func (p *Policy) way(f *acl.Facts, host string, port uint16) (way, *refusal) {
 	if d := p.direct.Decide(f); w.via == nil && d.Action == "deny" && d.Index >= 0 {
 		return w, refuse(diag.ForwardNeverDirect, d.Text+", and no proxy serves "+host)
 	}
-	return w, p.local(host, port, w.via != nil)
+	if w.via == nil {
+		w.to = to
+	}
+	return w, p.local(host, port, w.via != nil, w.to)
+}
+
+// wayMeant is way for captured connections, whose address the access rules were asked about: where the connection does
+// not go there, and the name did not lead there, they are asked again about the name alone.
+func (p *Policy) wayMeant(f *acl.Facts, host string, port uint16, to netip.Addr, own bool) (way, *refusal) {
+	w, no := p.way(f, host, port, to)
+	if no != nil || own || !to.IsValid() || w.to.IsValid() {
+		return w, no
+	}
+	f.Dest = netip.Addr{}
+	if d := p.access.Decide(f); d.Action == "deny" {
+		return w, refuse(diag.ForwardDenied, d.Text)
+	}
+	return w, nil
 }
 
 // known returns the entry of a host that the configuration names.
@@ -109,10 +149,12 @@ func (p *Policy) excepts(x *ir.Proxy, host string) bool {
 
 // local refuses destinations that are this machine, link-local, or this process. Names are looked at where the
 // connection is direct: another proxy looks them up itself. That what is connected to is no such address either,
-// whatever DNS says then, package upstream sees to.
-func (p *Policy) local(host string, port uint16, behind bool) *refusal {
+// whatever DNS says then, package upstream sees to. to is the address that the connection goes to, if that is known.
+func (p *Policy) local(host string, port uint16, behind bool, to netip.Addr) *refusal {
 	var addrs []netip.Addr
-	if a, ok := literal(host); ok {
+	if to.IsValid() {
+		addrs = []netip.Addr{to}
+	} else if a, ok := literal(host); ok {
 		addrs = []netip.Addr{a}
 	} else if behind {
 		if host == "localhost" || strings.HasSuffix(host, ".localhost") {
@@ -152,6 +194,9 @@ func (p *Policy) upstream(w *way, tls bool) (*upstream.Upstream, func()) {
 	if w.known != nil && (w.known.Settings.TLS != nil || !tls) { // what came in TLS never goes on in the clear
 		return w.known, nil
 	}
+	if w.to.IsValid() {
+		return p.opts.Destinations.GetTo(w.to, w.host, w.port, tls)
+	}
 	return p.opts.Destinations.GetAt(w.known, w.host, w.port, tls, w.via)
 }
 
@@ -176,6 +221,9 @@ func (p *Policy) raw(w *way) (*upstream.Upstream, func()) {
 	if w.known != nil && w.known.Settings.TLS == nil {
 		return w.known, nil
 	}
+	if w.to.IsValid() {
+		return p.opts.Destinations.GetTo(w.to, w.host, w.port, false)
+	}
 	return p.opts.Destinations.Get(w.host, w.port, false, w.via)
 }
 
@@ -185,18 +233,18 @@ func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
 	if tunnel != nil && tunnel.host != "" && (tunnel.explicit || tunnel.tls) {
 		host = tunnel.host // captured plain requests go where Host says: rules were asked about that
 	}
-	w, no := t.way(&q.Facts, host, port)
+	w, no := t.wayMeant(&q.Facts, host, port, q.to, q.own)
 	if no != nil {
 		return t.deny(q, no)
 	}
 	c := proxy.ForwardChoice{Route: t.route, Originates: t.originates}
-	if t.ir.Cache != nil {
+	if t.ir.Cache != nil && (q.own || q.tls || !w.to.IsValid()) { // else whose answer it is nobody knows but the client
 		if d := t.caching.Decide(&q.Facts); d.Action != "deny" {
 			c.Cache = t.ir.Cache
 		}
 	}
 	if tunnel != nil && tunnel.tolerated && w.known == nil {
-		c.Upstream, c.Release = t.opts.Destinations.Tolerate(w.host, w.port, w.via, tunnel.facts)
+		c.Upstream, c.Release = t.opts.Destinations.Tolerate(w.to, w.host, w.port, w.via, tunnel.facts)
 	} else {
 		c.Upstream, c.Release = t.upstream(&w, q.tls)
 	}

@@ -12,6 +12,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -141,6 +142,14 @@ func (a *Authority) CA() *x509.Certificate {
 		return nil
 	}
 	return a.pair.Leaf
+}
+
+// Permits reports whether name constraints let the CA sign for a host: a name in lower case, or an address.
+func (a *Authority) Permits(host string) bool {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return a.limits.permits(nil, []netip.Addr{ip}) == nil
+	}
+	return a.limits.permits([]string{host}, nil) == nil
 }
 
 // Fault returns why the CA signs nothing now; nil if it does. It says MintCAUnusable or MintCAExpired.

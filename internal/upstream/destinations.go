@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -153,6 +154,23 @@ func (d *Destinations) GetAt(base *Upstream, host string, port uint16, tls bool,
 	return d.get(key, via, nil, at)
 }
 
+// GetTo is Get for a destination that is reached at an address of the caller's choice, directly, whatever its name leads
+// to: where a client was on its way to when it was captured. The caller has seen to it that clients may get there.
+func (d *Destinations) GetTo(to netip.Addr, host string, port uint16, tls bool) (u *Upstream, release func()) {
+	key, at := keyTo(to, host, port, tls)
+	return d.get(key, nil, nil, at)
+}
+
+// keyTo is the key of a destination at an address, with its endpoint; without one where that is invalid.
+func keyTo(to netip.Addr, host string, port uint16, tls bool) (destinationKey, []ir.Endpoint) {
+	key := destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: tls}
+	if !to.IsValid() {
+		return key, nil
+	}
+	key.at = to.String()
+	return key, []ir.Endpoint{{Host: key.at, Port: port}}
+}
+
 // placed returns the endpoints that an upstream was given, nil where they are looked up.
 func (u *Upstream) placed() []ir.Endpoint {
 	if u == nil || u.Settings.Resolve != nil || u.Settings.Dynamic != nil {
@@ -166,12 +184,16 @@ func (u *Upstream) placed() []ir.Endpoint {
 // Tolerate is Get for a TLS destination whose certificate does not verify, which the caller has found
 // tolerable: f is what Facts told of it. Its connections, which are kept apart from those that verify, take that
 // very certificate and no other; one that shows another fails with f's code.
-func (d *Destinations) Tolerate(host string, port uint16, via *ir.Via, f Facts) (u *Upstream, release func()) {
+//
+// to, if it is valid, is the address that the destination is reached at, as of GetTo; via is nil then.
+func (d *Destinations) Tolerate(to netip.Addr, host string, port uint16, via *ir.Via, f Facts) (u *Upstream, release func()) {
+	key, at := keyTo(to, host, port, true)
 	if f.Code == 0 || len(f.Chain) == 0 {
-		return d.Get(host, port, true, via)
+		return d.get(key, via, nil, at)
 	}
 	p := pinOf(f)
-	return d.get(destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: true, pin: p.pin}, via, p, nil)
+	key.pin = p.pin
+	return d.get(key, via, p, at)
 }
 
 func (d *Destinations) get(key destinationKey, via *ir.Via, p *pin, at []ir.Endpoint) (*Upstream, func()) {

@@ -368,7 +368,7 @@ func TestFacts(t *testing.T) {
 		t.Error("a certificate that does not verify was taken")
 	}
 	// Tolerated: that one, apart from the others, and no other.
-	lax, releaseLax := d.Tolerate("a.test", s.port, nil, f)
+	lax, releaseLax := d.Tolerate(netip.Addr{}, "a.test", s.port, nil, f)
 	defer releaseLax()
 	if lax == u {
 		t.Fatal("the pool is shared with connections that verify")
