@@ -133,6 +133,9 @@ func (f *Fill) Received(q *Query, resp *message.Response, asked, now time.Time, 
 		if o := f.validated(resp); o != nil {
 			c.store.stats.validated.Add(1)
 			n := c.freshen(o, q, &resp.Fields, asked, now, f.stale == nil)
+			if x := c.read(&resp.Fields, now); c.personal(q, &x) {
+				f.publish(nil, true) // what was said to one is not for those who wait
+			}
 			f.publish(n, false)
 			f.End(nil)
 			return Fresh, n
@@ -242,10 +245,10 @@ func (c *Cache) freshen(o *Object, q *Query, f *message.Fields, asked, now time.
 	}
 	n.weigh()
 	n.hits.Store(o.hits.Load())
-	k := &all.control
-	if v.store && !k.noStore {
+	switch {
+	case v.store && !all.control.noStore:
 		c.commit(n, nil)
-	} else {
+	case !c.personal(q, &all): // else it is not for others, who go on with what there is
 		c.Purge([]byte(o.key))
 	}
 	return n

@@ -145,7 +145,7 @@ func (c *Cache) judge(q *Query, status int, x *facts) verdict {
 	switch {
 	case status < 200, status == 206, status == 304, noStore, k.mustUnderstand && !understood, x.varyAll,
 		k.private && !c.private && !r.has(ignorePrivate),
-		(q.authorized || q.Identified) && !c.private && !k.public && !k.mustRevalidate && k.sMaxAge < 0:
+		c.personal(q, x):
 		return verdict{}
 	}
 	life, explicit := c.explicit(x)
@@ -153,6 +153,9 @@ func (c *Cache) judge(q *Query, status int, x *facts) verdict {
 	if !explicit {
 		if !k.public && !heuristic(status) && !(k.private && c.private) || x.cookie {
 			return verdict{}
+		}
+		if status >= 400 && status != 410 {
+			r = nil // a rule says how pages age, not how long an error lasts
 		}
 		v.lifetime, v.heuristic = c.guess(x, r), true
 	} else if r.has(overrideExpire) {
@@ -164,6 +167,12 @@ func (c *Cache) judge(q *Query, status int, x *facts) verdict {
 	useful := v.lifetime > 0 || len(x.etag) > 0 || x.lastMod > 0 || k.staleWhile > 0 || k.staleIfError > 0 || r.has(storeStale)
 	v.store = useful && (!q.postish() || explicit && v.lifetime > 0)
 	return v
+}
+
+// personal reports whether an answer is only for who asked, as far as is known (section 3.5).
+func (c *Cache) personal(q *Query, x *facts) bool {
+	k := &x.control
+	return (q.authorized || q.Identified) && !c.private && !k.public && !k.mustRevalidate && k.sMaxAge < 0
 }
 
 func (q *Query) postish() bool { return !q.get() && !q.head() }

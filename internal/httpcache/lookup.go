@@ -51,7 +51,7 @@ func (c *Cache) Lookup(q *Query, now time.Time) Outcome {
 		c.store.stats.passed.Add(1)
 		return Outcome{Kind: Pass, Why: "method"}
 	}
-	if q.control.noStore || q.preconditions || q.manyNoneMatch {
+	if q.control.noStore || q.preconditions || q.manyNoneMatch || q.steers {
 		c.store.stats.passed.Add(1)
 		return c.bypass(q)
 	}

@@ -58,7 +58,7 @@ func (c *Cache) Invalidate(q *Query, resp *message.Response, asked, now time.Tim
 // StorePost returns the fill for the answer to a POST that answers GET too, nil for others. Call it after
 // Invalidate.
 func (c *Cache) StorePost(q *Query, resp *message.Response, asked, now time.Time) (*Fill, *Object) {
-	if string(q.Method) != "POST" || q.control.noStore {
+	if string(q.Method) != "POST" || q.control.noStore || q.steers {
 		return nil, nil
 	}
 	o := c.represent(q, resp, asked, now)
@@ -73,7 +73,7 @@ func (c *Cache) StorePost(q *Query, resp *message.Response, asked, now time.Time
 // updateFromHead freshens what is stored if an answer to HEAD is about the same representation, and drops it if it
 // is about another one.
 func (c *Cache) updateFromHead(q *Query, resp *message.Response, asked, now time.Time) {
-	if resp.Status != 200 {
+	if resp.Status != 200 || q.steers {
 		return
 	}
 	sh := c.store.shard(q.Key)
@@ -96,6 +96,9 @@ func (c *Cache) updateFromHead(q *Query, resp *message.Response, asked, now time
 	}
 	get := *q
 	get.Method = []byte("GET")
+	if c.personal(q, &x) {
+		return // what it says may hold for who asked alone
+	}
 	c.freshen(o, &get, &resp.Fields, asked, now, false)
 }
 

@@ -18,6 +18,10 @@ type Query struct {
 	// as a client certificate.
 	Identified bool
 
+	// Unvouched says that fields which speak of how the client asked, such as X-Forwarded-Host, are the client's
+	// own word.
+	Unvouched bool
+
 	// Body says that the request has content, Alone that it waits for nobody else's answer.
 	Body  bool
 	Alone bool
@@ -28,6 +32,7 @@ type Query struct {
 	preconditions                     bool // If-Match or If-Unmodified-Since
 	authorized                        bool
 	pragma                            bool
+	steers                            bool   // the origin may be talked into answering something else than the URL
 	selecting                         []byte // scratch
 }
 
@@ -41,6 +46,7 @@ func (q *Query) Scan() {
 	q.control = newRequestControl()
 	q.noneMatch, q.since, q.ranges, q.ifRange, q.manyNoneMatch, q.preconditions, q.pragma = nil, nil, nil, nil, false, false, false
 	q.authorized = q.Fields.Has(message.Authorization)
+	q.steers = q.Unvouched && q.Fields.Names()&claims != 0
 	for i := range q.Fields.Len() {
 		l := q.Fields.At(i)
 		if l.ID != message.Other || len(l.Name) < 5 {
@@ -57,8 +63,39 @@ func (q *Query) Scan() {
 			}
 		case 'i':
 			q.conditional(l)
+		case 'x':
+			q.steers = q.steers || steering(l.Name, q.Unvouched)
 		}
 	}
+}
+
+// claims are the fields of a hop's by which many origins make the URLs, and the answers, that they give.
+const claims = message.NameSet(1<<message.XForwardedHost | 1<<message.XForwardedProto | 1<<message.XForwardedPort | 1<<message.Forwarded)
+
+// steering reports whether a field makes common frameworks answer for another path, host or method than the
+// request's own. Caches do not know that, and would give the answer to whoever asks for the URL after that.
+func steering(name []byte, unvouched bool) bool {
+	if len(name) < 6 || name[1] != '-' && name[1] != '_' {
+		return false
+	}
+	switch name[2] | 0x20 {
+	case 'o':
+		return alike(name, "x-original-url") || alike(name, "x-original-host") || alike(name, "x-original-uri")
+	case 'r':
+		return alike(name, "x-rewrite-url")
+	case 'h':
+		return alike(name, "x-host") || alike(name, "x-http-method") || alike(name, "x-http-method-override") || alike(name, "x-http-host-override")
+	case 'm':
+		return alike(name, "x-method-override")
+	case 'f':
+		return unvouched && message.HasPrefixAlike(name, "x-forwarded-") && !alike(name, "x-forwarded-for")
+	}
+	return false
+}
+
+// alike compares as programs do that take an underscore for a hyphen. lower is in lower case.
+func alike(name []byte, lower string) bool {
+	return len(name) == len(lower) && message.HasPrefixAlike(name, lower)
 }
 
 // conditional notes a field that begins with i.

@@ -57,9 +57,9 @@ func compileRule(r *ir.RefreshRule) (*rule, error) {
 		if name == "max-stale" && valued {
 			n, err := strconv.ParseInt(value, 10, 31)
 			if err != nil || n < 0 {
-				return nil, fmt.Errorf("refresh pattern %q: max-stale=%q is no number of minutes", r.Pattern, value)
+				return nil, fmt.Errorf("refresh pattern %q: max-stale=%q is no number of seconds", r.Pattern, value)
 			}
-			out.maxStale = n * 60
+			out.maxStale = n
 			continue
 		}
 		o, ok := options[text]

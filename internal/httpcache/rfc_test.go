@@ -177,6 +177,16 @@ func TestRefreshRules(t *testing.T) {
 			}
 		})
 	}
+	c := open(ir.Cache{Refresh: []ir.RefreshRule{{Pattern: ".", Options: []string{"max-stale=60"}}}})
+	put(c, query("GET", "http://a/x"), t0, 200, "b", "Cache-Control: max-age=1")
+	for after, want := range map[time.Duration]bool{60 * time.Second: true, 62 * time.Second: false} { // seconds, as Squid reads it
+		q := query("GET", "http://a/x")
+		out := c.Lookup(q, t0.Add(after))
+		if got := c.UsableOnError(out.Object, q, t0.Add(after)); got != want {
+			t.Errorf("max-stale=60 %s later: %v", after, got)
+		}
+		out.Fill.End(ErrIncomplete)
+	}
 	if err := Verify(&ir.RefreshRule{Pattern: ".", Options: []string{"override-everything"}}); err == nil {
 		t.Error("an unknown option was taken")
 	}

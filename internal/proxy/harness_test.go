@@ -69,6 +69,7 @@ type gateway struct {
 	ln    net.Listener
 	chain *ir.Chain
 	build route.Builder
+	told  forwarded.Settings
 }
 
 type setup struct {
@@ -84,12 +85,13 @@ type setup struct {
 	filters  []filter.Filter
 	admits   Admission
 	bounds   *overload.Bounds
+	told     forwarded.Settings         // whose word is taken of the client
 	sink     func(*sink) telemetry.Sink // instead of the one that is given
 }
 
 func start(t testing.TB, s setup) *gateway {
 	t.Helper()
-	g := &gateway{t: t, sink: &sink{make(chan logged, 1000), make(chan telemetry.Handshake, 100)}}
+	g := &gateway{t: t, told: s.told, sink: &sink{make(chan logged, 1000), make(chan telemetry.Handshake, 100)}}
 	opts := Options{Limits: s.limits, Sink: g.sink, Bounds: s.bounds}
 	if s.sink != nil {
 		opts.Sink = s.sink(g.sink)
@@ -159,7 +161,7 @@ func start(t testing.TB, s setup) *gateway {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if f := flag.Lookup("test.parallel"); f.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = f.Value.Set("16")
+		_ = f.Value.Set("40")
 	}
 	os.Exit(m.Run())
 }
@@ -190,7 +192,7 @@ func leaked(t testing.TB, label string) {
 
 func (g *gateway) compile(chains ...*ir.Chain) *State {
 	return g.p.Compile(&ir.Listener{Name: "*:80", Port: 80, Chains: chains}, Wiring{
-		Build: g.build, Standard: build.Standard(forwarded.Settings{}), Upstreams: map[string]*upstream.Upstream{"u": g.up}})
+		Build: g.build, Standard: build.Standard(g.told), Upstreams: map[string]*upstream.Upstream{"u": g.up}})
 }
 
 func (g *gateway) accept(secure bool, admits Admission) {

@@ -110,7 +110,7 @@ func (t *translator) refresh(m *resource.Meta, field string, s *v1alpha1.Refresh
 			}
 		case "max-stale":
 			if n, err := strconv.Atoi(value); !has || err != nil || n < 0 {
-				t.report(m, diag.BadValue, at, fmt.Sprintf("%q is not max-stale=MINUTES; it is left out", o), "Write max-stale=60.")
+				t.report(m, diag.BadValue, at, fmt.Sprintf("%q is not max-stale=SECONDS; it is left out", o), "Write max-stale=3600.")
 				continue
 			}
 		case "ignore-must-revalidate", "ignore-auth":
