@@ -55,6 +55,7 @@ func TestForwardRules(t *testing.T) {
 			f.Contact = "noc@example.com"
 		}, "GET http://www.bad.test/ HTTP/1.1\nHost: www.bad.test", 403, "detail: access rule 1 (deny bad)", "TCP_DENIED/403 GET http://www.bad.test/ - HIER_NONE -"},
 		{"CONNECT denied", func(f *ir.Forward, _ *ir.Snapshot) {
+			f.Interception = nil // else the page is shown in TLS: TestForwardPageInTLS
 			f.ACLs = []ir.ACL{{Name: "SSL_ports", Type: "port", Values: []string{"443"}}}
 			f.Access = []ir.ForwardRule{{Action: "deny", ACLs: []string{"CONNECT", "!SSL_ports"}}, {Action: "allow", ACLs: []string{"all"}}}
 		}, "CONNECT a.test:25 HTTP/1.1\nHost: a.test:25", 403, "HK4502", "TCP_DENIED/403 CONNECT a.test:25 - HIER_NONE -"},
@@ -72,7 +73,7 @@ func TestForwardRules(t *testing.T) {
 		{"Via names another", nil, "GET http://BACKEND/ HTTP/1.1\nHost: BACKEND\nVia: 1.1 outer", 200, "BACKEND /", ""},
 		{"a listener of ours", nil, "GET http://127.0.0.1:PROXY/ HTTP/1.1\nHost: 127.0.0.1:PROXY", 508, "is a listener of this process", ""},
 		{"loopback", func(f *ir.Forward, _ *ir.Snapshot) { f.Loopback = false }, "GET http://BACKEND/ HTTP/1.1\nHost: BACKEND", 403, "local_destination", ""},
-		{"loopback by name", func(f *ir.Forward, _ *ir.Snapshot) { f.Loopback = false }, "CONNECT localhost:443 HTTP/1.1\nHost: localhost:443", 403, "local_destination", ""},
+		{"loopback by name", func(f *ir.Forward, _ *ir.Snapshot) { f.Loopback, f.Interception = false, nil }, "CONNECT localhost:443 HTTP/1.1\nHost: localhost:443", 403, "local_destination", ""},
 		{"metadata", func(f *ir.Forward, _ *ir.Snapshot) { f.Loopback = false }, "GET http://169.254.169.254/ HTTP/1.1\nHost: 169.254.169.254", 403, "local_destination", ""},
 		{"not in the registry", func(f *ir.Forward, _ *ir.Snapshot) {
 			f.KnownOnly = true

@@ -77,15 +77,60 @@ func TestForwardOverTLS(t *testing.T) {
 			tr.TLSClientConfig = config
 		})
 		resp, err := c.Get("https://localhost:" + port + "/")
-		switch {
-		case status == 200 && err != nil:
+		if err != nil {
 			t.Errorf("%s: %v", name, err)
-		case status == 200:
-			resp.Body.Close()
-			o.logged("TCP_MISS/200 GET https://localhost:" + port + "/ alice HIER_DIRECT bump")
-		case err == nil || !strings.Contains(err.Error(), "Forbidden"):
-			t.Errorf("%q was let in: %v", name, err)
+			continue
 		}
+		resp.Body.Close()
+		if resp.StatusCode != status {
+			t.Errorf("%q: %d", name, resp.StatusCode)
+		}
+		if status == 200 {
+			o.logged("TCP_MISS/200 GET https://localhost:" + port + "/ alice HIER_DIRECT bump")
+		}
+	}
+}
+
+// TestForwardPageInTLS shows the page of a refused CONNECT in TLS, which browsers show, and does so once: the next
+// CONNECT is decided about anew. A CA that may not sign for the name leaves the status of CONNECT.
+func TestForwardPageInTLS(t *testing.T) {
+	deny := func(f *ir.Forward, _ *ir.Snapshot) {
+		f.ACLs = []ir.ACL{{Name: "bad", Type: "dstdomain", Values: []string{".bad.test"}}}
+		f.Access = []ir.ForwardRule{{Action: "deny", ACLs: []string{"bad"}}, {Action: "allow", ACLs: []string{"all"}}}
+	}
+	o := newOutside(t, deny)
+	c := o.via(nil)
+	for range 2 {
+		resp, body := o.fetch(c, "https://www.bad.test:8443/x")
+		if resp.StatusCode != 403 || !strings.Contains(body, "access rule 1 (deny bad)") {
+			t.Errorf("%d %s", resp.StatusCode, body)
+		}
+	}
+	o.logged("TCP_DENIED/200 CONNECT www.bad.test:8443 - HIER_NONE bump")
+	o.logged("NONE_NONE/403 GET https://www.bad.test:8443/x - HIER_NONE bump")
+	o.log.mu.Lock()
+	connects := 0
+	for _, a := range o.log.access {
+		if string(a.Method) == "CONNECT" {
+			connects++
+		}
+	}
+	o.log.mu.Unlock()
+	if connects != 2 {
+		t.Errorf("%d CONNECT requests, want one for each page", connects)
+	}
+
+	narrow := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
+		deny(f, s)
+		ca := testca.New(t, testca.Spec{PermittedDNS: []string{"good.test"}})
+		pair, _, err := secret.ParseKeyPair(ca.ChainPEM(), ca.KeyPEM())
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Secrets.ByRef[f.Interception.CA] = &ir.Credential{Pair: pair}
+	})
+	if resp, body := narrow.ask("CONNECT www.bad.test:443 HTTP/1.1\nHost: www.bad.test:443"); resp.StatusCode != 403 || !strings.Contains(body, "HK4502") {
+		t.Errorf("a name that cannot be signed for: %d %s", resp.StatusCode, body)
 	}
 }
 

@@ -97,4 +97,5 @@ func (r *renewal) gone()                                     {}
 func (r *renewal) tunnel(*message.Response) (*pipe, error)   { return nil, errClient }
 func (r *renewal) accept(*message.Response, *Takeover) error { return errClient }
 func (r *renewal) refused(bool)                              {}
+func (r *renewal) last()                                     {}
 func (r *renewal) giveAway(func(*Takeover), *Takeover)       {}

@@ -170,6 +170,8 @@ type downstream interface {
 	// refused says that the answer at hand refuses CONNECT. What follows on an HTTP/1 connection may be meant for the
 	// tunnel and must not be taken for requests: it ends, unless the client may come again and has sent nothing yet.
 	refused(again bool)
+	// last says that the connection ends after the answer at hand.
+	last()
 	// accept sends the head of the answer to CONNECT and completes t. giveAway lets the connection go: when the
 	// exchange is over or, where only a stream is given away, at once and until that is over.
 	accept(resp *message.Response, t *Takeover) error

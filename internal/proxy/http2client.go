@@ -14,6 +14,7 @@ import (
 // http2Client is the client's end of an exchange on a stream, with the exchange itself.
 type http2Client struct {
 	exchange
+	c    *http2Conn
 	s    *mux.Stream
 	done bool // the request's body has been taken to its end
 
@@ -29,7 +30,7 @@ func newHTTP2Client() *http2Client {
 // serve runs one request of c on the worker's goroutine.
 func (h *http2Client) serve(c *http2Conn, w *worker, s *mux.Stream) {
 	p := c.p
-	h.s, h.composed = s, nil
+	h.c, h.s, h.composed = c, s, nil
 	h.exchange.begin(&c.client, &w.task, s.Request())
 	defer h.end(c, w)
 	w.conn.Store(c)
@@ -84,7 +85,7 @@ func (h *http2Client) end(c *http2Conn, w *worker) {
 	}
 	h.dropOrigin()
 	h.release()
-	h.s, h.composed = nil, nil
+	h.c, h.s, h.composed = nil, nil, nil
 	c.p.spare.streams.Put(h)
 }
 

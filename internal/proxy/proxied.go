@@ -65,6 +65,8 @@ func (x *exchange) proxied(s *forwardState) {
 	case c.Respond != nil:
 		if string(req.Method) == "CONNECT" {
 			x.down.refused(c.Respond.Status == 407)
+		} else if x.client.orphaned() { // everything is refused on it
+			x.down.last()
 		}
 		x.respond(c.Respond)
 		return

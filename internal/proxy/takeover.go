@@ -75,6 +75,9 @@ func (h *http1Client) refused(again bool) {
 	}
 }
 
+// last implements downstream.
+func (h *http1Client) last() { h.req.KeepAlive = false }
+
 // accept implements downstream.
 func (h *http1Client) accept(resp *message.Response, t *Takeover) error {
 	h.out = http1.AppendResponseHead(h.out[:0], resp, message.Body{}, true, false)
@@ -104,6 +107,9 @@ func (c *conn) giveAway() {
 
 // refused implements downstream.
 func (h *http2Client) refused(bool) {}
+
+// last implements downstream.
+func (h *http2Client) last() { h.c.leave() }
 
 // accept implements downstream.
 func (h *http2Client) accept(resp *message.Response, t *Takeover) error {
