@@ -141,7 +141,7 @@ func New(opts Options) *Plane {
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
 	p.listeners.Store(&map[string]*listener{})
 	p.review.init()
-	p.forwards = newForwards(&p.opts)
+	p.forwards = newForwards(&p.opts, p.tcp.Pipes())
 	return p
 }
 
@@ -159,6 +159,7 @@ func (p *Plane) Run(ctx context.Context) error {
 	close(p.ended)
 	p.retiring.Wait()
 	p.upstreams.Close()
+	p.forwards.state.Close()
 	return nil
 }
 

@@ -573,20 +573,33 @@ func TestUpstreamsAreLetGo(t *testing.T) {
 	eventually(t, "only the new upstream", func() bool { return names() == "v" })
 }
 
-// A plane that ended leaves no goroutine behind, also where upstreams still waited to retire.
+// A plane that ended leaves no goroutine behind, also where upstreams still waited to retire, and where a forward proxy
+// keeps leaves on disk.
 func TestRunEndsEverything(t *testing.T) {
-	before := runtime.NumGoroutine()
-	t.Run("life", func(t *testing.T) {
-		w := newWorld(t, Options{})
-		a := w.apply(w.snapshot)
-		dial(t, w.address(a, "*:443"), w.config443("a.test")).get("a.test", "/")
-		w.apply(w.config(w.plain("b.test")))
-	})
-	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
-	for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(20 * time.Millisecond) {
-		if time.Now().After(end) {
-			b := make([]byte, 64<<10)
-			t.Fatalf("%d goroutines, %d before\n%s", runtime.NumGoroutine(), before, b[:runtime.Stack(b, true)])
+	for name, life := range map[string]func(*testing.T){
+		"requests": func(t *testing.T) {
+			w := newWorld(t, Options{})
+			a := w.apply(w.snapshot)
+			dial(t, w.address(a, "*:443"), w.config443("a.test")).get("a.test", "/")
+			w.apply(w.config(w.plain("b.test")))
+		},
+		"interception": func(t *testing.T) {
+			o := newOutside(t, func(f *ir.Forward, _ *ir.Snapshot) { f.Interception.DiskPath = t.TempDir() })
+			resp, err := o.via(nil).Get("https://" + o.origin(o.public, testca.Spec{}) + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+		},
+	} {
+		before := runtime.NumGoroutine()
+		t.Run(name, life)
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+		for end := time.Now().Add(5 * time.Second); runtime.NumGoroutine() > before; time.Sleep(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				b := make([]byte, 64<<10)
+				t.Fatalf("%s: %d goroutines, %d before\n%s", name, runtime.NumGoroutine(), before, b[:runtime.Stack(b, true)])
+			}
 		}
 	}
 }

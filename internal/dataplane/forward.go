@@ -15,13 +15,10 @@ import (
 	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
-// forwardPipes bounds the pipes that spliced connections of forward proxies share.
-const forwardPipes = 1024
-
 // forwards are the forward proxies of the process. The maps are owned by the one caller of Prepare and Commit.
 type forwards struct {
 	state    *forward.State
-	pipes    *tcpproxy.Pipes
+	pipes    *tcpproxy.Pipes // of the process
 	policies map[string]*forward.Policy
 	outside  map[string]*outside // by ForwardProxy; outlives snapshots
 }
@@ -43,8 +40,8 @@ type stagedForwards struct {
 	ports    map[string]*forward.Port // by listener
 }
 
-func newForwards(opts *Options) *forwards {
-	return &forwards{state: forward.NewState(forward.StateOptions{Logger: opts.Logger}), pipes: tcpproxy.NewPipes(forwardPipes)}
+func newForwards(opts *Options, pipes *tcpproxy.Pipes) *forwards {
+	return &forwards{state: forward.NewState(forward.StateOptions{Logger: opts.Logger}), pipes: pipes}
 }
 
 // prepareForwards builds the forward proxies of a generation, before its listeners are compiled.

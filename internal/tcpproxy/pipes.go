@@ -19,6 +19,7 @@ type Pipes struct {
 	mu     sync.Mutex // guards the rest
 	free   []*pipe
 	open   int
+	closed bool  // what comes back is not kept
 	copied int64 // turns for which there was none
 }
 
@@ -69,7 +70,7 @@ func (p *Pipes) put(one *pipe, empty bool) {
 		return
 	}
 	p.mu.Lock()
-	if empty && len(p.free) < keptPipes {
+	if empty && !p.closed && len(p.free) < keptPipes {
 		p.free = append(p.free, one)
 		p.mu.Unlock()
 		return
@@ -86,9 +87,10 @@ func (p *Pipes) Stats() (open, free int, copied int64) {
 	return p.open, len(p.free), p.copied
 }
 
-// Close closes the pipes that nobody uses.
+// Close closes the pipes that nobody uses, and the others when they come back.
 func (p *Pipes) Close() {
 	p.mu.Lock()
+	p.closed = true
 	free := p.free
 	p.free, p.open = nil, p.open-len(free)
 	p.mu.Unlock()

@@ -228,7 +228,7 @@ func (s *session) run(stream *upstream.Stream, route *Route) {
 	if opts.Idle == 0 {
 		opts.Idle = s.p.opts.Limits.Idle
 	}
-	why := ""
+	var why atomic.Pointer[string] // of being withdrawn; set by the relay's timer, which may run as the relay ends
 	if s.d.Withdrawn != nil {
 		opts.Withdrawn = func() diag.Code {
 			code, detail := s.d.Withdrawn()
@@ -236,7 +236,7 @@ func (s *session) run(stream *upstream.Stream, route *Route) {
 				return 0
 			}
 			if code != 0 {
-				why = detail
+				why.Store(&detail)
 			}
 			return code
 		}
@@ -253,7 +253,7 @@ func (s *session) run(stream *upstream.Stream, route *Route) {
 	if a.Code = diag.Code(r.reason.Load()); a.Code == 0 {
 		return
 	}
-	a.Detail = r.detail(why)
+	a.Detail = r.detail(why.Load())
 	if a.Code == diag.TCPIdle {
 		a.Result += "_TIMEDOUT"
 	} else if a.Code == diag.TCPClientReset {
@@ -261,8 +261,9 @@ func (s *session) run(stream *upstream.Stream, route *Route) {
 	}
 }
 
-// detail is the sentence on why a relay ended. It is called after the end.
-func (r *relay) detail(withdrawn string) string {
+// detail is the sentence on why a relay ended. It is called after the end. withdrawn is what was said where the client
+// would not be let in any more, nil for nothing.
+func (r *relay) detail(withdrawn *string) string {
 	code := diag.Code(r.reason.Load())
 	switch code {
 	case diag.TCPIdle:
@@ -272,11 +273,11 @@ func (r *relay) detail(withdrawn string) string {
 	case diag.Draining:
 		return cutDetail
 	}
-	if withdrawn != "" {
-		return withdrawn
-	}
 	if err := r.err.Load(); err != nil {
 		return (*err).Error()
+	}
+	if withdrawn != nil {
+		return *withdrawn
 	}
 	return ""
 }

@@ -265,6 +265,21 @@ func TestBounds(t *testing.T) {
 	})
 }
 
+// TestDetail tells why the relay ended, not what came to its end as well.
+func TestDetail(t *testing.T) {
+	r, withdrawn := &relay{}, "the CA has gone"
+	r.note(diag.TCPClientReset, true, io.ErrUnexpectedEOF)
+	r.note(diag.ClientCertWithdrawn, false, nil)
+	if got := r.detail(&withdrawn); got != io.ErrUnexpectedEOF.Error() {
+		t.Errorf("%q", got)
+	}
+	r = &relay{}
+	r.note(diag.ClientCertWithdrawn, false, nil)
+	if got := r.detail(&withdrawn); got != withdrawn {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestNoHalfClose ends both directions where one cannot be ended alone.
 func TestNoHalfClose(t *testing.T) {
 	_, upstream, done := relayed(t, t.Context(), Options{}, func(c net.Conn) net.Conn { return deaf{c} })
@@ -301,8 +316,8 @@ func TestPipes(t *testing.T) {
 	if open, _, copied := pipes.Stats(); open != 1 || copied == 0 {
 		t.Errorf("%d pipes open, %d turns without one", open, copied)
 	}
-	pipes.put(held, true)
 	pipes.Close()
+	pipes.put(held, true)
 	if open, free, _ := pipes.Stats(); open != 0 || free != 0 {
 		t.Errorf("%d pipes open, %d free after Close", open, free)
 	}
