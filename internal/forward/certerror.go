@@ -2,7 +2,6 @@ package forward
 
 import (
 	"crypto/x509"
-	"errors"
 	"slices"
 	"time"
 
@@ -16,7 +15,8 @@ func (p *Policy) errorNames(code diag.Code, chain []*x509.Certificate, name stri
 	if code == 0 {
 		return nil
 	}
-	out := []string{errorName(code, chain)}
+	now := p.opts.State.now()
+	out := []string{errorName(code, chain, now)}
 	if len(chain) == 0 {
 		return out
 	}
@@ -25,7 +25,6 @@ func (p *Policy) errorNames(code diag.Code, chain []*x509.Certificate, name stri
 			out = append(out, n)
 		}
 	}
-	now := p.opts.State.now()
 	for _, c := range chain {
 		if now.After(c.NotAfter) {
 			add("X509_V_ERR_CERT_HAS_EXPIRED")
@@ -44,14 +43,14 @@ func (p *Policy) errorNames(code diag.Code, chain []*x509.Certificate, name stri
 }
 
 // errorName is OpenSSL's word for a code.
-func errorName(code diag.Code, chain []*x509.Certificate) string {
+func errorName(code diag.Code, chain []*x509.Certificate, now time.Time) string {
 	switch code {
 	case diag.UpstreamUnknownCA, diag.InterceptionUnknownCA, diag.UnexpectedInterception, diag.InterceptionMissing:
 		return untrustedName(chain)
 	case diag.UpstreamCertExpired:
 		return "X509_V_ERR_CERT_HAS_EXPIRED"
 	case diag.InterceptionExpired:
-		if len(chain) > 0 && time.Now().Before(chain[0].NotBefore) {
+		if len(chain) > 0 && now.Before(chain[0].NotBefore) {
 			return "X509_V_ERR_CERT_NOT_YET_VALID"
 		}
 		return "X509_V_ERR_CERT_HAS_EXPIRED"
@@ -78,8 +77,6 @@ func untrustedName(chain []*x509.Certificate) string {
 		return "X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT"
 	case selfSigned(chain[len(chain)-1]):
 		return "X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN"
-	case len(chain) == 1:
-		return "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"
 	}
 	return "X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"
 }
@@ -88,21 +85,25 @@ func selfSigned(c *x509.Certificate) bool {
 	return string(c.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(c) == nil || string(c.RawSubject) == string(c.RawIssuer) && !c.IsCA
 }
 
-// anchored reports whether a chain leads to an anchor, whatever else is wrong with it.
+// anchored reports whether a chain leads to an anchor at some time, so that what else is wrong with it can be excused.
+// Whatever does not verify at a time within which all its certificates are valid does not.
 func (p *Policy) anchored(chain []*x509.Certificate, via *ir.Via) bool {
 	between := x509.NewCertPool()
-	at := chain[0].NotBefore
+	first, last := chain[0].NotBefore, chain[0].NotAfter
 	for _, c := range chain[1:] {
 		between.AddCert(c)
-		if c.NotBefore.After(at) {
-			at = c.NotBefore
+		if c.NotBefore.After(first) {
+			first = c.NotBefore
+		}
+		if c.NotAfter.Before(last) {
+			last = c.NotAfter
 		}
 	}
 	for _, roots := range p.roots(via) {
-		_, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at.Add(time.Second), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
-		var unknown x509.UnknownAuthorityError
-		if err == nil || !errors.As(err, &unknown) && !errors.As(err, new(x509.SystemRootsError)) {
-			return true
+		for _, at := range []time.Time{first, last} {
+			if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+				return true
+			}
 		}
 	}
 	return false

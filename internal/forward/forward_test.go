@@ -5,6 +5,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"errors"
 	"io"
 	"net"
@@ -249,6 +251,11 @@ func TestErrorNames(t *testing.T) {
 		{diag.UpstreamCertExpired, ca.Issue(testca.Spec{DNS: []string{"a.test"}, NotBefore: past.Add(-time.Minute), NotAfter: past}).Chain()[:1], "X509_V_ERR_CERT_HAS_EXPIRED"},
 		{diag.UpstreamCertExpired, other.Issue(testca.Spec{DNS: []string{"b.test"}, NotBefore: past.Add(-time.Minute), NotAfter: past}).Chain()[:1],
 			"X509_V_ERR_CERT_HAS_EXPIRED SQUID_X509_V_ERR_DOMAIN_MISMATCH X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"},
+		// A leaf of nobody's with a certificate beside it that was never valid at the same time, and one that nothing verifies.
+		{diag.UpstreamCertExpired, []*x509.Certificate{other.Issue(testca.Spec{DNS: []string{"a.test"}, NotBefore: past.Add(-time.Minute), NotAfter: past}).Cert, ca.Issue(testca.Spec{NotBefore: past.Add(time.Minute)}).Cert},
+			"X509_V_ERR_CERT_HAS_EXPIRED X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"},
+		{diag.UpstreamNameMismatch, other.Issue(testca.Spec{DNS: []string{"b.test"}, Extra: []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3}, Critical: true}}}).Chain()[:1],
+			"SQUID_X509_V_ERR_DOMAIN_MISMATCH X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"},
 		{diag.UpstreamCertRevoked, ca.Issue(testca.Spec{DNS: []string{"a.test"}}).Chain(), "X509_V_ERR_CERT_REVOKED"},
 	} {
 		if got := strings.Join(p.errorNames(c.code, c.chain, "a.test", nil), " "); got != c.want {
