@@ -73,7 +73,9 @@ func originHandler() http.Handler {
 		h := w.Header()
 		h.Set("Location", "https://"+r.Host+"/seen")
 		h.Add("Set-Cookie", "a=1; Secure; Path=/")
-		h.Set("Strict-Transport-Security", "max-age=31536000")
+		if r.URL.RawQuery != "unpinned" {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		w.WriteHeader(http.StatusFound)
 	})
 	mux.HandleFunc("/big", func(w http.ResponseWriter, r *http.Request) {

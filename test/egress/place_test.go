@@ -70,10 +70,13 @@ func (w *world) sideBySide(ours func() []string) {
 	var urls []string
 	for i := range 200 {
 		scheme := []string{"https", "http"}[i%2]
-		path := []string{"/", "/seen", "/status?n=404", "/big?n=1000", "/page" + strconv.Itoa(i/20), "/cgi-bin/x?" + strconv.Itoa(i/40), "/redirect", "/status?n=500", "/page" + strconv.Itoa(i%10), "/upload"}[i/2%10]
+		path := []string{"/", "/seen", "/status?n=404", "/big?n=1000", "/page" + strconv.Itoa(i/20), "/cgi-bin/x?" + strconv.Itoa(i/40), "/redirect?unpinned", "/status?n=500", "/page" + strconv.Itoa(i%10), "/upload"}[i/2%10]
 		host := []string{"example.com", "www.example.com"}[i/20%2]
-		if i%50 == 49 {
-			host = "example.com:8081" // not among the ports that are safe for CONNECT
+		switch i % 50 {
+		case 48, 49:
+			host = "example.com:8081" // not among the ports that are safe for CONNECT, and nobody listens there
+		case 47:
+			host = "example.com:25" // not among the ports that are safe
 		}
 		urls = append(urls, fmt.Sprintf("%s://%s%s", scheme, host, path))
 	}
@@ -106,12 +109,13 @@ func (w *world) sideBySide(ours func() []string) {
 	}
 }
 
-// results are the tags, methods and URLs of a log, CONNECT apart: clients keep connections as they like.
+// results are the tags, methods and URLs of a log, CONNECT apart: clients keep connections as they like. What is said of
+// connections that ended before a request is apart too: it comes when they have ended.
 func results(lines []string) []string {
 	var out []string
 	for _, line := range lines {
 		f := strings.Fields(line)
-		if len(f) >= 10 && f[5] != "CONNECT" {
+		if len(f) >= 10 && f[5] == "GET" {
 			out = append(out, f[3]+" "+f[5]+" "+f[6])
 		}
 	}
