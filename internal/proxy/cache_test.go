@@ -119,6 +119,36 @@ func TestCacheCollapses(t *testing.T) {
 	}
 }
 
+// TestCacheKeepsConnections: an answer that is stored while it is served leaves its connection to the next request.
+func TestCacheKeepsConnections(t *testing.T) {
+	var mu sync.Mutex
+	from := map[string]bool{}
+	begun := make(chan struct{})
+	k := keep(t, &ir.Cache{}, func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		from[r.RemoteAddr] = true
+		mu.Unlock()
+		w.Header().Set("Cache-Control", "max-age=60")
+		w.(http.Flusher).Flush()
+		<-begun // the client has the head, so the answer is being served while the rest comes
+		fmt.Fprint(w, "the rest")
+	})
+	for i := range 4 {
+		resp, err := http.Get(fmt.Sprintf("%s/%d", k.url, i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun <- struct{}{}
+		if b, err := io.ReadAll(resp.Body); err != nil || string(b) != "the rest" {
+			t.Fatalf("got %q, %v", b, err)
+		}
+		resp.Body.Close()
+	}
+	if len(from) != 1 {
+		t.Errorf("four answers came over %d connections, want 1", len(from))
+	}
+}
+
 func TestCacheDoesNotSerializeWhatIsNotKept(t *testing.T) {
 	var at, most atomic.Int64
 	k := keep(t, &ir.Cache{}, func(w http.ResponseWriter, r *http.Request) {

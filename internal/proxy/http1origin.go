@@ -19,6 +19,7 @@ type http1Origin struct {
 	out     []byte // of the request: held back
 	inBuf   bool   // out lies in buf, which is not needed before the answer
 	chunked bool
+	stays   bool   // the answer leaves the connection open; x.resp may be another's while the body still comes
 	key     []byte // of a WebSocket that the client asked for in HTTP/2
 
 	buf    []byte  // received: the head of the answer, and bodies that fit
@@ -41,7 +42,7 @@ func (x *exchange) speakHTTP1(conn *upstream.Conn) {
 		o = x.client.p.spare.origins.Get().(*http1Origin)
 		x.plain = o
 	}
-	o.x, o.conn, o.out, o.inBuf, o.rest, o.chunked = x, conn, o.buf[:0], true, nil, false
+	o.x, o.conn, o.out, o.inBuf, o.rest, o.chunked, o.stays = x, conn, o.buf[:0], true, nil, false, false
 	o.parser.Limits = x.client.p.limits.Response
 	o.parser.Reset()
 	x.up = o
@@ -145,6 +146,7 @@ func (o *http1Origin) answer() error {
 			if n > 0 {
 				if x.resp.Status >= 200 {
 					o.body.Reset(x.resp.Body, x.client.p.limits.Response)
+					o.stays = x.resp.KeepAlive
 				}
 				o.rest = o.rest[n:]
 				return nil
@@ -234,7 +236,7 @@ func (o *http1Origin) giveBack(reusable bool) {
 		w.recover()
 	}
 	x.task.up.Store(nil)
-	if reusable && sound && x.resp.KeepAlive && o.body.Done() && len(o.rest) == 0 {
+	if reusable && sound && o.stays && o.body.Done() && len(o.rest) == 0 {
 		o.conn.Release()
 	} else {
 		o.conn.Close()
