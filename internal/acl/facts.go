@@ -51,6 +51,9 @@ type Facts struct {
 	ClientCert *x509.Certificate   // verified ones only
 	Chain      []*x509.Certificate // of the destination, leaf first
 	Errors     []string            // X509_V_ERR names of why it did not verify
+
+	looked string       // name whose addresses are found; all rules see the same ones
+	found  []netip.Addr // of that name
 }
 
 // Address returns the destination's addresses: that of a literal, the known one, or what DNS says.
@@ -64,7 +67,17 @@ func (f *Facts) addresses(dns bool) []netip.Addr {
 	if !dns || f.Lookup == nil || f.Host == "" {
 		return nil
 	}
-	return f.Lookup(f.Host)
+	if f.looked != f.Host {
+		f.found, f.looked = f.Lookup(f.Host), f.Host
+	}
+	return f.found
+}
+
+// Found returns the addresses of a destination's name by which rules have been decided; asked is false if no rule
+// wanted to know them. A connection that is made because of such a decision has to go to one of them: whoever owns a
+// name can let it lead elsewhere a moment later.
+func (f *Facts) Found(host string) (addrs []netip.Addr, asked bool) {
+	return f.found, host != "" && f.looked == host
 }
 
 // requested is the name that the client asked for: SNI, else that of the CONNECT request.

@@ -22,6 +22,7 @@ type way struct {
 	via   *ir.Via            // nil: directly
 	known *upstream.Upstream // what the configuration says of it; nil: the template holds
 	from  *ir.Origin         // of known
+	seen  []netip.Addr       // addresses that rules were asked about; nil: none, or a proxy looks the name up
 	to    netip.Addr         // where a captured connection was on its way to; invalid: where the name leads
 }
 
@@ -83,6 +84,12 @@ func (p *Policy) way(f *acl.Facts, host string, port uint16, to netip.Addr) (way
 	}
 	if w.via == nil {
 		w.to = to
+	}
+	if addrs, asked := f.Found(host); asked && w.via == nil && !w.to.IsValid() {
+		if len(addrs) == 0 { // a rule that cannot be decided must not be got around by a slow answer
+			return w, refuse(diag.ForwardNameUnknown, "the name "+host+" does not resolve, and rules are about its addresses")
+		}
+		w.seen = addrs
 	}
 	return w, p.local(host, port, w.via != nil, w.to)
 }
@@ -197,6 +204,9 @@ func (p *Policy) upstream(w *way, tls bool) (*upstream.Upstream, func()) {
 	if w.to.IsValid() {
 		return p.opts.Destinations.GetTo(w.to, w.host, w.port, tls)
 	}
+	if w.known == nil {
+		return p.opts.Destinations.GetSeen(w.seen, w.host, w.port, tls, w.via)
+	}
 	return p.opts.Destinations.GetAt(w.known, w.host, w.port, tls, w.via)
 }
 
@@ -224,7 +234,7 @@ func (p *Policy) raw(w *way) (*upstream.Upstream, func()) {
 	if w.to.IsValid() {
 		return p.opts.Destinations.GetTo(w.to, w.host, w.port, false)
 	}
-	return p.opts.Destinations.Get(w.host, w.port, false, w.via)
+	return p.opts.Destinations.GetSeen(w.seen, w.host, w.port, false, w.via)
 }
 
 // send is where a request goes that may go on.

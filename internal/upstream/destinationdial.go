@@ -33,9 +33,12 @@ func (x *destination) dial(ctx context.Context, e *Endpoint) (*wire, *Error) {
 		return x.of.r.dialWire(ctx, e.Address)
 	}
 	n := x.of.names
-	found, err := n.find(ctx, x.key.host)
-	if err != nil {
-		return nil, &Error{Code: diag.UpstreamDNS, Detail: fmt.Sprintf("the name %q does not resolve", x.key.host), Err: err}
+	found := x.seen
+	if found == nil {
+		var err error
+		if found, err = n.find(ctx, x.key.host); err != nil {
+			return nil, &Error{Code: diag.UpstreamDNS, Detail: fmt.Sprintf("the name %q does not resolve", x.key.host), Err: err}
+		}
 	}
 	addrs := make([]netip.AddrPort, 0, len(found))
 	for _, ip := range found {

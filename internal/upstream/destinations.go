@@ -46,7 +46,7 @@ type destinationKey struct {
 	port uint16
 	tls  bool
 	via  string // names of proxies, with commas
-	at   string // addresses of hosts that the configuration places; "": where the name leads
+	at   string // addresses of hosts that the configuration places, or that rules were asked about; "": where the name leads
 	pin  string // SHA-256 of the one certificate that is tolerated; "*": any, for looking at it; "": none
 }
 
@@ -61,7 +61,8 @@ type destination struct {
 	// Fixed after construction.
 	of      *Destinations
 	key     destinationKey
-	local   bool // may be this machine's, or link-local
+	local   bool         // may be this machine's, or link-local
+	seen    []netip.Addr // the only ones that are connected to; nil: all that the name has
 	up      *Upstream
 	release func()
 
@@ -171,6 +172,20 @@ func keyTo(to netip.Addr, host string, port uint16, tls bool) (destinationKey, [
 	return key, []ir.Endpoint{{Host: key.at, Port: port}}
 }
 
+// GetSeen is Get for a name whose addresses somebody has decided about: connections go to those and to no others,
+// wherever the name leads by then. nil is Get.
+func (d *Destinations) GetSeen(seen []netip.Addr, host string, port uint16, tls bool, via *ir.Via) (u *Upstream, release func()) {
+	key := destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: tls}
+	if len(seen) > 0 {
+		seen = slices.Clone(seen)
+		slices.SortFunc(seen, netip.Addr.Compare) // DNS has them in any order
+		for _, a := range seen {
+			key.at += a.String() + ","
+		}
+	}
+	return d.getSeen(key, via, seen)
+}
+
 // placed returns the endpoints that an upstream was given, nil where they are looked up.
 func (u *Upstream) placed() []ir.Endpoint {
 	if u == nil || u.Settings.Resolve != nil || u.Settings.Dynamic != nil {
@@ -197,6 +212,19 @@ func (d *Destinations) Tolerate(to netip.Addr, host string, port uint16, via *ir
 }
 
 func (d *Destinations) get(key destinationKey, via *ir.Via, p *pin, at []ir.Endpoint) (*Upstream, func()) {
+	return d.take(key, via, func(f *ir.Forward, key destinationKey) *destination { return d.make(f, key, via, p, at) })
+}
+
+func (d *Destinations) getSeen(key destinationKey, via *ir.Via, seen []netip.Addr) (*Upstream, func()) {
+	return d.take(key, via, func(f *ir.Forward, key destinationKey) *destination {
+		x := d.make(f, key, via, nil, nil)
+		x.seen = seen
+		return x
+	})
+}
+
+// take returns the destination of a key, and has it made where there is none.
+func (d *Destinations) take(key destinationKey, via *ir.Via, fresh func(*ir.Forward, destinationKey) *destination) (*Upstream, func()) {
 	if via != nil {
 		key.via = viaKey(via)
 	}
@@ -210,16 +238,16 @@ func (d *Destinations) get(key destinationKey, via *ir.Via, p *pin, at []ir.Endp
 	if x != nil {
 		return x.up, x.release
 	}
-	fresh := d.make(forward, key, via, p, at)
+	made := fresh(forward, key)
 	d.mu.Lock()
 	var gone *destination
-	if x = d.byKey[key]; x == nil { // else somebody was faster, and fresh is nobody's
-		x = fresh
+	if x = d.byKey[key]; x == nil { // else somebody was faster, and made is nobody's
+		x = made
 		gone = d.keep(x, forward)
 	}
 	d.use(x)
 	d.mu.Unlock()
-	if x == fresh {
+	if x == made {
 		d.r.adopt(x.up)
 	}
 	if gone != nil {

@@ -139,7 +139,11 @@ func (u *Upstream) lookAt(host string) (Facts, error) {
 	x := u.dest
 	key := x.key
 	key.pin = "*"
-	lax, release := x.of.get(key, u.Settings.Via, nil, u.placed())
+	lax, release := x.of.take(key, u.Settings.Via, func(f *ir.Forward, key destinationKey) *destination {
+		y := x.of.make(f, key, u.Settings.Via, nil, u.placed())
+		y.seen = x.seen
+		return y
+	})
 	defer release()
 	if c, err = lax.Get(q); err == nil {
 		seen := factsOf(c)
