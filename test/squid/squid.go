@@ -5,12 +5,14 @@
 package squid
 
 import (
+	"fmt"
 	"os"
 	"os/user"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +34,8 @@ type Squid struct {
 
 	tb     testing.TB
 	stderr func() string
+	run    program.Command
+	ports  []string // of http_port and https_port
 }
 
 // Options say how to start.
@@ -68,9 +72,7 @@ func Start(tb testing.TB, o Options) *Squid {
 		config = Document
 	}
 	s.write("squid.conf", s.Localised(o.More+"\n"+config)+s.own())
-	if out := program.Run(tb, program.Command{Path: "/usr/lib/squid/security_file_certgen", Args: []string{"-c", "-s", dir + "/ssl_db", "-M", "20MB"}}); out.Code != 0 {
-		tb.Fatalf("security_file_certgen: %s%s", out.Out, out.Err)
-	}
+	s.makeDatabase()
 	s.handOver()
 	on := o.On
 	if on == nil {
@@ -80,12 +82,74 @@ func Start(tb testing.TB, o Options) *Squid {
 	if out := program.Run(tb, program.Command{Path: bin, Args: []string{"-N", "-z", "-f", dir + "/squid.conf"}}); out.Code != 0 { // as its unit does
 		tb.Fatalf("squid -z: %s%s", out.Out, out.Err)
 	}
-	s.stderr = program.Start(tb, on(program.Command{Path: bin, Args: []string{"-N", "-f", dir + "/squid.conf"}}))
-	s.await("it accepts connections", func() bool {
-		b, _ := os.ReadFile(dir + "/cache.log")
-		return strings.Contains(string(b), "Accepting ")
-	})
+	s.run = on(program.Command{Path: bin, Args: []string{"-N", "-f", dir + "/squid.conf"}})
+	for _, m := range regexp.MustCompile(`(?m)^https?_port (?:\S+:)?(\d+)`).FindAllStringSubmatch(o.More+"\n"+config, -1) {
+		s.ports = append(s.ports, m[1])
+	}
+	s.Restart()
 	return s
+}
+
+// Stop kills it.
+func (s *Squid) Stop() {
+	s.tb.Helper()
+	pid, err := strconv.Atoi(strings.TrimSpace(string(s.read("squid.pid"))))
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	if err != nil {
+		s.tb.Fatalf("squid: stop: %v", err)
+	}
+	for _, file := range []string{"squid.pid", "cache.log"} {
+		_ = os.Remove(filepath.Join(s.Dir, file))
+	}
+}
+
+// Restart starts it again after Stop.
+func (s *Squid) Restart() {
+	s.tb.Helper()
+	s.stderr = program.Start(s.tb, s.run)
+	s.await("it listens", s.listens)
+}
+
+// listens reports whether the ports are open. The log says so before they are.
+func (s *Squid) listens() bool {
+	pid, err := os.ReadFile(filepath.Join(s.Dir, "squid.pid"))
+	if err != nil {
+		return false
+	}
+	open := ""
+	for _, table := range []string{"tcp", "tcp6"} {
+		b, _ := os.ReadFile("/proc/" + strings.TrimSpace(string(pid)) + "/net/" + table)
+		open += string(b)
+	}
+	for _, port := range s.ports {
+		n, _ := strconv.Atoi(port)
+		if !regexp.MustCompile(fmt.Sprintf(`:%04X [0-9A-F]+:0000 0A`, n)).MatchString(open) {
+			return false
+		}
+	}
+	return true
+}
+
+// ChangeCA gives it another CA to sign with, which it uses when it is started again.
+func (s *Squid) ChangeCA(ca *testca.Pair) {
+	s.tb.Helper()
+	s.CA = ca
+	s.write("bump.crt", string(ca.ChainPEM()))
+	s.write("bump.key", string(ca.KeyPEM()))
+	if err := os.RemoveAll(s.Dir + "/ssl_db"); err != nil {
+		s.tb.Fatal(err)
+	}
+	s.makeDatabase()
+	s.handOver()
+}
+
+func (s *Squid) makeDatabase() {
+	s.tb.Helper()
+	if out := program.Run(s.tb, program.Command{Path: "/usr/lib/squid/security_file_certgen", Args: []string{"-c", "-s", s.Dir + "/ssl_db", "-M", "20MB"}}); out.Code != 0 {
+		s.tb.Fatalf("security_file_certgen: %s%s", out.Out, out.Err)
+	}
 }
 
 // certificates makes bump.crt, bump.key and bump_dhparam.pem.
