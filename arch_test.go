@@ -6,6 +6,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -72,6 +73,42 @@ var rooms = map[string][]string{
 
 // upper are the rooms above all sides; they may import anything below them.
 var upper = []string{"internal/trace", "internal/squidconf", "internal/admin", "internal/demo", "internal/cli", "internal/server", "cmd/hakone", "test", "tools"}
+
+// TestArchitectureIsDescribed has every room of the table described in ARCHITECTURE.md, and no other.
+func TestArchitectureIsDescribed(t *testing.T) {
+	text, err := os.ReadFile("ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ = bytes.Cut(text, []byte("\n## Rooms\n"))
+	text, _, _ = bytes.Cut(text, []byte("\n## "))
+	described := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 4 {
+			continue
+		}
+		for i, name := range strings.Split(cells[1], "`") {
+			if i%2 == 0 {
+				continue
+			}
+			if name = strings.TrimSuffix(name, "/"); !strings.Contains(name, "/") && strings.Contains(cells[1], "internal/") {
+				name = "internal/" + name
+			}
+			described[name] = true
+		}
+	}
+	all := slices.Concat(slices.Collect(maps.Keys(rooms)), upper)
+	for _, room := range all {
+		if !described[room] && room != "tools" {
+			t.Errorf("ARCHITECTURE.md does not say what %s holds", room)
+		}
+		delete(described, room)
+	}
+	for name := range described {
+		t.Errorf("ARCHITECTURE.md describes %s, which is no room", name)
+	}
+}
 
 // foreign modules that the data side and the words never import.
 var foreign = []string{"k8s.io/", "sigs.k8s.io/", "istio.io/"}
