@@ -25,14 +25,17 @@ type caching struct {
 
 	validating bool // the request asks whether what is stored is good
 	name       string
-	why        string // fwd of Cache-Status
-	joined     bool   // served from somebody else's fetch
-	rejoined   int    // how often the request that it waited for was gone
+	why        string    // fwd of Cache-Status
+	joined     bool      // served from somebody else's fetch
+	rejoined   int       // how often the request that it waited for was gone
+	now        time.Time // when out was decided
+	told       string    // Cache-Status of the last hit, which often is the next one's
 
 	u      *upstream.Upstream
 	teed   *httpcache.Object // answer to a POST that is stored while it is passed on
 	cursor httpcache.Cursor
 	reader bool // cursor is open
+	served bool // the answer is one that is kept, though nobody was asked
 }
 
 // beginCache notes what is asked for, before filters change it.
@@ -44,7 +47,7 @@ func (x *exchange) beginCache(settings *ir.Cache) {
 	}
 	q := k.q
 	q.Reset()
-	*k = caching{q: q, c: x.client.p.caches.Open(settings), name: httpcache.Device}
+	*k = caching{q: q, told: k.told, c: x.client.p.caches.Open(settings), name: httpcache.Device}
 	req := x.Request
 	switch {
 	case len(x.access.URL) > 0:
@@ -84,7 +87,8 @@ func (x *exchange) cached(u *upstream.Upstream) {
 	k.q.Identified = x.Certified != nil || x.Peer.Identity != nil || x.ByPolicy && x.decision.Judgement != nil
 	k.q.Scan()
 	for {
-		k.out = k.c.Lookup(&k.q, time.Now())
+		k.now = time.Now()
+		k.out = k.c.Lookup(&k.q, k.now)
 		k.why = k.out.Why
 		switch k.out.Kind {
 		case httpcache.Hit:

@@ -15,7 +15,10 @@ var ageName = []byte("Age") // only read
 // serve answers with an object, whose body may be on its way. hit says that the origin was not asked.
 func (x *exchange) serve(o *httpcache.Object, result string, hit bool) {
 	k := x.cache
-	now := time.Now()
+	now := k.now
+	if !hit {
+		now = time.Now()
+	}
 	resp := &x.resp
 	resp.Reset()
 	resp.Proto = message.HTTP11
@@ -37,7 +40,7 @@ func (x *exchange) serve(o *httpcache.Object, result string, hit bool) {
 	}
 	x.noteServed(o, result, hit, now)
 	x.addCacheStatus()
-	x.own = hit
+	x.own, k.served = hit, true
 	x.responseFilters()
 	x.access.Status = resp.Status
 	x.noteType()
@@ -67,7 +70,10 @@ func (x *exchange) noteServed(o *httpcache.Object, result string, hit bool, now 
 		}
 	}
 	p = strconv.AppendInt(append(p, "; ttl="...), o.TTL(now), 10)
-	x.access.Result, x.access.CacheStatus = result, string(p)
+	if string(p) != k.told {
+		k.told = string(p)
+	}
+	x.access.Result, x.access.CacheStatus = result, k.told
 }
 
 // sendStored sends head and body.

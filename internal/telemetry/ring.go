@@ -96,7 +96,7 @@ func (k *keptAccess) set(a *Access) {
 	k.access = *a
 	k.access.Metrics = nil
 	fields := [...]*[]byte{&k.access.ID, &k.access.Method, &k.access.Protocol, &k.access.Authority, &k.access.Target, &k.access.Path,
-		&k.access.UserAgent, &k.access.Referer, &k.access.XFF, &k.access.ContentType}
+		&k.access.UserAgent, &k.access.Referer, &k.access.XFF, &k.access.ContentType, &k.access.URL}
 	n := 0
 	for _, f := range fields {
 		*f = (*f)[:min(len(*f), maxKeptField)]
