@@ -101,12 +101,22 @@ func (w *world) sideBySide(ours func() []string) {
 	w.await("both logs are written", func() bool {
 		return len(results(w.squid.Log()[beginSquid:])) >= len(urls)-8 && len(results(ours()[begin:])) >= len(urls)-8
 	})
-	a, b := results(w.squid.Log()[beginSquid:]), results(ours()[begin:])
-	for i := range min(len(a), len(b)) {
-		if a[i] != b[i] {
-			w.Errorf("line %d: Squid %s, Hakone %s", i, a[i], b[i])
+	a, b := byURL(results(w.squid.Log()[beginSquid:])), byURL(results(ours()[begin:]))
+	for url, tags := range a {
+		if !slices.Equal(tags, b[url]) {
+			w.Errorf("%s: Squid %v, Hakone %v", url, tags, b[url])
 		}
 	}
+}
+
+// byURL are the tags of each URL in order: lines of connections that end at the same time may change places.
+func byURL(results []string) map[string][]string {
+	out := map[string][]string{}
+	for _, line := range results {
+		tag, url, _ := strings.Cut(line, " ")
+		out[url] = append(out[url], tag)
+	}
+	return out
 }
 
 // results are the tags, methods and URLs of a log, CONNECT apart: clients keep connections as they like. What is said of
