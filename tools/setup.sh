@@ -15,8 +15,8 @@ for program in "${!package[@]}"; do
   command -v "$program" >/dev/null 2>&1 || [ -x "/usr/sbin/$program" ] || missing+=("${package[$program]}")
 done
 [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || missing+=(libnginx-mod-stream) # for W6 of the benchmark
-# Debian's Python, whatever else is first in PATH: its h2 comes from a package.
-/usr/bin/python3 -c 'import h2' 2>/dev/null || missing+=(python3 python3-h2)
+# Debian's Python, whatever else is first in PATH: its modules come from packages.
+/usr/bin/python3 -c 'import h2, requests' 2>/dev/null || missing+=(python3 python3-h2 python3-requests)
 
 install_packages() {
   echo "installing: ${missing[*]}" >&2

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// TestMain is also the programs that run in namespaces: destinations, and a workload that opens a WebSocket.
+// TestMain is also the programs that run in namespaces: destinations, and workloads written in Go.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("EGRESS_TEST_ORIGIN"); dir != "" {
 		fmt.Fprintln(os.Stderr, serveOrigin(dir))
@@ -23,6 +23,13 @@ func TestMain(m *testing.M) {
 	}
 	if words := strings.Fields(os.Getenv("EGRESS_TEST_SOCKET")); len(words) > 0 {
 		if err := openSocket(words); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if url := os.Getenv("EGRESS_TEST_GET"); url != "" {
+		if err := get(url); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -94,6 +101,7 @@ func originHandler() http.Handler {
 		w.WriteHeader(n)
 	})
 	mux.HandleFunc("/ws", echoSocket)
+	mux.HandleFunc("/chat", chat)
 	return mux
 }
 
