@@ -72,8 +72,15 @@ type outsideWorld struct {
 
 func newOutside(t *testing.T, change func(*ir.Forward, *ir.Snapshot)) *outsideWorld {
 	t.Helper()
+	return newOutsideWith(t, Options{}, change)
+}
+
+// newOutsideWith is newOutside with options of the plane.
+func newOutsideWith(t *testing.T, opts Options, change func(*ir.Forward, *ir.Snapshot)) *outsideWorld {
+	t.Helper()
 	l := &log{}
-	o := &outsideWorld{world: newWorld(t, Options{Sink: l, PortMap: map[uint16]uint16{80: 0, 443: 0, 3128: 0, 3129: 0}}), log: l,
+	opts.Sink, opts.PortMap = l, map[uint16]uint16{80: 0, 443: 0, 3128: 0, 3129: 0}
+	o := &outsideWorld{world: newWorld(t, opts), log: l,
 		mesh: testca.New(t, testca.Spec{CommonName: "mesh"}), public: testca.New(t, testca.Spec{CommonName: "public"}), stranger: testca.New(t, testca.Spec{CommonName: "stranger"})}
 	o.use(change)
 	return o
@@ -364,10 +371,10 @@ func TestForwardGateway(t *testing.T) {
 		f.OriginateTLS = true
 	})
 	at := o.address(o.applied, "*:3129")
-	if code, body := dial(t, at, nil).get("localhost", "/a"); code != 200 || !strings.HasSuffix(body, "localhost /a") {
+	if code, body := dial(t, at, nil).get("localhost", "/a"); code != 200 || !strings.HasSuffix(body, "localhost:"+port+" /a") {
 		t.Errorf("way A: %d %q", code, body)
 	}
-	if code, body := dial(t, at, &tls.Config{ServerName: "localhost", RootCAs: o.mesh.Pool()}).get("localhost", "/b"); code != 200 || !strings.HasSuffix(body, "localhost /b") {
+	if code, body := dial(t, at, &tls.Config{ServerName: "localhost", RootCAs: o.mesh.Pool()}).get("localhost", "/b"); code != 200 || !strings.HasSuffix(body, "localhost:"+port+" /b") {
 		t.Errorf("way B: %d %q", code, body)
 	}
 	if code, body := dial(t, at, nil).get("10.0.0.1", "/.well-known/hakone/trust"); code != 200 || !strings.Contains(body, "update-ca-certificates") {

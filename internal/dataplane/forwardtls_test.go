@@ -81,6 +81,7 @@ func TestForwardOverTLS(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
+		_, _ = io.Copy(io.Discard, resp.Body)
 		resp.Body.Close()
 		if resp.StatusCode != status {
 			t.Errorf("%q: %d", name, resp.StatusCode)
@@ -131,6 +132,23 @@ func TestForwardPageInTLS(t *testing.T) {
 	})
 	if resp, body := narrow.ask("CONNECT www.bad.test:443 HTTP/1.1\nHost: www.bad.test:443"); resp.StatusCode != 403 || !strings.Contains(body, "HK4502") {
 		t.Errorf("a name that cannot be signed for: %d %s", resp.StatusCode, body)
+	}
+}
+
+// TestForwardSilentDestination has a destination that takes connections and says nothing for longer than a client has
+// for its handshake: the client gets the page that says so, in TLS.
+func TestForwardSilentDestination(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { silent.Close() })
+	o := newOutsideWith(t, Options{HandshakeTimeout: 200 * time.Millisecond}, func(f *ir.Forward, _ *ir.Snapshot) {
+		f.Template.Pool.ConnectTimeout = 600 * time.Millisecond
+	})
+	_, port, _ := net.SplitHostPort(silent.Addr().String())
+	if resp, body := o.fetch(o.via(nil), "https://localhost:"+port+"/"); resp.StatusCode != 503 || !strings.Contains(body, "HK3202") {
+		t.Errorf("%d %s", resp.StatusCode, body)
 	}
 }
 

@@ -53,9 +53,11 @@ func (t *Port) terminator(prev *tlsconf.Terminator) {
 }
 
 // learn finds out what the destination shows. It returns why it cannot be reached; what is wrong with its
-// certificate is judged by judge.
+// certificate is judged by judge. What it takes is not the client's time for its handshake: who waited in vain gets
+// the page that says so.
 func (n *Tunnel) learn(facts *acl.Facts) *refusal {
 	t := n.at
+	defer func(began time.Time) { n.conn.Excuse(time.Since(began)) }(time.Now())
 	ctx, cancel := context.WithTimeout(context.Background(), connectTimeout)
 	defer cancel()
 	if n.way.known != nil && n.way.known.Settings.TLS != nil {

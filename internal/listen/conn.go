@@ -39,9 +39,10 @@ type Conn struct {
 	pooled   *[]byte // what pending lies in; given back when pending is used up
 	frame    framer  // follows the records once a ClientHello was peeked
 	idle     idleRecords
-	attached any    // see Attach
-	waits    func() // see OnWait
-	watching bool   // the handshake is in progress: keep the last bytes read
+	attached any           // see Attach
+	waits    func()        // see OnWait
+	excused  time.Duration // see Excuse
+	watching bool          // the handshake is in progress: keep the last bytes read
 	tail     [alertLen]byte
 	tailLen  int
 
@@ -99,6 +100,13 @@ func (c *Conn) Local() netip.AddrPort { return c.local }
 
 // Accepted returns when the connection was accepted.
 func (c *Conn) Accepted() time.Time { return c.accepted }
+
+// Excuse says that the client was kept waiting for d, for which its time for the handshake is not counted. It
+// belongs to the goroutine that reads.
+func (c *Conn) Excuse(d time.Duration) { c.excused += d }
+
+// Excused returns how long the client was kept waiting.
+func (c *Conn) Excused() time.Duration { return c.excused }
 
 // TCP returns the connection at the bottom, for socket options; what may be read from it or written to it
 // instead of here tells Direct.

@@ -69,7 +69,7 @@ func (t *Terminator) Handshake(c *listen.Conn) *Result {
 		Remote: c.Remote(), Local: c.Local(),
 	}}
 	t.state.index.Add(c)
-	deadline := c.Accepted().Add(t.opts.timeout())
+	deadline := c.Accepted().Add(t.opts.timeout() + c.Excused())
 	if err := c.SetDeadline(deadline); err != nil {
 		return s.refuse(diag.ClosedBeforeHello, "the connection ended before it was read", err, s.close)
 	}

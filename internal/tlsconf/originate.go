@@ -251,7 +251,7 @@ func (o *Originator) Handshake(ctx context.Context, conn net.Conn, host string, 
 	}
 	if err != nil {
 		rec.Err = err.Error()
-		rec.Code, rec.Detail = o.classify(err, a.yes)
+		rec.Code, rec.Detail = o.inTunnel(o.classify(err, a.yes))
 		if offerOf(speak) == offerHTTP2 && refusedProtocols(err) {
 			rec.Code, rec.Detail = diag.UpstreamNoHTTP2, rec.Detail+", as it does not speak h2; "+noHTTP2Fix
 		}

@@ -172,6 +172,23 @@ func (o *Originator) unexpected(v trust.Verdict, presented []*x509.Certificate) 
 		where, secret.Subject(leaf), secret.Issuer(leaf))}
 }
 
+// inTunnel adds to the detail of a failed handshake that it was made inside a proxy's tunnel: the certificate's own
+// reasons say so themselves. A proxy that intercepts connects to the destination after it has answered CONNECT, and
+// then there is nobody to say why it does not get there.
+func (o *Originator) inTunnel(code diag.Code, detail string) (diag.Code, string) {
+	if o.tunnel == nil {
+		return code, detail
+	}
+	switch code {
+	case diag.UpstreamConnectTimeout:
+		detail += ", though the proxy had taken CONNECT; one that intercepts connects to the destination only then, and its log says why it does not get there"
+	case diag.UpstreamTLSFailed, diag.UpstreamSpeaksPlaintext, diag.UpstreamTLSNoCommon, diag.UpstreamTLSVersion:
+	default:
+		return code, detail
+	}
+	return code, "behind the proxy " + o.tunnel.Proxy + ": " + detail
+}
+
 // named reports whether the settings' own bundle holds the anchor of a chain.
 func (o *Originator) named(chain []*x509.Certificate) bool { return trust.AnchoredIn(chain, o.trusted) }
 
