@@ -120,7 +120,7 @@ func TestForwardCacheCaptured(t *testing.T) {
 	})
 	at := o.address(o.applied, "*:3129")
 	for i, c := range []struct{ host, want string }{
-		{"localhost", "origin 1 localhost"}, {"localhost", "origin 1 localhost"}, {"127.0.0.1", "origin 2 127.0.0.1"}, {"localhost:8080", "origin 3 localhost"}, {"localhost", "origin 1 localhost"},
+		{"localhost", "origin 1 localhost"}, {"localhost", "origin 1 localhost"}, {"127.0.0.1", "origin 2 127.0.0.1"}, {"localhost:8080", "origin 1 localhost"}, {"localhost", "origin 1 localhost"},
 	} {
 		conn, err := net.Dial("tcp", at)
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/acl"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/proxy"
 	"github.com/hakone-gateway/hakone/internal/semantics"
@@ -122,7 +123,10 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 		}
 		q.Dest = q.to
 		if tunnel.originated && !tunnel.tls {
-			t.originateAsKnown(q, port)
+			t.originateAsKnown(q, declared(q.r.Peer, port))
+		}
+		if t.spec.Mode == ir.ForwardGateway && q.Host != "" && q.Port != 0 {
+			t.readdress(q)
 		}
 	case t.explicit() && req.Absolute == "":
 		return refuse(diag.ForwardNotProxyRequest, "the request names a path alone: "+string(req.Method)+" on a forward proxy's port")
@@ -143,6 +147,44 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 		q.Path += "?" + string(req.Query)
 	}
 	return nil
+}
+
+// declared returns the port that a Gateway listener has in the configuration, where the client named the one that it
+// is bound to.
+func declared(peer *filter.Peer, port uint16) uint16 {
+	if bound, mapped := peer.PortMap[peer.ListenPort]; port != 0 && (mapped && bound == port || peer.Local.Port() == port) {
+		return peer.ListenPort
+	}
+	return port
+}
+
+// readdress names the destination by its own URL. Clients of a Gateway listener name the port that they came by, which is
+// ours: it is nothing to the destination, and neither to logs and caches.
+func (t *Port) readdress(q *asked) {
+	req := q.r.Request
+	f := &req.Fields
+	a := f.Reserve(len(q.Host) + len("[]:65535"))
+	if strings.Contains(q.Host, ":") {
+		a = append(append(append(a, '['), q.Host...), ']')
+	} else {
+		a = append(a, q.Host...)
+	}
+	// What the configuration says of a port of a known host is about how it is reached.
+	if q.Port != 80 && q.Port != 443 && t.known(q.Host, q.Port) == nil {
+		a = strconv.AppendUint(append(a, ':'), uint64(q.Port), 10)
+	}
+	if !message.EqualFold(a, req.Authority) {
+		req.Authority = a
+	}
+	u := f.Reserve(len("https://?") + len(a) + len(req.Path) + len(req.Query))
+	u = append(append(append(u, scheme(q.tls)...), "://"...), a...)
+	if string(req.Path) != "*" {
+		u = append(u, req.Path...)
+	}
+	if req.HasQuery {
+		u = append(append(u, '?'), req.Query...)
+	}
+	q.r.Access.URL = u
 }
 
 func scheme(tls bool) string {

@@ -29,6 +29,7 @@ type forwarding struct {
 	chosen bool // Choose has been asked
 	given  bool // the connection was given away: its record is the receiver's
 	url    []byte
+	asked  []byte // the port that the client named; nil for none. Choose may have made another of it
 }
 
 // newForwardState returns nil for listeners that are no forward proxies.
@@ -117,6 +118,7 @@ func (x *exchange) beginForward(s *forwardState) {
 	*f = forwarding{url: f.url[:0], state: s}
 	f.req = ForwardRequest{Exchange: &x.Exchange, Tunnel: x.client.d.Tunnel, Access: &x.access}
 	x.fwd = f
+	f.asked = portOf(x.Request.Authority)
 	f.url = appendURL(f.url, x.Request)
 	x.access.URL = f.url
 }
@@ -246,7 +248,7 @@ func appendTrace(dst []byte, req *message.Request) []byte {
 // answerForward changes the head of an answer that is about to be sent.
 func (x *exchange) answerForward() {
 	f := x.fwd
-	if !x.own {
+	if !x.own || x.cache != nil && x.cache.served {
 		x.rewriteAnswer()
 		if via := f.state.via[x.resp.Proto]; via != "" {
 			x.resp.Fields.AddID(message.Via, []byte(via))

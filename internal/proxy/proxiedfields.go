@@ -68,35 +68,40 @@ func (x *exchange) addAddress(a []byte) {
 
 // rewriteAnswer changes what an answer of a destination that is spoken to in TLS says to a client that asked in
 // plain HTTP, and that could not follow it: its own https URLs become http, cookies lose what they may only
-// have in https, and nothing pins the client to https.
+// have in https, and nothing pins the client to https. Where the client reaches the destination by another port than the
+// destination's own, URLs get that.
 func (x *exchange) rewriteAnswer() {
 	c := &x.fwd.choice
-	if x.Request.Scheme != "http" || c.Upstream == nil || c.Upstream.Settings.TLS == nil {
+	lowered := x.Request.Scheme == "http" && c.Upstream != nil && c.Upstream.Settings.TLS != nil
+	if c.Upstream == nil || !lowered && string(x.fwd.asked) == string(portOf(x.Request.Authority)) {
 		return
 	}
 	s, f := x.fwd.state.ir, &x.resp.Fields
+	from := x.Request.Scheme + "://"
+	if lowered {
+		from = "https://"
+	}
 	for i := range f.Len() {
 		l := f.At(i)
 		switch {
-		case s.RewriteCookies && l.ID == message.SetCookie:
+		case lowered && s.RewriteCookies && l.ID == message.SetCookie:
 			l.Value = plainCookie(l.Value)
 		case !s.RewriteLocation:
 		case l.ID == message.Location, l.ID == message.Other && message.EqualFold(l.Name, []byte("Content-Location")):
-			l.Value = x.plainURL(l.Value)
+			l.Value = x.clientURL(l.Value, from)
 		case l.ID == message.Other && message.EqualFold(l.Name, []byte("Refresh")):
-			l.Value = x.plainRefresh(l.Value)
+			l.Value = x.clientRefresh(l.Value, from)
 		}
 	}
-	if s.RewriteHSTS {
+	if lowered && s.RewriteHSTS {
 		f.DelID(message.StrictTransportSecurity)
 		f.DelID(message.AltSvc)
 	}
 }
 
-// plainURL returns a URL as a client in plain HTTP can follow it: what does not lead to the destination's own
-// host, or another one that the Forwarder names, is returned as it is.
-func (x *exchange) plainURL(url []byte) []byte {
-	const scheme = "https://"
+// clientURL returns a URL that begins with scheme as the client can follow it: what does not lead to the destination's
+// own host, or another one that the Forwarder names, is returned as it is.
+func (x *exchange) clientURL(url []byte, scheme string) []byte {
 	if !semantics.HasPrefixFold(url, scheme) {
 		return url
 	}
@@ -114,17 +119,20 @@ func (x *exchange) plainURL(url []byte) []byte {
 		return url
 	}
 	// The port that the client spoke to leads there; another one of the same host would be another server.
-	asked := portOf(x.Request.Authority)
-	switch {
-	case len(port) > 0 && string(port) != "443" && !(own && string(port) == string(asked)):
-		return url
-	case len(port) == 0 || string(port) == "443":
-		if !own || string(asked) == "443" || string(asked) == "80" {
-			asked = nil
-		}
+	standard, plain := "443", x.Request.Scheme == "http"
+	if scheme == "http://" {
+		standard = "80"
 	}
-	out := x.resp.Fields.Reserve(len(url) + 6)
-	out = append(out, "http://"...)
+	asked := x.fwd.asked
+	ours := own && (string(port) == string(asked) || string(port) == string(portOf(x.Request.Authority)))
+	if len(port) > 0 && string(port) != standard && !ours {
+		return url
+	}
+	if !own || plain && (string(asked) == "443" || string(asked) == "80") || !plain && string(asked) == "443" {
+		asked = nil
+	}
+	out := x.resp.Fields.Reserve(len(url) + 8)
+	out = append(append(out, x.Request.Scheme...), "://"...)
 	if rest[0] == '[' {
 		out = append(append(append(out, '['), host...), ']')
 	} else {
@@ -136,8 +144,8 @@ func (x *exchange) plainURL(url []byte) []byte {
 	return append(out, rest[end:]...)
 }
 
-// plainRefresh is plainURL for "5; url=https://…", also with quotes.
-func (x *exchange) plainRefresh(value []byte) []byte {
+// clientRefresh is clientURL for "5; url=https://…", also with quotes.
+func (x *exchange) clientRefresh(value []byte, scheme string) []byte {
 	at := bytes.IndexByte(value, '=')
 	if at < 0 {
 		return value
@@ -146,8 +154,8 @@ func (x *exchange) plainRefresh(value []byte) []byte {
 	for at < len(value) && (value[at] == ' ' || value[at] == '\'' || value[at] == '"') {
 		at++
 	}
-	url := x.plainURL(value[at:])
-	if len(url) == len(value)-at {
+	url := x.clientURL(value[at:], scheme)
+	if len(url) == len(value)-at && (len(url) == 0 || &url[0] == &value[at]) {
 		return value
 	}
 	return append(append(x.resp.Fields.Reserve(len(value)), value[:at]...), url...)
