@@ -86,6 +86,9 @@ func (n *Tunnel) judge(facts *acl.Facts) *refusal {
 	}
 	all := len(n.facts.Chain) > 0
 	one := *facts
+	if n.unproven() {
+		one = *addressAlone(facts, n.way.to)
+	}
 	for _, e := range n.errors { // each has to be excused by itself
 		one.Errors = []string{e}
 		d := n.at.errors.Decide(&one)

@@ -107,11 +107,20 @@ func (n *Tunnel) aimTLS(facts *acl.Facts) bool {
 		return n.deniedTLS(facts, no)
 	}
 	if n.start == "splice" || !t.intercepts() {
+		if n.unproven() {
+			if no = t.unproven(facts, n.host, n.way.to); no != nil {
+				return n.deniedTLS(facts, no)
+			}
+		}
 		n.splice(nil, nil)
 		return false
 	}
 	return true
 }
+
+// unproven reports whether the destination's name is the client's word alone, and the connection goes to the address
+// that the client gave.
+func (n *Tunnel) unproven() bool { return n.way.to.IsValid() && !n.own }
 
 // gatewayTLSPort is the port of destinations whose clients speak TLS to a Gateway listener: that of the listener
 // as clients know it would be a guess where it is not the destination's.

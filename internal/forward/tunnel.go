@@ -289,8 +289,17 @@ func (n *Tunnel) second(facts *acl.Facts) {
 	t := n.at
 	facts.Step, facts.ClientName = 2, n.name
 	d := t.bump.Decide(facts)
+	if n.unproven() && !looksInto(&d) {
+		// Nobody would verify the name: it may not be what keeps the connection from being looked into.
+		if d = t.bump.Decide(addressAlone(facts, n.way.to)); !looksInto(&d) {
+			if no := t.unproven(facts, n.host, n.way.to); no != nil {
+				n.deniedTLS(facts, no)
+				return
+			}
+		}
+	}
 	n.rule = d.Text
-	if (d.Action == "bump" || d.Action == "stare") && t.ir.Interception.LearnPinned && t.opts.State.pinned.spliced(n.pinKey()) {
+	if (d.Action == "bump" || d.Action == "stare") && t.ir.Interception.LearnPinned && !n.unproven() && t.opts.State.pinned.spliced(n.pinKey()) {
 		n.rule = "learnPinned: clients refused our certificate for this host"
 		n.splice(nil, nil)
 		return
@@ -307,6 +316,11 @@ func (n *Tunnel) second(facts *acl.Facts) {
 	default:
 		n.splice(nil, nil)
 	}
+}
+
+// looksInto reports whether a decision of step 2 leaves no bytes of the client's to the destination.
+func looksInto(d *acl.Decision) bool {
+	return d.Action == "bump" || d.Action == "stare" || d.Action == "terminate"
 }
 
 // third takes step 3 after peeking at the server or staring at it: what step 2 has made impossible is not among

@@ -108,6 +108,28 @@ func (p *Policy) wayMeant(f *acl.Facts, host string, port uint16, to netip.Addr,
 	return w, nil
 }
 
+// addressAlone returns facts for a connection to an address whose name is the client's word alone: what rules about the
+// address by itself are asked.
+func addressAlone(f *acl.Facts, to netip.Addr) *acl.Facts {
+	bare := *f
+	bare.Host, bare.ClientName = to.String(), ""
+	bare.URL = joinHostPort(bare.Host, f.Port)
+	if f.Scheme != "" {
+		bare.URL = f.Scheme + "://" + bare.URL + f.Path
+	}
+	return &bare
+}
+
+// unproven refuses a connection to an address whose name is the client's word alone, where the access rules let nobody
+// get to the address by itself: a made-up name under a domain that is let through would open every address.
+func (p *Policy) unproven(f *acl.Facts, host string, to netip.Addr) *refusal {
+	d := p.access.Decide(addressAlone(f, to))
+	if d.Action != "deny" {
+		return nil
+	}
+	return refuse(diag.ForwardDenied, host+" leads nowhere here, so that the address "+to.String()+" counts alone: "+d.Text)
+}
+
 // known returns the entry of a host that the configuration names.
 func (p *Policy) known(host string, port uint16) *ir.KnownHost { return p.registry.find(host, port) }
 
@@ -246,6 +268,11 @@ func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
 	w, no := t.wayMeant(&q.Facts, host, port, q.to, q.own)
 	if no != nil {
 		return t.deny(q, no)
+	}
+	if w.to.IsValid() && !q.own && (tunnel == nil || !tunnel.tls || tunnel.tolerated) { // else TLS proves the name
+		if no = t.unproven(&q.Facts, host, w.to); no != nil {
+			return t.deny(q, no)
+		}
 	}
 	c := proxy.ForwardChoice{Route: t.route, Originates: t.originates}
 	if t.ir.Cache != nil && (q.own || q.tls || !w.to.IsValid()) { // else whose answer it is nobody knows but the client

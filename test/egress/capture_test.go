@@ -91,8 +91,8 @@ func TestCaptured(t *testing.T) {
 			// Names that the gateway cannot look up.
 			w.title(w.to("inside.test", inside.Address, "http://inside.test/"))
 			w.title(w.to("inside.test", inside.Address, "--cacert", "mesh.crt", "https://inside.test/"))
-			r := w.to("hidden.test", inside.Address, "--cacert", "public.crt", "https://hidden.test/")
-			w.has("a spliced name that nobody knows", r.Err, `no alternative certificate subject name matches`) // inside.test's own
+			r := w.to("hidden.test", inside.Address, "-i", "--cacert", "mesh.crt", "https://hidden.test/")
+			w.has("a name that nobody can verify does not keep the connection from being looked into", r.Out, `503`, `HK4521`)
 			r = w.to("other.inside.test", inside.Address, "-i", "--cacert", "mesh.crt", "https://other.inside.test/")
 			w.has("a name that the destination's certificate does not hold", r.Out, `503`, `HK4521`)
 
@@ -107,6 +107,35 @@ func TestCaptured(t *testing.T) {
 			w.has("a connection to the listener itself", w.to("inside.test", w.hakone.Address, "-i", "http://"+w.hakone.Address+":3129/").Out, `^HTTP/1.1 400`, `HK4510`)
 		})
 	}
+}
+
+// TestCapturedMadeUpNames has a workload that may only get to one domain call addresses of its choice by names that it
+// has made up under that domain.
+func TestCapturedMadeUpNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	elsewhere := w.net.Host()
+	w.origin(elsewhere, w.public.Issue(testcaSpec("elsewhere.test")))
+	w.router("Transparent", w.dest.Address, elsewhere.Address)
+	w.start(w.taking("Transparent", `    rules:
+    - {action: Peek, acls: [step1]}
+    - {action: Splice, acls: [through]}
+    - {action: Bump, acls: [all]}
+  acls:
+  - {name: step1, type: at_step, values: [SslBump1]}
+  - {name: through, type: "ssl::server_name", values: [.through.example.com]}
+  - {name: ours, type: dstdomain, values: [.example.com]}
+  access:
+  - {action: Allow, acls: [ours]}
+  - {action: Deny, acls: [all]}
+`))
+	w.title(w.to("example.com", w.dest.Address, "--cacert", "mesh.crt", "https://example.com/"))
+	r := w.to("a.example.com", elsewhere.Address, "-i", "http://a.example.com/")
+	w.has("plain", r.Out, `^HTTP/1.1 403`, `counts alone`)
+	r = w.to("a.example.com", elsewhere.Address, "-i", "--cacert", "mesh.crt", "https://a.example.com/")
+	w.has("looked into", r.Out, ` 503`, `HK4521`)
+	r = w.to("a.through.example.com", elsewhere.Address, "-i", "--cacert", "mesh.crt", "https://a.through.example.com/")
+	w.has("not spliced by that name", r.Out, ` 503`, `HK4521`)
 }
 
 // TestCapturedIPv6 takes connections over IPv6.
