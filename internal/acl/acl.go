@@ -145,6 +145,7 @@ func build(list []ir.ACL) (*Set, []Problem) {
 		b.index = i
 		b.add(&list[i])
 	}
+	b.joinAll()
 	b.link()
 	return b.set, b.problems
 }
@@ -184,6 +185,7 @@ type builder struct {
 	own      map[string]bool    // names that are still as built in
 	parts    map[string]matcher // by name, type and options, to merge
 	groups   []*group
+	unjoined []unjoined
 	problems []Problem
 	name     string
 	index    int

@@ -281,3 +281,29 @@ func BenchmarkDomains(b *testing.B) {
 		}
 	}
 }
+
+// TestManyPatterns has lists that come in lines of one pattern each, as files are imported: they are one ACL, and bounded
+// together.
+func TestManyPatterns(t *testing.T) {
+	var list []ir.ACL
+	for i := range 3000 {
+		list = append(list, ir.ACL{Name: "list", Type: "url_regex", Values: []string{fmt.Sprintf("^http://host%d/", i)}})
+	}
+	set, err := Compile(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for url, want := range map[string]bool{"http://host0/": true, "http://host2999/x": true, "http://host3000/": false} {
+		if got := set.Match([]string{"list"}, &Facts{URL: url}); got != want {
+			t.Errorf("%s: %v", url, got)
+		}
+	}
+	long := strings.Repeat("a", maxProgram/100)
+	list = nil
+	for range 101 {
+		list = append(list, ir.ACL{Name: "list", Type: "url_regex", Values: []string{long}})
+	}
+	if _, err := Compile(list); err == nil || !strings.Contains(err.Error(), "longer than") {
+		t.Errorf("what is too long in many lines is taken: %v", err)
+	}
+}
