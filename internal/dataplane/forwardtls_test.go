@@ -239,6 +239,9 @@ func TestForwardParent(t *testing.T) {
 		}, false},
 		"nets": {func(_ *ir.Forward, p *ir.Proxy) {
 			p.Hosts, p.ExceptNets = []hostname.Pattern{hostname.Any()}, []string{"127.0.0.0/8", "::1/128"}
+		}, true}, // names are not looked up
+		"127.0.0.1": {func(_ *ir.Forward, p *ir.Proxy) {
+			p.Hosts, p.ExceptNets = []hostname.Pattern{hostname.Any()}, []string{"127.0.0.0/8", "::1/128"}
 		}, false},
 		"rule": {func(f *ir.Forward, _ *ir.Proxy) {
 			f.Proxies = []ir.ForwardVia{{Proxies: []string{"t/parent"}, ACLs: []string{"all"}}}
@@ -248,6 +251,10 @@ func TestForwardParent(t *testing.T) {
 			f.Direct = []ir.ForwardRule{{Action: "allow", ACLs: []string{"all"}}}
 		}, false},
 	} {
+		to := "localhost"
+		if name == "127.0.0.1" {
+			to = name
+		}
 		for _, splice := range []bool{false, true} {
 			o := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
 				p := &ir.Proxy{Name: "t/parent", Addresses: []ir.ProxyAddress{{Host: host, Port: uint16(n)}}}
@@ -264,7 +271,7 @@ func TestForwardParent(t *testing.T) {
 					tr.TLSClientConfig.RootCAs = o.public.Pool()
 				}
 			})
-			if resp, body := o.fetch(client, "https://localhost:"+port+"/"); resp.StatusCode != 200 {
+			if resp, body := o.fetch(client, "https://"+to+":"+port+"/"); resp.StatusCode != 200 {
 				t.Errorf("%s: %d %s", name, resp.StatusCode, body)
 			}
 			if (asked.Load() > 0) != c.parent {
@@ -276,9 +283,9 @@ func TestForwardParent(t *testing.T) {
 			}
 			client.CloseIdleConnections()
 			if splice {
-				o.logged("TCP_TUNNEL/200 CONNECT localhost:" + port + " - " + way + " -")
+				o.logged("TCP_TUNNEL/200 CONNECT " + to + ":" + port + " - " + way + " -")
 			} else {
-				o.logged("TCP_MISS/200 GET https://localhost:" + port + "/ - " + way + " bump")
+				o.logged("TCP_MISS/200 GET https://" + to + ":" + port + "/ - " + way + " bump")
 			}
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
-	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -90,8 +89,7 @@ type Policy struct {
 	page      *template.Template
 	realm     string
 	via       map[string]*ir.Proxy
-	exempt    map[string][]netip.Prefix // by proxy: Proxy.ExceptNets
-	fault     *ir.Fault                 // refuses everything
+	fault     *ir.Fault // refuses everything
 }
 
 // New prepares a policy. What is broken becomes a fault that every request is refused with.
@@ -102,17 +100,12 @@ func New(f *ir.Forward, opts Options) *Policy {
 	if opts.HandshakeTimeout == 0 {
 		opts.HandshakeTimeout = 10 * time.Second
 	}
-	p := &Policy{ir: f, opts: opts, registry: newRegistry(f.Known), via: map[string]*ir.Proxy{}, exempt: map[string][]netip.Prefix{}, realm: f.Realm}
+	p := &Policy{ir: f, opts: opts, registry: newRegistry(f.Known), via: map[string]*ir.Proxy{}, realm: f.Realm}
 	if p.realm == "" {
 		p.realm = f.Hostname
 	}
 	for _, via := range opts.Proxies {
 		p.via[via.Name] = via
-		for _, n := range via.ExceptNets {
-			if prefix, err := netip.ParsePrefix(n); err == nil {
-				p.exempt[via.Name] = append(p.exempt[via.Name], prefix)
-			}
-		}
 	}
 	p.fault = f.Fault
 	if err := p.compile(); err != nil && p.fault == nil {

@@ -134,7 +134,8 @@ func (p *Policy) unproven(f *acl.Facts, host string, to netip.Addr) *refusal {
 func (p *Policy) known(host string, port uint16) *ir.KnownHost { return p.registry.find(host, port) }
 
 // parents returns the proxies that a destination goes through; nil for none. served says that an UpstreamProxy
-// names the host itself.
+// names the host itself. Names are not looked up for it, networks of Except or not: where there is another proxy, DNS
+// of the outside is often nobody's, and a slow answer must not lead around the proxy. Direct with dst rules asks.
 func (p *Policy) parents(f *acl.Facts, host string) (via *ir.Via, served bool) {
 	if d := p.direct.Decide(f); d.Action == "allow" && d.Index >= 0 {
 		return nil, false
@@ -148,7 +149,7 @@ func (p *Policy) parents(f *acl.Facts, host string) (via *ir.Via, served bool) {
 	var pattern hostname.Pattern
 	for _, proxy := range p.opts.Proxies {
 		for _, h := range proxy.Hosts {
-			if h.Match(host) && (best == nil || hostname.Compare(h, pattern) < 0) && !p.excepts(proxy, host) {
+			if h.Match(host) && (best == nil || hostname.Compare(h, pattern) < 0) && !proxy.Excepts(host) {
 				best, pattern = proxy, h
 			}
 		}
@@ -157,23 +158,6 @@ func (p *Policy) parents(f *acl.Facts, host string) (via *ir.Via, served bool) {
 		return nil, false
 	}
 	return &ir.Via{Proxies: []string{best.Name}}, true
-}
-
-// excepts is ir.Proxy.Excepts, with the addresses of names looked up where networks are excepted.
-func (p *Policy) excepts(x *ir.Proxy, host string) bool {
-	if x.Excepts(host) {
-		return true
-	}
-	nets := p.exempt[x.Name]
-	if _, ok := literal(host); ok || len(nets) == 0 {
-		return false
-	}
-	for _, a := range p.lookup(host) {
-		if slices.ContainsFunc(nets, func(n netip.Prefix) bool { return n.Contains(a) }) {
-			return true
-		}
-	}
-	return false
 }
 
 // local refuses destinations that are this machine, link-local, or this process. Names are looked at where the
