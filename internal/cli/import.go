@@ -39,7 +39,7 @@ what they were to close. Secrets hold private keys: --out writes them readable f
 			if err := checkFormat(output, "table", "json", "yaml"); err != nil {
 				return err
 			}
-			opts.Open = os.ReadFile
+			opts.Open, opts.Glob = os.ReadFile, filepath.Glob
 			r, err := squidconf.Import(args[0], opts)
 			if err != nil {
 				return &Failure{What: "the configuration cannot be read", Cause: err.Error(), Fix: "check path and permissions", Exit: ExitUsage}

@@ -11,76 +11,240 @@ import (
 	"github.com/hakone-gateway/hakone/api/v1alpha1"
 )
 
+// listed are the types whose lines of one name are one list of values.
+func listed(kind string) bool {
+	return slices.Contains([]string{"src", "dst", "localip", "port", "localport", "dstdomain", "srcdomain", "ssl::server_name", "method", "proto", "myportname", "http_status", "proxy_auth"}, kind)
+}
+
+// patterned are the types whose values are expressions.
+func patterned(kind string) bool {
+	return strings.HasSuffix(kind, "_regex") || slices.Contains([]string{"browser", "req_header", "rep_header", "req_mime_type", "rep_mime_type"}, kind)
+}
+
 // acl reads "acl NAME TYPE [options] values...".
-func acl(c *converter, words []string) {
-	if len(words) < 2 {
+func (c *converter) acl(st *statement) {
+	if len(st.words) < 3 {
 		c.refuse("Write acl NAME TYPE VALUES.", "the line has no name or no type")
+		if len(st.words) == 2 {
+			c.bad[st.words[1]] = true
+		}
 		return
 	}
-	name, kind := words[0], strings.ToLower(words[1])
-	if kind == "ssl::server_name" || kind == "ssl::server_name_regex" || strings.Contains(words[1], "::") {
-		kind = words[1]
+	name, kind := st.words[1], st.words[2]
+	words := st.words
+	if patterned(kind) {
+		words, _ = split(st.text, false, true) // Squid does not take expressions in quotes either
 	}
 	a := v1alpha1.ACL{Name: name, Type: kind}
-	for i, w := range words[2:] {
-		if i == len(a.Options) && strings.HasPrefix(w, "-") && len(w) > 1 {
-			a.Options = append(a.Options, w)
-			continue
-		}
-		a.Values = append(a.Values, c.values([]string{w})...)
+	rest := words[3:]
+	for len(rest) > 0 && strings.HasPrefix(rest[0], "-") && len(rest[0]) > 1 {
+		a.Options, rest = append(a.Options, rest[0]), rest[1:]
 	}
-	for _, p := range internal.Verify([]ir.ACL{{Name: a.Name, Type: a.Type, Values: a.Values, Options: a.Options}}) {
-		if p.Fatal {
-			c.refuse(p.Fix, "%s", p.Message)
-			c.bad[name] = true
-			return
-		}
-		c.noEffect("%s", p.Message)
-	}
-	if c.line.Outcome == Refused { // a file of values is missing
+	ok := true
+	if a.Values, ok = c.values(rest); !ok {
 		c.bad[name] = true
 		return
 	}
-	key := fmt.Sprint(name, " ", kind, " ", a.Options)
-	if before := c.acls[key]; before != nil {
-		before.Values = append(before.Values, a.Values...)
-	} else {
-		c.acls[key] = &a
-		c.order = append(c.order, key)
+	if kind == "myportname" {
+		for i, v := range a.Values {
+			if listener := c.ports[v]; listener != "" {
+				a.Values[i] = listener
+			}
+		}
 	}
+	if strings.HasPrefix(kind, "proxy_auth") && (c.proxy.Spec.Authentication == nil || c.proxy.Spec.Authentication.HtpasswdRef == nil) {
+		c.refuse("Put the users into a file of htpasswd and use basic_ncsa_auth.", "clients cannot be asked who they are, since no auth_param line could be taken over")
+		c.bad[name] = true
+		return
+	}
+	c.defined[name] = true
+	c.acls, c.aclLines = append(c.acls, a), append(c.aclLines, st.line)
 	c.honour("spec.acls %s", name)
 }
 
-func httpAccess(c *converter, words []string) {
-	if r, ok := c.rule(words); ok {
-		c.spec().Access = append(c.spec().Access, r)
-		c.honour("spec.access[%d]", len(c.spec().Access)-1)
+// verify drops ACLs that cannot be asked, with all lines of their names and groups that ask for them, and joins
+// lines that are one list.
+func (c *converter) verify() {
+	own := len(c.acls) - len(c.aclLines) // ACLs of no line come first
+	for dropped := true; dropped; {
+		dropped = false
+		var list []ir.ACL
+		for _, a := range c.acls {
+			list = append(list, ir.ACL{Name: a.Name, Type: a.Type, Values: a.Values, Options: a.Options})
+		}
+		problems := internal.Verify(list)
+		for _, p := range problems {
+			if p.Fatal && p.Index >= own {
+				c.line = &c.result.Lines[c.aclLines[p.Index-own]]
+				c.refuse(p.Fix, "%s", p.Message)
+				c.bad[p.Name] = true
+			}
+		}
+		kept, lines := slices.Clone(c.acls[:own]), []int(nil)
+		for i, a := range c.acls[own:] {
+			if !c.bad[a.Name] {
+				kept, lines = append(kept, a), append(lines, c.aclLines[i])
+				continue
+			}
+			dropped = true
+			if c.line = &c.result.Lines[c.aclLines[i]]; c.line.Outcome != Refused {
+				c.refuse("Correct the other line.", "another line of ACL %s cannot be used", a.Name)
+			}
+		}
+		if !dropped {
+			for _, p := range problems {
+				if p.Index < own {
+					continue
+				}
+				c.line = &c.result.Lines[c.aclLines[p.Index-own]]
+				c.note("%s", p.Message)
+			}
+		}
+		c.acls, c.aclLines = kept, lines
 	}
+	c.join()
 }
 
-func direct(action string) directive {
-	return func(c *converter, words []string) {
-		r, ok := c.rule(words)
-		if !ok {
-			return
+// join makes one ACL of lines that are one list.
+func (c *converter) join() {
+	first := map[string]int{}
+	var out []v1alpha1.ACL
+	for _, a := range c.acls {
+		key := fmt.Sprint(a.Name, " ", a.Type, " ", a.Options)
+		toggles := slices.Contains(a.Values, "-i") || slices.Contains(a.Values, "+i")
+		if i, ok := first[key]; ok && !toggles {
+			out[i].Values = append(out[i].Values, a.Values...)
+			continue
 		}
-		if r.Action == "Deny" { // what it names is not decided by the rules after it
-			if len(r.ACLs) != 1 {
-				c.refuse("Write the exceptions into the allowing lines, with \"!\".", "a denying line with several ACLs cannot be said here")
-				return
-			}
-			if c.except == nil {
-				c.except = map[string][]string{}
-			}
-			c.except[action] = append(c.except[action], negated(r.ACLs[0]))
-			c.honour("an exception in the lines that follow")
-			return
+		if listed(a.Type) || strings.HasSuffix(a.Type, "_regex") && !toggles {
+			first[key] = len(out)
 		}
-		r.Action = action
-		r.ACLs = append(r.ACLs, c.except[action]...)
-		c.spec().Direct = append(c.spec().Direct, r)
-		c.honour("spec.direct[%d]", len(c.spec().Direct)-1)
+		out = append(out, a)
 	}
+	c.acls, c.aclLines = out, nil
+}
+
+// known reports whether rules may ask for an ACL.
+func (c *converter) known(name string) bool {
+	name = strings.TrimPrefix(name, "!")
+	return !c.bad[name] && (c.defined[name] || internal.Builtin(name))
+}
+
+// asks returns the ACLs of a rule, and those that cannot be asked.
+func (c *converter) asks(words []string) (acls, missing []string) {
+	for _, w := range words {
+		if c.known(w) {
+			acls = append(acls, w)
+		} else {
+			missing = append(missing, w)
+		}
+	}
+	return acls, missing
+}
+
+// rules is a list of "allow|deny acl ...".
+type rules struct {
+	given bool // there was a line
+	kept  []v1alpha1.AccessRule
+	last  string // action of the last line, if that was left out
+}
+
+func (l *rules) add(r v1alpha1.AccessRule) {
+	l.kept, l.last, l.given = append(l.kept, r), "", true
+}
+
+func (l *rules) leaveOut(action string) { l.last, l.given = action, true }
+
+// list returns the rules. What holds where none matches, the opposite of the last line, is written down where that
+// line was left out.
+func (l *rules) list() []v1alpha1.AccessRule {
+	switch l.last {
+	case "Allow":
+		return append(slices.Clone(l.kept), v1alpha1.AccessRule{Action: "Deny", ACLs: []string{"all"}})
+	case "Deny":
+		return append(slices.Clone(l.kept), v1alpha1.AccessRule{Action: "Allow", ACLs: []string{"all"}})
+	}
+	return l.kept
+}
+
+// rule reads "allow|deny acl ..." into a list. A rule of the action that opens which asks for something that is not
+// there is left out; one of the other action is kept without that question, so that it closes more. It reports
+// whether the rule was kept.
+func (c *converter) rule(l *rules, opens string, words []string) bool {
+	if len(words) == 0 {
+		c.refuseClosing("Write allow or deny and ACLs.", "the line has no action")
+		return false
+	}
+	action := map[string]string{"allow": "Allow", "deny": "Deny"}[words[0]]
+	if action == "" {
+		c.refuseClosing("Write allow or deny.", "%q is neither allow nor deny", words[0])
+		return false
+	}
+	acls, missing := c.asks(words[1:])
+	if len(missing) > 0 {
+		c.refuse("Define the ACL, or leave the line out.", "it asks for %s, which cannot be asked here", strings.Join(missing, ", "))
+		if action == opens {
+			c.note("the rule is left out")
+			l.leaveOut(action)
+			return false
+		}
+		c.note("the rule holds without asking for that")
+	}
+	l.add(v1alpha1.AccessRule{Action: action, ACLs: acls})
+	return true
+}
+
+// onlyAllowing says a list with allowing rules alone: each asks also that no denying rule before it holds.
+func (c *converter) onlyAllowing(l *rules) [][]string {
+	var out [][]string
+	var except []string
+	list := l.list()
+	for _, r := range list {
+		every := len(r.ACLs) == 0 || slices.Equal(r.ACLs, []string{"all"})
+		switch {
+		case r.Action == "Allow" && every && len(except) > 0:
+			return append(out, slices.Clone(except))
+		case r.Action == "Allow":
+			out = append(out, slices.Concat(r.ACLs, except))
+			if every {
+				return out
+			}
+		case every:
+			return out
+		default:
+			except = append(except, negated(c.allOf(r.ACLs)))
+		}
+	}
+	if n := len(list); n > 0 && list[n-1].Action == "Deny" {
+		out = append(out, slices.Clone(except))
+	}
+	return out
+}
+
+// allOf returns the name of an ACL that holds if all of some do.
+func (c *converter) allOf(acls []string) string {
+	if len(acls) == 1 {
+		return acls[0]
+	}
+	for _, a := range c.acls {
+		if a.Type == "all-of" && slices.Equal(a.Values, acls) {
+			return a.Name
+		}
+	}
+	c.groups++
+	name := c.unique(fmt.Sprintf("together-%d", c.groups), c.defined)
+	c.acls = append(c.acls, v1alpha1.ACL{Name: name, Type: "all-of", Values: acls})
+	c.defined[name] = true
+	return name
+}
+
+// unique returns name, with a number behind it if it is taken.
+func (c *converter) unique(name string, taken map[string]bool) string {
+	out := name
+	for i := 2; taken[out]; i++ {
+		out = fmt.Sprintf("%s-%d", name, i)
+	}
+	return out
 }
 
 func negated(acl string) string {
@@ -90,18 +254,38 @@ func negated(acl string) string {
 	return "!" + acl
 }
 
+func httpAccess(c *converter, words []string) {
+	if c.rule(&c.access, "Allow", words) {
+		c.honour("spec.access[%d]", len(c.access.kept)-1)
+	}
+}
+
+func alwaysDirect(c *converter, words []string) {
+	if c.rule(&c.always, "Allow", words) {
+		c.honour("spec.direct, before what never_direct says")
+	}
+}
+
+func neverDirect(c *converter, words []string) {
+	if c.rule(&c.never, "Deny", words) {
+		c.honour("spec.direct")
+	}
+}
+
 func cacheRule(c *converter, words []string) {
-	r, ok := c.rule(words)
-	if !ok {
+	if !c.rule(&c.caching, "Allow", words) {
 		return
 	}
-	if r.Action == "Deny" && slices.Equal(r.ACLs, []string{"all"}) && len(c.cache().Rules) == 0 {
-		c.noCache = true
+	if len(c.caching.kept) == 1 {
+		if r := c.caching.kept[0]; r.Action == "Deny" && slices.Equal(r.ACLs, []string{"all"}) {
+			c.noCache = true
+		}
+	}
+	if c.noCache {
 		c.honour("no spec.cache")
 		return
 	}
-	c.cache().Rules = append(c.cache().Rules, r)
-	c.honour("spec.cache.rules[%d]", len(c.cache().Rules)-1)
+	c.honour("spec.cache.rules[%d]", len(c.caching.kept)-1)
 }
 
 // sslBump reads "ssl_bump ACTION acl...". Old actions mean what Squid makes of them today.
@@ -118,8 +302,12 @@ func sslBump(c *converter, words []string) {
 	}
 	acls, missing := c.asks(words[1:])
 	if len(missing) > 0 {
-		c.refuse("Define the ACL.", "it asks for %s, which cannot be asked here; the rule is left out", strings.Join(missing, ", "))
-		return
+		c.refuse("Define the ACL.", "it asks for %s, which cannot be asked here", strings.Join(missing, ", "))
+		if action == "Splice" || action == "Peek" { // after peek, nothing can be bumped
+			c.note("the rule is left out")
+			return
+		}
+		c.note("the rule holds without asking for that")
 	}
 	i := c.interception()
 	i.Rules = append(i.Rules, v1alpha1.InterceptionRule{Action: action, ACLs: acls})
@@ -130,14 +318,13 @@ func sslBump(c *converter, words []string) {
 }
 
 func certError(c *converter, words []string) {
-	r, ok := c.rule(words)
-	if !ok {
+	if !c.rule(&c.certErrors, "Allow", words) {
 		return
 	}
-	i := c.interception()
-	i.CertificateErrors = append(i.CertificateErrors, r)
-	c.honour("spec.interception.certificateErrors[%d]", len(i.CertificateErrors)-1)
-	if r.Action == "Allow" && (len(r.ACLs) == 0 || slices.Equal(r.ACLs, []string{"all"})) {
+	c.interception()
+	n := len(c.certErrors.kept) - 1
+	c.honour("spec.interception.certificateErrors[%d]", n)
+	if r := c.certErrors.kept[n]; r.Action == "Allow" && (len(r.ACLs) == 0 || slices.Equal(r.ACLs, []string{"all"})) {
 		c.warn("Remove the line: certificates of destinations are then verified. Allow single errors of single hosts where it must be.",
 			"certificates of destinations are not verified at all: whoever sits between the proxy and a destination is believed, and clients cannot see it")
 	}
@@ -149,7 +336,7 @@ func certSign(c *converter, words []string) {
 		return
 	}
 	sign := map[string]string{"signTrusted": "Trusted", "signUntrusted": "Untrusted", "signSelf": "Self"}[words[0]]
-	acls, missing := c.asksErrors(words[1:])
+	acls, missing := c.asks(words[1:])
 	if sign == "" || len(missing) > 0 {
 		c.refuse("Write signTrusted, signUntrusted or signSelf, and ACLs that are there.", "%s cannot be said here; the rule is left out", strings.Join(words, " "))
 		return
@@ -159,19 +346,6 @@ func certSign(c *converter, words []string) {
 	c.honour("spec.interception.sign[%d]", len(i.Sign)-1)
 }
 
-// asksErrors is asks for rules that may name Squid's classes of certificate errors as if they were ACLs. They
-// become some.
-func (c *converter) asksErrors(words []string) (acls, missing []string) {
-	for _, w := range words {
-		name, class, _ := strings.Cut(strings.TrimPrefix(w, "!"), "::")
-		if name == "ssl" && class != "" && !c.known(w) {
-			c.acls[w+" ssl_error []"] = &v1alpha1.ACL{Name: strings.TrimPrefix(w, "!"), Type: "ssl_error", Values: []string{strings.TrimPrefix(w, "!")}}
-			c.order = append(c.order, w+" ssl_error []")
-		}
-	}
-	return c.asks(words)
-}
-
 // certAdapt reads "sslproxy_cert_adapt setCommonName{NAME} acl...".
 func certAdapt(c *converter, words []string) {
 	if len(words) == 0 {
@@ -179,7 +353,7 @@ func certAdapt(c *converter, words []string) {
 		return
 	}
 	adapt, value, _ := strings.Cut(strings.TrimSuffix(words[0], "}"), "{")
-	acls, missing := c.asksErrors(words[1:])
+	acls, missing := c.asks(words[1:])
 	if !slices.Contains([]string{"setValidAfter", "setValidBefore", "setCommonName"}, adapt) || len(missing) > 0 {
 		c.refuse("Write setValidAfter, setValidBefore or setCommonName, and ACLs that are there.", "%s cannot be said here; the rule is left out", strings.Join(words, " "))
 		return

@@ -3,7 +3,6 @@ package squidconf
 import (
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -26,18 +25,22 @@ func port(secure bool) directive {
 			c.refuse("Write PORT or ADDRESS:PORT, with an IP address.", "%s is no port to listen on here", words[0])
 			return
 		}
-		c.ports++
 		l := v1alpha1.ForwardListener{Name: fmt.Sprintf("port-%d", n), Port: int32(n), Bind: host, Mode: "Proxy"}
-		if c.ports > 1 && slices.ContainsFunc(c.spec().Listeners, func(o v1alpha1.ForwardListener) bool { return o.Name == l.Name }) {
-			l.Name = fmt.Sprintf("port-%d-%d", n, c.ports)
-		}
 		off := false
 		l.Intercept = &off
-		p := portOptions{c: c, listener: &l, secure: secure}
+		p := portOptions{c: c, listener: &l, secure: secure, called: words[0]}
 		for _, w := range words[1:] {
 			p.option(w)
 		}
-		p.finish()
+		if p.finish(); p.left {
+			c.note("the port is left out")
+			return
+		}
+		if c.taken[l.Name] {
+			l.Name = c.unique(fmt.Sprintf("%s-%d", l.Name, len(c.spec().Listeners)+1), c.taken)
+		}
+		c.taken[l.Name] = true
+		c.ports[p.called] = l.Name
 		c.spec().Listeners = append(c.spec().Listeners, l)
 		c.honour("spec.listeners[%d]", len(c.spec().Listeners)-1)
 	}
@@ -52,6 +55,8 @@ type portOptions struct {
 	cert, key string
 	clientCA  string
 	oldest    string // TLS versions as options leave them open
+	called    string // what myportname compares
+	left      bool   // there is no such port here: opening it would open more than Squid does
 }
 
 func (p *portOptions) option(word string) {
@@ -64,6 +69,7 @@ func (p *portOptions) option(word string) {
 		p.listener.Mode = "TProxy"
 	case "accel", "vhost", "vport", "defaultsite", "act-as-origin", "allow-direct":
 		c.refuse("Use an EdgeHost or a Gateway for what is in front of your own servers, with a CachePolicy for its cache.", "%s: this is a reverse proxy's port", word)
+		p.left = true
 	case "ssl-bump":
 		p.bump = true
 		*p.listener.Intercept = true
@@ -86,7 +92,9 @@ func (p *portOptions) option(word string) {
 	case "cipher":
 		p.ciphers(value)
 	case "name":
-		p.listener.Name = objectName(value)
+		if p.called = value; objectName(value) != "" {
+			p.listener.Name = objectName(value)
+		}
 	case "require-proxy-header":
 		p.listener.ProxyProtocol = true
 	case "generate-host-certificates":
@@ -100,6 +108,7 @@ func (p *portOptions) option(word string) {
 	case "sslflags", "tls-flags":
 		if strings.Contains(value, "NO_SESSION_REUSE") || strings.Contains(value, "VERIFY_CRL") {
 			c.refuse("Leave the flag out, or keep Squid for this.", "%s cannot be said here", word)
+			p.left = p.left || strings.Contains(value, "VERIFY_CRL")
 		}
 	case "disable-pmtu-discovery", "connection-auth", "protocol", "tls-min-version", "version", "sslcontext", "capath", "crlfile", "tls-default-ca", "no-vhost", "ignore-cc", "qos", "worker-queues", "sni":
 		c.noEffect("%s", word)
@@ -156,11 +165,12 @@ func (p *portOptions) finish() {
 	switch {
 	case p.cert == "" && p.bump:
 		c.refuse("Write tls-cert= and tls-key=.", "a port with ssl-bump needs a CA")
-		*p.listener.Intercept = false
+		p.left = true
 		return
 	case p.cert == "":
 		if p.secure && p.listener.Mode == "Proxy" {
 			c.refuse("Write tls-cert= and tls-key=.", "https_port needs a certificate")
+			p.left = true
 		}
 		return
 	}
@@ -168,7 +178,11 @@ func (p *portOptions) finish() {
 	if key == "" {
 		key = p.cert
 	}
-	name := c.object("Secret", nameOf(p.cert), map[string]string{"tls.crt": p.cert, "tls.key": key})
+	if !p.bump && !p.secure {
+		c.noEffect("%s: the port speaks no TLS", p.cert)
+		return
+	}
+	name, _ := c.keyPair(p.cert, key)
 	switch {
 	case p.bump:
 		i := c.interception()
@@ -185,7 +199,7 @@ func (p *portOptions) finish() {
 		p.listener.CertificateRef = &v1alpha1.ObjectReference{Name: name}
 	}
 	if p.clientCA != "" && p.secure {
-		p.listener.ClientCARef = &v1alpha1.ObjectReference{Kind: "ConfigMap", Name: c.object("ConfigMap", nameOf(p.clientCA), map[string]string{"ca.crt": p.clientCA})}
+		p.listener.ClientCARef = &v1alpha1.ObjectReference{Kind: "ConfigMap", Name: c.bundle(p.clientCA)}
 	}
 }
 

@@ -99,7 +99,10 @@ func refreshPattern(c *converter, words []string) {
 func authParam(c *converter, words []string) {
 	if len(words) < 2 || words[0] != "basic" {
 		c.refuse("Use Basic over an https_port, or client certificates; keep Squid for Negotiate and NTLM.", "of the schemes only basic is there")
-		c.deny()
+		return
+	}
+	if !c.users {
+		c.noEffect("no ACL asks who the user is")
 		return
 	}
 	s := c.spec()
@@ -110,10 +113,17 @@ func authParam(c *converter, words []string) {
 	case "program":
 		if len(words) < 4 || !strings.HasSuffix(words[2], "basic_ncsa_auth") {
 			c.refuse("Put the users into a file of htpasswd and use basic_ncsa_auth.", "the helper %s is not there", strings.Join(words[2:], " "))
-			c.deny()
 			return
 		}
-		s.Authentication.HtpasswdRef = &v1alpha1.ObjectReference{Name: c.object("Secret", nameOf(words[3])+"-users", map[string]string{"auth": words[3]})}
+		file := words[len(words)-1]
+		name, _ := c.name("Secret", nameOf(file)+"-users", file)
+		b, err := c.read(file)
+		if err != nil {
+			c.refuse("Run the import as somebody who may read the file.", "%s cannot be read: %v", file, err)
+			return
+		}
+		c.write("Secret", name, "", map[string]string{"auth": string(b)})
+		s.Authentication.HtpasswdRef = &v1alpha1.ObjectReference{Name: name}
 		c.honour("spec.authentication.htpasswdRef")
 	case "realm":
 		s.Authentication.Realm = strings.Join(words[2:], " ")
@@ -126,19 +136,6 @@ func authParam(c *converter, words []string) {
 	default:
 		c.noEffect("%s", words[1])
 	}
-}
-
-// deny makes rules that ask who the user is fail, since nobody can be asked.
-func (c *converter) deny() {
-	for _, key := range c.order {
-		if a := c.acls[key]; a != nil && strings.HasPrefix(a.Type, "proxy_auth") {
-			c.bad[a.Name] = true
-		}
-	}
-}
-
-func authTTL(c *converter, words []string) {
-	c.noEffect("see auth_param basic credentialsttl")
 }
 
 func visibleHostname(c *converter, words []string) {
@@ -166,7 +163,7 @@ func forwardedFor(c *converter, words []string) {
 
 // headerAccess reads "request_header_access NAME deny all".
 func headerAccess(c *converter, words []string) {
-	if len(words) == 3 && words[1] == "deny" && words[2] == "all" {
+	if len(words) == 3 && words[1] == "deny" && words[2] == "all" && words[0] != "All" && words[0] != "Other" {
 		if strings.EqualFold(words[0], "Via") {
 			via(c, []string{"off"})
 			return
@@ -177,6 +174,14 @@ func headerAccess(c *converter, words []string) {
 		}
 		c.headers().Remove = append(c.headers().Remove, words[0])
 		c.honour("spec.headers.remove")
+		return
+	}
+	if len(words) > 0 && (words[0] == "All" || words[0] == "Other") {
+		if isAll(words[1:], "allow") {
+			c.noEffect("fields are passed on unless they are removed")
+			return
+		}
+		c.refuse("Name the fields that are to be removed, a line for each.", "fields cannot be removed by what they are not called")
 		return
 	}
 	if len(words) >= 2 && words[1] == "allow" {
@@ -205,16 +210,47 @@ func accessLog(c *converter, words []string) {
 	}
 	format := "squid"
 	for _, w := range words[1:] {
-		w = strings.TrimPrefix(w, "logformat=")
-		switch w {
-		case "squid", "common", "combined":
+		w, given := strings.CutPrefix(w, "logformat=")
+		switch {
+		case c.formats[w] != "":
+			format = c.formats[w]
+		case w == "squid", w == "common", w == "combined":
 			format = w
-		case "referrer", "useragent":
+		case w == "referrer", w == "useragent":
 			format = "combined"
+		case given:
+			c.note("the format %s is not known here", w)
+		case c.known(w):
+			c.note("every request is logged, whatever %s says", w)
 		}
 	}
 	c.flag("--access-log=" + file)
 	c.flag("--access-log-format=" + format)
+}
+
+// logFormat reads "logformat NAME SPECIFICATION". Squid's own formats under another name are taken over, also with
+// words before or after; the others become json, which has more than any of them.
+func logFormat(c *converter, words []string) {
+	if len(words) < 2 {
+		c.refuse("Write logformat NAME SPECIFICATION.", "the line is not complete")
+		return
+	}
+	spec := strings.Join(words[1:], " ")
+	format := "json"
+	switch {
+	case strings.Contains(spec, "%ts.%03tu") && strings.Contains(spec, "%Ss/%03>Hs") && strings.Contains(spec, "%rm %ru"):
+		format = "squid"
+	case strings.Contains(spec, "[%tl]") && strings.Contains(spec, "%{User-Agent}>h"):
+		format = "combined"
+	case strings.Contains(spec, "[%tl]") && strings.Contains(spec, "%rm %ru"):
+		format = "common"
+	}
+	c.formats[words[0]] = format
+	if format == "json" {
+		c.noEffect("formats of one's own are not written; logs of this name are json, whose fields are in docs/logs.md")
+		return
+	}
+	c.honour("the format %s, in Squid's own order of fields", format)
 }
 
 func contact(c *converter, words []string) {
@@ -256,17 +292,9 @@ func sizeFlag(name string) directive {
 	}
 }
 
-func keyLog(c *converter, _ []string) {
-	c.noEffect("keys of connections are never written")
-}
-
-func hostVerify(c *converter, _ []string) {
-	c.noEffect("a request inside a tunnel for a host that the destination's certificate does not cover is always refused")
-}
-
 // period reads "2 hours", "30 seconds" or "1 minute 30 seconds".
 func period(words []string) (v1alpha1.Duration, bool) {
-	units := map[string]string{"second": "s", "minute": "m", "hour": "h", "millisecond": "ms"}
+	units := map[string]string{"second": "s", "minute": "m", "hour": "h", "millisecond": "ms", "microsecond": "us", "nanosecond": "ns"}
 	out := ""
 	for i := 0; i < len(words); i += 2 {
 		n, err := strconv.ParseFloat(words[i], 64)
@@ -277,8 +305,8 @@ func period(words []string) (v1alpha1.Duration, bool) {
 		if i+1 < len(words) {
 			unit = strings.TrimSuffix(words[i+1], "s")
 		}
-		if unit == "day" || unit == "week" {
-			n *= map[string]float64{"day": 24, "week": 168}[unit]
+		if hours := map[string]float64{"day": 24, "week": 168, "fortnight": 336, "month": 720, "year": 8766, "decade": 87660}[unit]; hours > 0 {
+			n *= hours
 			unit = "hour"
 		}
 		if units[unit] == "" {

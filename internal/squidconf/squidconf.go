@@ -8,8 +8,8 @@
 package squidconf
 
 import (
+	"bytes"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -50,12 +50,16 @@ type Options struct {
 
 	// Open reads a file that the configuration names: an include, a list of values, certificates, passwords.
 	Open func(path string) ([]byte, error)
+
+	// Glob returns the files of a pattern, of which include may have some. nil: patterns are refused.
+	Glob func(pattern string) ([]string, error)
 }
 
 // Result is what an import leads to.
 type Result struct {
 	Lines    []Line
 	Flags    []string // of "hakone run": what squid.conf says of the process
+	Shut     string   // an ACL: access rule 1 denies everything by it, because of lines that cannot be said; "": there is no such rule
 	manifest []any
 	extra    []string // documents that are text already
 }
@@ -70,10 +74,57 @@ func Import(file string, o Options) (*Result, error) {
 	if o.Namespace == "" {
 		o.Namespace = "default"
 	}
-	c := &converter{opts: o, acls: map[string]*v1alpha1.ACL{}, bad: map[string]bool{}, peers: map[string]*peer{}, table: directives()}
-	c.file(file, text, 0)
-	c.finish()
+	r := &reader{c: newConverter(o, file, nil)}
+	r.c.shut = true
+	r.file(file, bytes.TrimPrefix(text, []byte("\ufeff")), 0)
+	read := r.c.result.Lines
+	c := newConverter(o, file, read)
+	c.shut = r.c.closes
+	c.convert(r.statements)
+	if c.closes && !c.shut { // again, with a rule before all others
+		c = newConverter(o, file, read)
+		c.shut = true
+		c.convert(r.statements)
+	}
 	return &c.result, nil
+}
+
+func newConverter(o Options, file string, lines []Line) *converter {
+	return &converter{opts: o, folder: path.Dir(file), result: Result{Lines: slices.Clone(lines)}, defined: map[string]bool{}, bad: map[string]bool{}, peers: map[string]*peer{}, objects: map[string]string{},
+		taken: map[string]bool{}, ports: map[string]string{}, formats: map[string]string{}, table: directives()}
+}
+
+// convert converts all lines: ports first, since ACLs name them, and ACLs before rules, since Squid lets a rule
+// ask for what later lines add to an ACL.
+func (c *converter) convert(statements []statement) {
+	if c.shut {
+		name := c.unique("not-imported", c.defined)
+		c.acls = append(c.acls, v1alpha1.ACL{Name: name, Type: "src", Values: []string{"all"}})
+		c.defined[name] = true
+		c.result.Shut = name
+		c.access.add(v1alpha1.AccessRule{Action: "Deny", ACLs: []string{name}})
+	}
+	each := func(f func(name string) bool, do func(*statement)) {
+		for i := range statements {
+			if st := &statements[i]; f(st.words[0]) {
+				c.line = &c.result.Lines[st.line]
+				do(st)
+			}
+		}
+	}
+	isPort := func(name string) bool { return name == "http_port" || name == "https_port" }
+	isACL := func(name string) bool { return name == "acl" }
+	each(isPort, c.directive)
+	each(isACL, func(st *statement) {
+		if len(st.words) > 2 && strings.HasPrefix(st.words[2], "proxy_auth") {
+			c.users = true
+		}
+	})
+	each(func(name string) bool { return name == "auth_param" }, c.directive)
+	each(isACL, c.acl)
+	c.verify()
+	each(func(name string) bool { return !isPort(name) && !isACL(name) && name != "auth_param" }, c.directive)
+	c.finish()
 }
 
 // Worst returns the worst outcome of all lines: Honoured, NoEffect, Dangerous or Refused.
@@ -117,27 +168,38 @@ func withoutStatus(doc string) string {
 // converter holds the state of one import.
 type converter struct {
 	opts   Options
+	folder string // of the configuration
 	table  map[string]directive
 	result Result
 	line   *Line // being converted
 
 	proxy    v1alpha1.ForwardProxy
-	order    []string // of ACL names with types, as first seen
-	acls     map[string]*v1alpha1.ACL
+	acls     []v1alpha1.ACL
+	aclLines []int           // of each of acls, in Result.Lines
+	defined  map[string]bool // names of acls
 	bad      map[string]bool // ACLs that cannot be asked
+	groups   int             // ACLs of our own that join others
+	users    bool            // an ACL asks who the user is
+
+	access, always, never, certErrors, caching rules
+
 	peers    map[string]*peer
 	parents  []string // names of peers in order
 	hostname string
-	ports    int
+	ports    map[string]string // names of listeners by what myportname calls them
+	formats  map[string]string // ours, by the name that logformat gives
 	noCache  bool
-	secrets  map[string]bool     // objects made of files, by kind and name
-	except   map[string][]string // ACLs that later lines of always_direct (Allow) and never_direct (Deny) leave out
+	objects  map[string]string // names of Secrets and ConfigMaps by kind and files
+	taken    map[string]bool   // names of objects and listeners, by kind and name
+
+	closes bool // a line would have closed something that cannot be said
+	shut   bool // the first access rule denies everything for that
 }
 
 // peer is a cache_peer with its access rules.
 type peer struct {
 	object v1alpha1.UpstreamProxy
-	rules  [][]string // ACLs of each allowing cache_peer_access
+	rules  rules
 }
 
 func (c *converter) spec() *v1alpha1.ForwardProxySpec { return &c.proxy.Spec }
@@ -203,6 +265,16 @@ func (c *converter) refuse(fix, format string, args ...any) {
 	c.note(format, args...)
 }
 
+// refuseClosing is refuse for a line without which more would be let through: everything is denied until somebody
+// has looked at it.
+func (c *converter) refuseClosing(fix, format string, args ...any) {
+	c.closes = true
+	c.refuse(fix, format, args...)
+	if c.shut {
+		c.note("spec.access[0] denies everything until that is settled")
+	}
+}
+
 func (c *converter) note(format string, args ...any) {
 	if c.line.Note != "" {
 		c.line.Note += "; "
@@ -231,13 +303,21 @@ func (c *converter) finish() {
 	p.TypeMeta = metav1.TypeMeta{APIVersion: "hakone.dev/v1alpha1", Kind: "ForwardProxy"}
 	p.ObjectMeta = metav1.ObjectMeta{Name: name, Namespace: c.opts.Namespace}
 	s := c.spec()
-	for _, key := range c.order {
-		if a := c.acls[key]; a != nil {
-			s.ACLs = append(s.ACLs, *a)
-		}
+	if a := s.Authentication; a != nil && a.HtpasswdRef == nil {
+		s.Authentication = nil
 	}
+	s.Access = c.access.list()
 	if len(s.Access) == 0 {
 		s.Access = []v1alpha1.AccessRule{{Action: "Deny", ACLs: []string{"all"}}} // as Squid without http_access
+	}
+	if i := s.Interception; i != nil {
+		i.CertificateErrors = c.certErrors.list()
+	}
+	for _, acls := range c.onlyAllowing(&c.always) {
+		s.Direct = append(s.Direct, v1alpha1.AccessRule{Action: "Allow", ACLs: acls})
+	}
+	for _, acls := range c.onlyAllowing(&c.never) {
+		s.Direct = append(s.Direct, v1alpha1.AccessRule{Action: "Deny", ACLs: acls})
 	}
 	if i := s.Interception; i != nil && i.CARef.Name == "" {
 		s.Interception = nil // no port intercepts
@@ -248,9 +328,10 @@ func (c *converter) finish() {
 	if c.noCache {
 		s.Cache = nil
 	} else {
-		c.cache() // Squid keeps answers unless told otherwise
+		c.cache().Rules = c.caching.list() // Squid keeps answers unless told otherwise
 	}
 	c.sendToPeers()
+	s.ACLs = c.acls
 	for _, name := range c.parents {
 		c.result.manifest = append(c.result.manifest, c.peers[name].object)
 	}
@@ -263,11 +344,11 @@ func (c *converter) sendToPeers() {
 	var everything v1alpha1.ProxyRule
 	for _, name := range c.parents {
 		ref := v1alpha1.LocalReference{Name: c.peers[name].object.Name}
-		if len(c.peers[name].rules) == 0 {
+		if !c.peers[name].rules.given {
 			everything.ProxyRefs = append(everything.ProxyRefs, ref)
 			continue
 		}
-		for _, acls := range c.peers[name].rules {
+		for _, acls := range c.onlyAllowing(&c.peers[name].rules) {
 			s.Proxies = append(s.Proxies, v1alpha1.ProxyRule{ProxyRefs: []v1alpha1.LocalReference{ref}, ACLs: acls})
 		}
 	}
@@ -286,39 +367,5 @@ func objectName(text string) string {
 			b.WriteByte('-')
 		}
 	}
-	return strings.Trim(b.String(), "-.")
-}
-
-// secretOf puts files into a Secret or ConfigMap document under keys and returns its name, or "" with the line
-// refused.
-func (c *converter) object(kind, name string, files map[string]string) string {
-	if c.secrets[kind+name] {
-		return name
-	}
-	doc := fmt.Sprintf("apiVersion: v1\nkind: %s\nmetadata: {name: %s, namespace: %s}\n", kind, name, c.opts.Namespace)
-	block := "data"
-	if kind == "Secret" {
-		block = "stringData"
-	}
-	doc += block + ":\n"
-	for _, key := range slices.Sorted(maps.Keys(files)) {
-		b, err := c.opts.Open(files[key])
-		if err != nil {
-			c.refuse(fmt.Sprintf("Make %s %s/%s with the entry %s yourself, or run the import where the file can be read.", kind, c.opts.Namespace, name, key), "%s cannot be read: %v", files[key], err)
-			continue
-		}
-		doc += fmt.Sprintf("  %s: |\n    %s\n", key, strings.ReplaceAll(strings.TrimSpace(string(b)), "\n", "\n    "))
-	}
-	if c.secrets == nil {
-		c.secrets = map[string]bool{}
-	}
-	c.secrets[kind+name] = true
-	c.result.extra = append(c.result.extra, doc)
-	return name
-}
-
-// nameOf makes an object's name of a file's.
-func nameOf(file string) string {
-	base := path.Base(file)
-	return objectName(strings.TrimSuffix(base, path.Ext(base)))
+	return shortened(strings.Trim(strings.ReplaceAll(b.String(), "..", "."), "-."))
 }

@@ -1,6 +1,7 @@
 package squidconf
 
 import (
+	"encoding/pem"
 	"errors"
 	"io/fs"
 	"os"
@@ -70,6 +71,11 @@ func TestDocument(t *testing.T) {
 	}
 }
 
+// pemOf is a block of PEM.
+func pemOf(kind string) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: []byte("x")}))
+}
+
 func convert(t *testing.T, text string, more map[string]string) (*Result, string) {
 	t.Helper()
 	all := map[string]string{"squid.conf": text}
@@ -102,8 +108,8 @@ func TestLines(t *testing.T) {
 		"helper closes":             {text: "external_acl_type t %LOGIN /bin/x\nacl a external t\nhttp_access allow a\nhttp_access deny all", outcome: []Outcome{Refused, Refused, Refused, Honoured}, hasNot: []string{"action: Allow"}},
 		"icap":                      {text: "icap_enable on", outcome: []Outcome{Refused}},
 		"unknown":                   {text: "http_acces allow all", outcome: []Outcome{Refused}},
-		"parent":                    {text: "cache_peer proxy.corp parent 3128 0 no-query default login=ada:s3%20cret name=corp\nnever_direct allow all", outcome: []Outcome{Honoured, Honoured}, has: []string{"kind: UpstreamProxy", "http://proxy.corp:3128", "username: 'ada'", "password: 's3 cret'", "credentialsRef"}},
-		"parent over TLS":           {text: "cache_peer p parent 443 0 tls tls-cafile=/ca.pem", files: map[string]string{"/ca.pem": "PEM"}, outcome: []Outcome{Honoured}, has: []string{"https://p:443", "caRef"}},
+		"parent":                    {text: "cache_peer proxy.corp parent 3128 0 no-query default login=ada:s3%20cret name=corp\nnever_direct allow all", outcome: []Outcome{Honoured, Honoured}, has: []string{"kind: UpstreamProxy", "http://proxy.corp:3128", "username: ada", "password: s3 cret", "credentialsRef"}},
+		"parent over TLS":           {text: "cache_peer p parent 443 0 tls tls-cafile=/ca.pem", files: map[string]string{"/ca.pem": pemOf("CERTIFICATE")}, outcome: []Outcome{Honoured}, has: []string{"https://p:443", "caRef"}},
 		"password passed on":        {text: "cache_peer p parent 443 0 login=PASSTHRU", outcome: []Outcome{Refused}},
 		"peer rules":                {text: "acl a dstdomain .a\ncache_peer p parent 1 0\ncache_peer_access p allow a\ncache_peer_access p deny all", outcome: []Outcome{Honoured, Honoured, Honoured, Honoured}, has: []string{"proxyRefs"}},
 		"direct with exception":     {text: "acl l dstdomain .l\nalways_direct deny l\nalways_direct allow all", outcome: []Outcome{Honoured, Honoured, Honoured}, has: []string{"- '!l'"}},

@@ -2,6 +2,7 @@ package squidconf
 
 import (
 	"net"
+	"net/url"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,10 +12,29 @@ import (
 
 // outgoing reads tls_outgoing_options.
 func outgoing(c *converter, words []string) {
+	key := valueOf(words, "key")
 	for _, w := range words {
 		name, value, _ := strings.Cut(w, "=")
+		if name == "cert" && key != "" {
+			name, _ := c.keyPair(value, key)
+			c.upstream().CertificateRef = &v1alpha1.ObjectReference{Name: name}
+			c.honour("spec.upstream.certificateRef")
+			continue
+		}
 		c.outgoingOption(name, value)
 	}
+}
+
+// valueOf returns the value of the first word NAME=VALUE of some names; "" for none.
+func valueOf(words []string, names ...string) string {
+	for _, w := range words {
+		for _, n := range names {
+			if v, ok := strings.CutPrefix(w, n+"="); ok {
+				return v
+			}
+		}
+	}
+	return ""
 }
 
 func oldOutgoing(name string) directive {
@@ -25,7 +45,7 @@ func (c *converter) outgoingOption(name, value string) {
 	u := c.upstream()
 	switch name {
 	case "cafile":
-		u.CARef = &v1alpha1.ObjectReference{Kind: "ConfigMap", Name: c.object("ConfigMap", nameOf(value), map[string]string{"ca.crt": value})}
+		u.CARef = &v1alpha1.ObjectReference{Kind: "ConfigMap", Name: c.bundle(value)}
 		c.honour("spec.upstream.caRef")
 	case "default-ca":
 		if value == "off" {
@@ -56,10 +76,11 @@ func (c *converter) outgoingOption(name, value string) {
 	case "cipher":
 		c.noEffect("cipher=%s: suites with forward secrecy and AEAD are offered", value)
 	case "cert":
-		u.CertificateRef = &v1alpha1.ObjectReference{Name: c.object("Secret", nameOf(value), map[string]string{"tls.crt": value, "tls.key": value})}
+		name, _ := c.keyPair(value, value)
+		u.CertificateRef = &v1alpha1.ObjectReference{Name: name}
 		c.honour("spec.upstream.certificateRef")
 	case "key":
-		c.noEffect("the key is read from the file of cert; put both into one")
+		c.note("the key of cert=")
 	case "disable":
 		c.refuse("Leave it out, and deny port 443 with http_access.", "TLS towards destinations cannot be switched off")
 	case "capath", "crlfile":
@@ -91,11 +112,17 @@ func cachePeer(c *converter, words []string) {
 			scheme = "https"
 		case "tls-cafile", "sslcafile":
 			scheme = "https"
-			hop.CARef = &v1alpha1.ObjectReference{Kind: "ConfigMap", Name: c.object("ConfigMap", nameOf(value), map[string]string{"ca.crt": value})}
+			hop.CARef = &v1alpha1.ObjectReference{Kind: "ConfigMap", Name: c.bundle(value)}
 		case "tls-domain", "ssldomain":
 			hop.ServerName = value
 		case "tls-cert", "sslcert":
-			hop.CertificateRef = &v1alpha1.ObjectReference{Name: c.object("Secret", nameOf(value), map[string]string{"tls.crt": value, "tls.key": value})}
+			key := valueOf(words, "tls-key", "sslkey")
+			if key == "" {
+				key = value
+			}
+			secret, _ := c.keyPair(value, key)
+			hop.CertificateRef = &v1alpha1.ObjectReference{Name: secret}
+		case "tls-key", "sslkey": // with tls-cert
 		case "login":
 			c.login(p, name, value)
 		case "originserver", "forceddomain", "front-end-https":
@@ -111,9 +138,14 @@ func cachePeer(c *converter, words []string) {
 			return
 		}
 	}
+	if c.peers[name] != nil {
+		c.refuse("Give the parents different names with name=.", "there is a parent %s already", name)
+		return
+	}
+	object, _ := c.name("UpstreamProxy", objectName(name), name)
 	p.object = v1alpha1.UpstreamProxy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "hakone.dev/v1alpha1", Kind: "UpstreamProxy"},
-		ObjectMeta: metav1.ObjectMeta{Name: objectName(name), Namespace: c.opts.Namespace},
+		ObjectMeta: metav1.ObjectMeta{Name: object, Namespace: c.opts.Namespace},
 		Spec:       v1alpha1.UpstreamProxySpec{URLs: []string{scheme + "://" + net.JoinHostPort(words[0], words[2])}, CredentialsRef: p.object.Spec.CredentialsRef},
 	}
 	if hop != (v1alpha1.ProxyHopTLS{}) {
@@ -132,35 +164,26 @@ func (c *converter) login(p *peer, name, value string) {
 		c.refuse("Give the parent's own user and password: login=USER:PASSWORD.", "login=%s passes on what clients authenticate with, which Hakone does not do", value)
 		return
 	}
-	secret := objectName(name) + "-login"
-	c.result.extra = append(c.result.extra, "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/basic-auth\nmetadata: {name: "+secret+", namespace: "+c.opts.Namespace+"}\nstringData:\n  username: "+quoteYAML(user)+"\n  password: "+quoteYAML(unescape(password))+"\n")
+	secret, _ := c.name("Secret", objectName(name)+"-login", "login of "+name)
+	c.write("Secret", secret, "kubernetes.io/basic-auth", map[string]string{"username": unescape(user), "password": unescape(password)})
 	p.object.Spec.CredentialsRef = &v1alpha1.LocalReference{Name: secret}
 	c.line.Text = strings.Replace(c.line.Text, value, user+":…", 1)
 }
 
-// unescape undoes %xx, which stands for spaces in passwords.
-func unescape(s string) string { return strings.ReplaceAll(s, "%20", " ") }
-
-func quoteYAML(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+// unescape undoes %xx, as Squid does with logins.
+func unescape(s string) string {
+	if out, err := url.PathUnescape(s); err == nil {
+		return out
+	}
+	return s
+}
 
 func cachePeerAccess(c *converter, words []string) {
 	if len(words) < 2 || c.peers[words[0]] == nil {
-		c.refuse("Define the peer before.", "there is no such parent")
+		c.refuse("Define the peer before.", "there is no such parent here, so that nothing goes there")
 		return
 	}
-	r, ok := c.rule(words[1:])
-	if !ok {
-		return
+	if c.rule(&c.peers[words[0]].rules, "Allow", words[1:]) {
+		c.honour("spec.proxies")
 	}
-	p := c.peers[words[0]]
-	if r.Action == "Deny" {
-		if len(r.ACLs) == 1 && r.ACLs[0] == "all" && len(p.rules) > 0 {
-			c.honour("what no other line of the parent allows does not go there")
-			return
-		}
-		c.refuse("Say it with allowing lines.", "what does not go to a parent must be said by what goes there")
-		return
-	}
-	p.rules = append(p.rules, r.ACLs)
-	c.honour("spec.proxies")
 }
