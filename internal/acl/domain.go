@@ -9,6 +9,7 @@ import (
 // domains are names and the names under them. A look costs one map access per label, however many there are.
 type domains struct {
 	get   namesOf
+	have  func(string) bool   // has
 	none  bool                // "none": there is no name
 	exact map[string]struct{} // example.com
 	under map[string]struct{} // .example.com: itself and below
@@ -21,6 +22,7 @@ type namesOf func(f *Facts, have func(string) bool) (found, any bool)
 func domainKind(get func(opts []string) namesOf) func(*builder, []string, []string) matcher {
 	return func(b *builder, opts, values []string) matcher {
 		d := &domains{get: get(opts), exact: map[string]struct{}{}, under: map[string]struct{}{}}
+		d.have = d.has
 		d.add(b, values)
 		return d
 	}
@@ -67,7 +69,7 @@ func isAddress(s string) bool {
 }
 
 func (d *domains) match(f *Facts) verdict {
-	found, any := d.get(f, d.has)
+	found, any := d.get(f, d.have)
 	return truth(found || d.none && !any)
 }
 

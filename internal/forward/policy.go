@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"html/template"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -86,6 +87,8 @@ type Policy struct {
 	pair      *secret.KeyPair // of authority
 	noCA      string
 	passwords *ir.Passwords
+	addresses func(host string) []netip.Addr // lookup
+	names     func(netip.Addr) []string      // State.names.confirmed
 	page      *template.Template
 	realm     string
 	via       map[string]*ir.Proxy
@@ -101,6 +104,10 @@ func New(f *ir.Forward, opts Options) *Policy {
 		opts.HandshakeTimeout = 10 * time.Second
 	}
 	p := &Policy{ir: f, opts: opts, registry: newRegistry(f.Known), via: map[string]*ir.Proxy{}, realm: f.Realm}
+	p.addresses = p.lookup
+	if opts.State != nil {
+		p.names = opts.State.names.confirmed
+	}
 	if p.realm == "" {
 		p.realm = f.Hostname
 	}
@@ -224,11 +231,16 @@ type Port struct {
 	live     *Live
 	route    *route.Route
 	term     *tlsconf.Terminator // of clients whose TLS is looked into; nil where nothing is
+
+	further func(host string) bool // originates; nil where that is true of none
 }
 
 // Port prepares a listener. live is the listener's own, the same from snapshot to snapshot.
 func (p *Policy) Port(l *ir.Listener, live *Live) *Port {
 	t := &Port{Policy: p, listener: l, spec: l.Forward, live: live}
+	if t.spec.Mode == ir.ForwardGateway && t.spec.OriginateTLS {
+		t.further = t.originates
+	}
 	t.route = &route.Route{IR: &ir.Route{Name: p.ir.Name + "/" + l.Forward.Section, Origin: p.ir.Origin}, Host: "*", Origin: p.ir.Origin.String()}
 	if p.opts.Metrics != nil {
 		t.route.Metrics = p.opts.Metrics(l.Name, t.route)

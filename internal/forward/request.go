@@ -14,13 +14,14 @@ import (
 	"github.com/hakone-gateway/hakone/internal/semantics"
 )
 
-// asked is one request while it is decided about.
+// asked is one request while it is decided about. It is used for one request after the other.
 type asked struct {
 	acl.Facts
-	r    *proxy.ForwardRequest
-	tls  bool // the destination is spoken to in TLS
-	code diag.Code
-	why  string // of credentials that are no good
+	field func(name string) (string, bool) // of r; Facts.Header
+	r     *proxy.ForwardRequest
+	tls   bool // the destination is spoken to in TLS
+	code  diag.Code
+	why   string // of credentials that are no good
 
 	to  netip.Addr // of captured connections: what Policy.meant says
 	own bool
@@ -37,8 +38,7 @@ func refuse(code diag.Code, detail string) *refusal { return &refusal{code: code
 
 // Choose implements proxy.Forwarder.
 func (t *Port) Choose(r *proxy.ForwardRequest) proxy.ForwardChoice {
-	q := &asked{r: r}
-	r.Data = q
+	q := begin(r)
 	tunnel, _ := r.Tunnel.(*Tunnel)
 	credentials := t.takeCredentials(r)
 	if t.trustAsked(r, tunnel) {
@@ -75,6 +75,37 @@ func (t *Port) Choose(r *proxy.ForwardRequest) proxy.ForwardChoice {
 	return t.send(q, tunnel)
 }
 
+// begin returns what an earlier request has left, made fit for r, or a new one.
+func begin(r *proxy.ForwardRequest) *asked {
+	q, _ := r.Data.(*asked)
+	if q == nil {
+		q = &asked{}
+		q.field = func(name string) (string, bool) { return joined(&q.r.Request.Fields, name) }
+		r.Data = q
+	}
+	f := &q.Facts
+	*q = asked{r: r, field: q.field, Facts: acl.Facts{Header: q.field, Method: f.Method, Host: f.Host, URL: f.URL, Path: f.Path}}
+	return q
+}
+
+// again returns b as a string: was, where it is the same, as that of requests of one connection often is.
+func again(was string, b []byte) string {
+	if string(b) == was {
+		return was
+	}
+	return string(b)
+}
+
+// keptFields returns the fields of a request that is over for rules that ask about them later.
+func keptFields(f *message.Fields) func(name string) (string, bool) {
+	own := &message.Fields{}
+	for i := range f.Len() {
+		l := f.At(i)
+		own.AddString(string(l.Name), string(l.Value))
+	}
+	return func(name string) (string, bool) { return joined(own, name) }
+}
+
 // Answered implements proxy.Forwarder.
 func (t *Port) Answered(*proxy.ForwardRequest) {}
 
@@ -92,8 +123,8 @@ func (t *Port) takeCredentials(r *proxy.ForwardRequest) string {
 // aim finds out where the request is meant to go.
 func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 	req := q.r.Request
-	q.Method = string(req.Method)
-	q.Host = canonical(string(req.Host))
+	q.Method = again(q.Method, req.Method)
+	q.Host = canonical(again(q.Host, req.Host))
 	port, given := portOf(req.Authority)
 	connect := q.Method == "CONNECT"
 	switch {
@@ -104,7 +135,7 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 		if !given || port == 0 || q.Host == "" {
 			return refuse(diag.ForwardNoDestination, "CONNECT without a host and a port")
 		}
-		q.Port, q.URL = port, joinHostPort(q.Host, port)
+		q.Port, q.URL, q.Path = port, joinHostPort(q.Host, port), ""
 		return nil
 	case tunnel != nil:
 		q.Port, q.tls = tunnel.port, tunnel.tls
@@ -141,10 +172,11 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 	if q.Host == "" || q.Port == 0 {
 		return refuse(diag.ForwardNoDestination, "the URL names no host, or port 0")
 	}
-	q.URL = string(q.r.Access.URL)
-	q.Path = string(req.Path)
-	if req.HasQuery {
-		q.Path += "?" + string(req.Query)
+	q.URL = again(q.URL, q.r.Access.URL)
+	if !req.HasQuery {
+		q.Path = again(q.Path, req.Path)
+	} else {
+		q.Path = string(req.Path) + "?" + string(req.Query)
 	}
 	return nil
 }
@@ -230,7 +262,6 @@ func joinHostPort(host string, port uint16) string {
 func (t *Port) know(q *asked, tunnel *Tunnel, credentials string) *refusal {
 	r := q.r
 	t.connectionFacts(&q.Facts, r.Peer)
-	q.Header = func(name string) (string, bool) { return joined(&r.Request.Fields, name) }
 	if tunnel != nil {
 		q.Authenticated, q.User = tunnel.authenticated, tunnel.user
 		q.ClientName, q.Chain, q.Errors = tunnel.name, tunnel.facts.Chain, tunnel.errors
@@ -270,8 +301,7 @@ func (t *Port) connectionFacts(f *acl.Facts, peer *filter.Peer) {
 	s := t.opts.State
 	f.Client, f.Local, f.Listener, f.Now = peer.Remote, peer.Local, t.spec.Section, s.now()
 	f.Connections = s.count(peer.Remote.Addr())
-	f.Lookup = t.lookup
-	f.Reverse = s.names.confirmed
+	f.Lookup, f.Reverse = t.addresses, t.names
 	f.Encrypted = peer.TLS
 	if c := peer.ClientCert; c != nil && c.Verified && len(peer.Presented) > 0 {
 		f.ClientCert = peer.Presented[0]

@@ -117,6 +117,7 @@ func (t *Port) connect(q *asked) proxy.ForwardChoice {
 			return t.deny(q, refuse(diag.ForwardTerminated, d.Text+" at step 1"))
 		case "peek", "stare", "bump":
 			facts := q.Facts
+			facts.Header = keptFields(&q.r.Request.Fields)
 			return proxy.ForwardChoice{Route: t.route, Take: func(tk *proxy.Takeover) { n.take(tk, &facts, d.Action) }}
 		}
 	}
@@ -142,6 +143,7 @@ func (t *Port) turnAway(q *asked, no *refusal) proxy.ForwardChoice {
 		q.r.Access.Result = "TCP_DENIED"
 	}
 	facts := q.Facts
+	facts.Header = keptFields(&q.r.Request.Fields)
 	return proxy.ForwardChoice{Route: t.route, Take: func(tk *proxy.Takeover) { n.take(tk, &facts, "bump") }}
 }
 

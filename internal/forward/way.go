@@ -258,7 +258,7 @@ func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
 			return t.deny(q, no)
 		}
 	}
-	c := proxy.ForwardChoice{Route: t.route, Originates: t.originates}
+	c := proxy.ForwardChoice{Route: t.route, Originates: t.further}
 	if t.ir.Cache != nil && (q.own || q.tls || !w.to.IsValid()) { // else whose answer it is nobody knows but the client
 		if d := t.caching.Decide(&q.Facts); d.Action != "deny" {
 			c.Cache = t.ir.Cache
@@ -272,15 +272,9 @@ func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
 	return c
 }
 
-// originates reports whether plain requests for a host reach it in TLS by this listener.
+// originates reports whether plain requests for a host reach it in TLS by this listener, which originates TLS.
 func (t *Port) originates(host string) bool {
-	if t.spec.Mode != ir.ForwardGateway || !t.spec.OriginateTLS {
-		return false
-	}
-	if !t.ir.KnownOnly {
-		return true
-	}
-	return t.known(host, t.spec.OriginatePort) != nil
+	return !t.ir.KnownOnly || t.known(host, t.spec.OriginatePort) != nil
 }
 
 // connectTimeout bounds what a client waits for a tunnel's other end, whatever proxies are on the way.

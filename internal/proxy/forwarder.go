@@ -38,7 +38,8 @@ type ForwardRequest struct {
 	// Access may be annotated: Result, Hierarchy, User, Bump, URL.
 	Access *telemetry.Access
 
-	// Data is the Forwarder's, from Choose to Answered.
+	// Data is the Forwarder's, from Choose to Answered. What it leaves there may come with a later request, of any
+	// connection, so that it can be used again.
 	Data any
 }
 

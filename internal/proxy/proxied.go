@@ -115,8 +115,7 @@ func (x *exchange) beginForward(s *forwardState) {
 		x.fwdSpace = &forwarding{}
 	}
 	f := x.fwdSpace
-	*f = forwarding{url: f.url[:0], state: s}
-	f.req = ForwardRequest{Exchange: &x.Exchange, Tunnel: x.client.d.Tunnel, Access: &x.access}
+	*f = forwarding{url: f.url[:0], state: s, req: ForwardRequest{Exchange: &x.Exchange, Tunnel: x.client.d.Tunnel, Access: &x.access, Data: f.req.Data}}
 	x.fwd = f
 	f.asked = portOf(x.Request.Authority)
 	f.url = appendURL(f.url, x.Request)
@@ -267,7 +266,7 @@ func (x *exchange) endForward() {
 	}
 	x.fwd = nil
 	release := f.choice.Release
-	*f = forwarding{url: f.url[:0]}
+	*f = forwarding{url: f.url[:0], req: ForwardRequest{Data: f.req.Data}}
 	if release != nil {
 		release()
 	}
