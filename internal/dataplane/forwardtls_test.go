@@ -152,6 +152,26 @@ func TestForwardSilentDestination(t *testing.T) {
 	}
 }
 
+// TestForwardTrustPage: of a CA below a root that its Secret holds, the root is what clients are told to trust.
+func TestForwardTrustPage(t *testing.T) {
+	root := testca.New(t, testca.Spec{CommonName: "root"})
+	o := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
+		below := root.Intermediate(testca.Spec{CommonName: "below"})
+		m, _, err := secret.FromData(map[string][]byte{"tls.crt": below.CertPEM(), "tls.key": below.KeyPEM(), "ca.crt": root.CertPEM()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		pair, _, err := m.KeyPair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Secrets.ByRef[f.Interception.CA] = &ir.Credential{Pair: pair}
+	})
+	if _, body := o.fetch(http.DefaultClient, "http://"+o.address(o.applied, "*:3128")+"/.well-known/hakone/trust/ca.pem"); body != string(root.CertPEM()) {
+		t.Errorf("the trust page hands out\n%s", body)
+	}
+}
+
 // TestForwardTrailers has trailers, as gRPC ends with, come through a bumped HTTP/2 connection.
 func TestForwardTrailers(t *testing.T) {
 	o := newOutside(t, nil)

@@ -49,7 +49,7 @@ func (t *Port) trustPage(r *proxy.ForwardRequest) *filter.Response {
 	if t.pair == nil {
 		return &filter.Response{Status: 404, Type: "text/plain; charset=utf-8", Body: []byte("This proxy looks into no TLS: there is no CA to trust.\n")}
 	}
-	ca := t.pair.Leaf
+	ca := t.pair.Anchor()
 	text := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw}))
 	form := strings.TrimPrefix(strings.TrimPrefix(string(r.Request.Path), trustPath), "/")
 	file := func(kind, name string, body []byte) *filter.Response {
@@ -83,7 +83,7 @@ func (t *Port) trustBase(r *proxy.ForwardRequest) string {
 
 // fingerprint is SHA-256 over the CA, as people compare it.
 func (t *Port) fingerprint() string {
-	sum := sha256.Sum256(t.pair.Leaf.Raw)
+	sum := sha256.Sum256(t.pair.Anchor().Raw)
 	text := strings.ToUpper(hex.EncodeToString(sum[:]))
 	var parts []string
 	for i := 0; i < len(text); i += 2 {
@@ -118,7 +118,7 @@ func (t *Port) recipes(base string) []recipe {
 
 // trustText is the page for terminals.
 func (t *Port) trustText(base string) string {
-	ca := t.pair.Leaf
+	ca := t.pair.Anchor()
 	var out strings.Builder
 	_, _ = fmt.Fprintf(&out, "The proxy %s looks into TLS. What it shows is signed by\n\n  %s\n  valid until %s\n  SHA-256 %s\n\n  %s/ca.pem\n  %s/ca.der\n  %s/ca.mobileconfig\n",
 		t.ir.Hostname, secret.Subject(ca), ca.NotAfter.UTC().Format(time.RFC3339), t.fingerprint(), base, base, base)
@@ -133,7 +133,7 @@ func (t *Port) trustText(base string) string {
 
 // trustHTML is the page for browsers.
 func (t *Port) trustHTML(base string) string {
-	ca := t.pair.Leaf
+	ca := t.pair.Anchor()
 	var out strings.Builder
 	esc := html.EscapeString
 	out.WriteString("<!doctype html>\n<html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>Trust " + esc(t.ir.Hostname) + "</title>\n" +
@@ -153,15 +153,15 @@ func (t *Port) trustHTML(base string) string {
 
 // mobileconfig is the CA as a configuration profile of Apple's.
 func (t *Port) mobileconfig() []byte {
-	sum := sha1.Sum(t.pair.Leaf.Raw) //nolint:gosec // an identifier
+	sum := sha1.Sum(t.pair.Anchor().Raw) //nolint:gosec // an identifier
 	id := strings.ToUpper(fmt.Sprintf("%x-%x-%x-%x-%x", sum[:4], sum[4:6], sum[6:8], sum[8:10], sum[10:16]))
-	name := html.EscapeString(secret.Subject(t.pair.Leaf))
+	name := html.EscapeString(secret.Subject(t.pair.Anchor()))
 	return []byte(`<?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
 <plist version="1.0"><dict>
 <key>PayloadContent</key><array><dict>
 <key>PayloadCertificateFileName</key><string>hakone-ca.cer</string>
-<key>PayloadContent</key><data>` + base64.StdEncoding.EncodeToString(t.pair.Leaf.Raw) + `</data>
+<key>PayloadContent</key><data>` + base64.StdEncoding.EncodeToString(t.pair.Anchor().Raw) + `</data>
 <key>PayloadDisplayName</key><string>` + name + `</string>
 <key>PayloadIdentifier</key><string>hakone.ca.` + id + `</string>
 <key>PayloadType</key><string>com.apple.security.root</string>

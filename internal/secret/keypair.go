@@ -28,6 +28,10 @@ type KeyPair struct {
 	Digest      string // of the whole chain and the staple: equal means nothing to rotate
 	Staple      []byte // OCSP response, DER; nil without one
 
+	// Root is the self-signed certificate beside the pair of a CA (ca.crt of its secret) that the chain leads to;
+	// nil without one.
+	Root *x509.Certificate
+
 	// The key is in here only, behind a function: see Bytes for why.
 	cert func() *tls.Certificate
 }
@@ -151,6 +155,37 @@ func newKeyPair(certs []*x509.Certificate, key crypto.Signer, staple []byte) *Ke
 	k.Digest = digest(append(slices.Clone(k.Chain), staple)...)
 	c := &tls.Certificate{Certificate: k.Chain, PrivateKey: key, Leaf: k.Leaf, OCSPStaple: staple}
 	k.cert = func() *tls.Certificate { return c }
+	return k
+}
+
+// Anchor returns what others have to trust so that they trust what a CA's pair signs: the root that its chain leads to,
+// where that is known, else the last certificate of the chain.
+func (k *KeyPair) Anchor() *x509.Certificate {
+	switch {
+	case k.Root != nil:
+		return k.Root
+	case len(k.Issuers) > 0:
+		return k.Issuers[len(k.Issuers)-1]
+	}
+	return k.Leaf
+}
+
+// withRoot returns the pair of a CA with the root among roots that its chain leads to; k itself if there is none.
+func (k *KeyPair) withRoot(roots []*x509.Certificate) *KeyPair {
+	last := k.Leaf
+	if len(k.Issuers) > 0 {
+		last = k.Issuers[len(k.Issuers)-1]
+	}
+	if !k.Leaf.IsCA || SelfSigned(last) {
+		return k
+	}
+	for _, r := range roots {
+		if SelfSigned(r) && last.CheckSignatureFrom(r) == nil {
+			with := *k
+			with.Root, with.Digest = r, digest([]byte(k.Digest), r.Raw)
+			return &with
+		}
+	}
 	return k
 }
 

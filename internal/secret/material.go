@@ -45,13 +45,18 @@ func (m Material) LogValue() slog.Value {
 	return slog.StringValue("secret of format " + string(m.Format))
 }
 
-// KeyPair parses certificate, key and staple, as ParseKeyPair does.
+// KeyPair parses certificate, key and staple, as ParseKeyPair does, and finds the root of a CA's chain in the CA entry.
 func (m Material) KeyPair() (*KeyPair, []Finding, error) {
 	if !m.HasKeyPair() {
 		return nil, nil, fail(diag.SecretInvalid, "", "the secret holds a CA only, no certificate with its key",
 			"Add tls.crt and tls.key: kubectl create secret tls NAME --cert CERT --key KEY.")
 	}
 	k, found, err := parseKeyPair(m.Cert, m.Key, m.names)
+	if err == nil && k.Leaf.IsCA {
+		if b, _, bad := m.Bundle(); bad == nil && b != nil {
+			k = k.withRoot(b.Certificates)
+		}
+	}
 	if err != nil || len(m.Staple) == 0 {
 		return k, found, err
 	}

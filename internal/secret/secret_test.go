@@ -126,6 +126,43 @@ func TestFromData(t *testing.T) {
 	}
 }
 
+// TestAnchor: what others have to trust is the root, where the secret of a CA holds it.
+func TestAnchor(t *testing.T) {
+	root, stranger := testca.New(t, testca.Spec{CommonName: "root"}), testca.New(t, testca.Spec{CommonName: "stranger"})
+	sub := root.Intermediate(testca.Spec{CommonName: "below"})
+	both := append(stranger.CertPEM(), root.CertPEM()...)
+	for _, c := range []struct {
+		name   string
+		pair   *testca.Pair
+		chain  []byte
+		ca     []byte
+		anchor *testca.Pair
+	}{
+		{"a root", root, root.CertPEM(), nil, root},
+		{"a root, with others", root, root.CertPEM(), both, root},
+		{"an intermediate alone", sub, sub.CertPEM(), nil, sub},
+		{"with its root", sub, sub.CertPEM(), both, root},
+		{"with another root", sub, sub.CertPEM(), stranger.CertPEM(), sub},
+		{"with its root in the chain", sub, append(sub.CertPEM(), root.CertPEM()...), stranger.CertPEM(), root},
+		{"a server's pair, with the CA of clients", sub.Issue(testca.Spec{DNS: []string{"a.test"}}), nil, both, nil},
+	} {
+		if c.anchor == nil {
+			c.anchor, c.chain = c.pair, c.pair.CertPEM()
+		}
+		m, _, err := secret.FromData(map[string][]byte{"tls.crt": c.chain, "tls.key": c.pair.KeyPEM(), "ca.crt": c.ca})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, _, err := m.KeyPair()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Anchor(); !got.Equal(c.anchor.Cert) {
+			t.Errorf("%s: %s", c.name, got.Subject)
+		}
+	}
+}
+
 func TestMaterialSpeaksOfItsOwnEntries(t *testing.T) {
 	ca := testca.New(t, testca.Spec{})
 	leaf, other := ca.Issue(testca.Spec{}), ca.Issue(testca.Spec{})
