@@ -119,9 +119,6 @@ func (p *Plane) proxyHeader(c *listen.Conn) bool {
 	return false
 }
 
-// TCPConnections returns how many connections that are not HTTP are being served.
-func (p *Plane) TCPConnections() int { return p.tcp.Connections() }
-
 // transparentFix says what helps where a transparent socket was refused.
 func transparentFix(l *ir.Listener) string {
 	return fmt.Sprintf("listener %s takes connections by TPROXY, which needs the capability CAP_NET_ADMIN: grant it, or use mode Transparent with nftables' redirect", l.Name)

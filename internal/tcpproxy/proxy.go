@@ -73,13 +73,6 @@ func (p *Proxy) Pipes() *Pipes { return p.pipes }
 // Faults returns how many faults of ours have ended a connection.
 func (p *Proxy) Faults() int64 { return p.faults.Load() }
 
-// Connections returns how many connections are being served.
-func (p *Proxy) Connections() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.running)
-}
-
 // Run sheds connections while memory is short, until ctx ends, and ends those that remain.
 func (p *Proxy) Run(ctx context.Context) error {
 	t := time.NewTicker(time.Second)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -42,7 +43,7 @@ func (x *destination) dial(ctx context.Context, e *Endpoint) (*wire, *Error) {
 	}
 	addrs := make([]netip.AddrPort, 0, len(found))
 	for _, ip := range found {
-		if x.local || !isLocal(ip) {
+		if x.local || !IsLocal(ip) {
 			addrs = append(addrs, netip.AddrPortFrom(ip, x.key.port))
 		}
 	}
@@ -65,9 +66,20 @@ func (x *destination) dial(ctx context.Context, e *Endpoint) (*wire, *Error) {
 	return w, failure
 }
 
-// isLocal reports whether an address is this machine's own, link-local (where clouds keep their metadata) or none
-// of one host.
-func isLocal(ip netip.Addr) bool {
+// IsLocal reports whether an address is this machine's own, link-local (where clouds keep their metadata) or none
+// of one host. So is an IPv6 address that gateways translate to such a one of IPv4 (RFC 6052 and RFC 3056).
+func IsLocal(ip netip.Addr) bool {
+	if ip = ip.Unmap(); ip.Is6() {
+		b := ip.As16()
+		switch {
+		case [12]byte(b[:12]) == [12]byte{}, [12]byte(b[:12]) == [12]byte{0x00, 0x64, 0xff, 0x9b}: // ::a.b.c.d, 64:ff9b::/96
+			if ip != netip.IPv6Unspecified() && ip != netip.IPv6Loopback() {
+				return IsLocal(netip.AddrFrom4([4]byte(b[12:])))
+			}
+		case b[0] == 0x20 && b[1] == 0x02: // 2002::/16
+			return IsLocal(netip.AddrFrom4([4]byte(b[2:6])))
+		}
+	}
 	return ip.IsLoopback() || ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}) ||
 		ip == netip.AddrFrom16([16]byte{0xfd, 0, 0x0e, 0xc2, 14: 0x02, 15: 0x54}) // a cloud's metadata at fd00:ec2::254
 }
@@ -141,4 +153,34 @@ func (r *Registry) discardLate(results <-chan attempt, running int) {
 	if !r.spawn(late) {
 		late()
 	}
+}
+
+// sortedFamilies brings addresses into the order in which they are tried (RFC 8305 section 4): the families in
+// turn, that of first first.
+func sortedFamilies[T any](addrs []T, is6 func(T) bool, first6 bool) []T {
+	if len(addrs) < 2 {
+		return addrs
+	}
+	var six, four []T
+	for _, a := range addrs {
+		if is6(a) {
+			six = append(six, a)
+		} else {
+			four = append(four, a)
+		}
+	}
+	a, b := six, four
+	if !first6 {
+		a, b = four, six
+	}
+	out := make([]T, 0, len(addrs))
+	for i := range max(len(a), len(b)) {
+		if i < len(a) {
+			out = append(out, a[i])
+		}
+		if i < len(b) {
+			out = append(out, b[i])
+		}
+	}
+	return slices.Clip(out)
 }

@@ -310,75 +310,6 @@ func (d *Destinations) keep(x *destination, f *ir.Forward) (gone *destination) {
 	return gone
 }
 
-// settings are those of a destination's upstream.
-func settingsOf(f *ir.Forward, key destinationKey, via *ir.Via) *ir.Upstream {
-	s := f.Template
-	s.Destination, s.Resolve, s.Via, s.Origins = key.host, nil, nil, nil
-	scheme := "http"
-	if key.tls {
-		scheme = "https"
-	}
-	s.Name = f.Name + " " + scheme + "://" + hostPort(key.host, key.port)
-	if via != nil {
-		own := *via
-		if own.Host == "" {
-			own.Host = key.host
-		}
-		if own.Port == 0 {
-			own.Port = key.port
-		}
-		s.Via = &own
-		s.Name += " via " + key.via
-	}
-	switch {
-	case !key.tls:
-		s.TLS = nil
-		if via != nil {
-			s.Protocol = ir.UpstreamHTTP1 // which is what proxies read: see connectHTTP
-		}
-	case s.TLS == nil:
-		s.TLS = &ir.UpstreamTLS{HostSNI: true}
-	}
-	if key.pin != "" {
-		t := *s.TLS
-		t.InsecureSkipVerify = true
-		s.TLS = &t
-		s.Name += " tolerating " + key.pin
-	}
-	return &s
-}
-
-// materialFor returns the TLS material of destinations like key, with no lock held.
-func (d *Destinations) materialFor(f *ir.Forward, key destinationKey, like *ir.Upstream) TLS {
-	k := materialKey{via: key.via, lax: key.pin != ""}
-	d.mu.Lock()
-	m, ok := d.materials[k]
-	generation, make := d.generation, d.material
-	d.mu.Unlock()
-	if ok {
-		return m
-	}
-	s := *like
-	s.Name, s.Destination = f.Name+" destinations", ""
-	if like.Via != nil {
-		s.Name += " via " + key.via
-		s.Via = &ir.Via{Proxies: like.Via.Proxies, Method: like.Via.Method}
-	}
-	if k.lax {
-		s.Name += " tolerating"
-	}
-	m = make(&s)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if first, ok := d.materials[k]; ok {
-		return first // all share it
-	}
-	if generation == d.generation {
-		d.materials[k] = m
-	}
-	return m
-}
-
 // done ends one use.
 func (x *destination) done() {
 	d := x.of
@@ -474,34 +405,4 @@ func (u *Upstream) aimAt(host string, port uint16) {
 	u.set.Store(newSet([]*Endpoint{e}, []uint32{1}))
 	u.settled()
 	u.mu.Unlock()
-}
-
-// sortedFamilies brings addresses into the order in which they are tried (RFC 8305 section 4): the families in
-// turn, that of first first.
-func sortedFamilies[T any](addrs []T, is6 func(T) bool, first6 bool) []T {
-	if len(addrs) < 2 {
-		return addrs
-	}
-	var six, four []T
-	for _, a := range addrs {
-		if is6(a) {
-			six = append(six, a)
-		} else {
-			four = append(four, a)
-		}
-	}
-	a, b := six, four
-	if !first6 {
-		a, b = four, six
-	}
-	out := make([]T, 0, len(addrs))
-	for i := range max(len(a), len(b)) {
-		if i < len(a) {
-			out = append(out, a[i])
-		}
-		if i < len(b) {
-			out = append(out, b[i])
-		}
-	}
-	return slices.Clip(out)
 }

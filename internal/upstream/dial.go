@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -162,7 +163,7 @@ func (u *Upstream) secure(ctx context.Context, c *Conn, t *originator, speak ir.
 	}
 	if c.Via != nil {
 		seen := *c.Via // what is known elsewhere of the way is frozen
-		seen.Subject, seen.Issuer, seen.Intercepted = firstWord(rec.PeerSubject, rec.PeerOffered), rec.Issuer, rec.Intercepted
+		seen.Subject, seen.Issuer, seen.Intercepted = cmp.Or(rec.PeerSubject, rec.PeerOffered), rec.Issuer, rec.Intercepted
 		c.Via = &seen
 	}
 	var failure *Error
@@ -172,7 +173,7 @@ func (u *Upstream) secure(ctx context.Context, c *Conn, t *originator, speak ir.
 			failure.Err = errors.New(rec.Err)
 		}
 	}
-	u.tellEgress(e, firstWord(name, rec.Hello.SNI), rec, failure)
+	u.tellEgress(e, cmp.Or(name, rec.Hello.SNI), rec, failure)
 	if failure != nil {
 		return failure
 	}
@@ -187,13 +188,13 @@ func (u *Upstream) tellEgress(e *Endpoint, name string, rec *telemetry.Handshake
 	if sink == nil || u.Settings.Destination == "" && u.via == nil {
 		return
 	}
-	ev := &telemetry.EgressEvent{Time: time.Now(), Host: firstWord(name, u.Settings.Destination), Port: e.Address.Port()}
+	ev := &telemetry.EgressEvent{Time: time.Now(), Host: cmp.Or(name, u.Settings.Destination), Port: e.Address.Port()}
 	if e.host != "" {
 		host, port := u.asks(e)
-		ev.Host, ev.Port = firstWord(name, host), port
+		ev.Host, ev.Port = cmp.Or(name, host), port
 	}
 	if rec != nil {
-		ev.Proxy, ev.Subject, ev.Issuer, ev.IssuerKey, ev.Intercepted = rec.Proxy, firstWord(rec.PeerSubject, rec.PeerOffered), rec.Issuer, rec.IssuerKey, rec.Intercepted
+		ev.Proxy, ev.Subject, ev.Issuer, ev.IssuerKey, ev.Intercepted = rec.Proxy, cmp.Or(rec.PeerSubject, rec.PeerOffered), rec.Issuer, rec.IssuerKey, rec.Intercepted
 	}
 	if failure != nil {
 		if ev.Code, ev.Detail = failure.Code, failure.Detail; failure.Via != nil {
