@@ -50,8 +50,9 @@ type proxyAddress struct {
 	cause    atomic.Pointer[proxyCause] // of the last failure; nil after a success
 
 	mu      sync.Mutex
-	row     int // failures in a row that took it out
-	soft    int // of the others
+	row     int       // failures in a row that took it out
+	struck  time.Time // when the last of them did
+	soft    int       // of the others
 	results map[diag.Code]int64
 	took    histogram
 	probe   *proxyProbe // nil: none runs
@@ -165,13 +166,21 @@ func (a *proxyAddress) failed(e *Error, established bool) {
 	if tell {
 		a.proxy.registry.opt.Logger.Warn("upstream proxy refuses connections", "proxy", a.proxy.name, "address", a.text, "code", e.Code, "reason", e.Code.Slug(), "err", e.Error())
 	}
+	if out > 0 {
+		a.retryAfter(out)
+	}
 	if out > 0 && row == 1 {
 		a.proxy.registry.opt.Logger.Warn("address of an upstream proxy is out", "proxy", a.proxy.name, "address", a.text, "code", e.Code, "reason", e.Code.Slug(), "err", e.Error(), "dur", out)
 	}
 }
 
-// strike takes the address out; mu is held.
+// strike takes the address out; mu is held. Connections that fail together are one failure. It returns 0 for those after
+// the first.
 func (a *proxyAddress) strike(now time.Time) time.Duration {
+	if a.row > 0 && now.Sub(a.struck) < proxyOutMin {
+		return 0
+	}
+	a.struck = now
 	out := min(proxyOutMin<<min(a.row, 10), proxyOutMax)
 	a.row++
 	a.out.Store(now.Add(out).UnixNano())
@@ -201,12 +210,37 @@ func (a *proxyAddress) worked(took time.Duration) {
 	}
 }
 
-// told says that an address is in again. Direct connections that stood in for it are not used any more.
+// told says that an address is in again. Connections that stood in for those through it, direct ones or through another
+// address, are not used any more.
 func (a *proxyAddress) told() {
 	a.proxy.registry.opt.Logger.Info("address of an upstream proxy is back", "proxy", a.proxy.name, "address", a.text)
-	if a.proxy.at.Load().Settings.Direct {
-		a.proxy.registry.renewVia(func(name string) bool { return name == a.proxy.name })
+	if s := a.proxy.at.Load(); s.Settings.Direct || len(s.addrs) > 1 {
+		a.proxy.renew()
 	}
+}
+
+func (p *forwardProxy) renew() {
+	p.registry.renewVia(func(name string) bool { return name == p.name })
+}
+
+// retryAfter lets a request try the address when its time out is over. Where nothing probes it, direct connections that
+// are kept alive would stand in for it for as long as they are used: they are not used any more then.
+func (a *proxyAddress) retryAfter(out time.Duration) {
+	s := a.proxy.at.Load()
+	if !s.Settings.Direct || s.Settings.Probe != nil {
+		return
+	}
+	a.proxy.registry.spawn(func() {
+		t := time.NewTimer(out)
+		defer t.Stop()
+		select {
+		case <-a.proxy.registry.ctx.Done():
+		case <-t.C:
+			if a.out.Load() != 0 {
+				a.proxy.renew()
+			}
+		}
+	})
 }
 
 // resolve returns the IP addresses behind the address. An answer that is older is used while there is no other.
