@@ -34,6 +34,7 @@ type Squid struct {
 
 	tb     testing.TB
 	stderr func() string
+	more   string // Options.More, with what Start adds
 	run    program.Command
 	ports  []string // of http_port and https_port
 }
@@ -67,6 +68,7 @@ func Start(tb testing.TB, o Options) *Squid {
 		s.write("roots.pem", string(o.Roots))
 		o.More = "tls_outgoing_options cafile=/etc/squid/roots.pem\n" + o.More
 	}
+	s.more = o.More
 	config := o.Config
 	if config == "" {
 		config = Document
@@ -209,6 +211,25 @@ func (s *Squid) handOver() {
 	if err != nil {
 		s.tb.Fatalf("Squid's folder: %v (Squid needs root to become its own user)", err)
 	}
+}
+
+// Reconfigure gives Squid another configuration and waits until it holds.
+func (s *Squid) Reconfigure(config string) {
+	s.tb.Helper()
+	accepting := func() int {
+		b, _ := os.ReadFile(s.Dir + "/cache.log")
+		return strings.Count(string(b), "Accepting ")
+	}
+	before := accepting()
+	s.write("squid.conf", s.Localised(s.more+"\n"+config)+s.own())
+	pid, err := strconv.Atoi(strings.TrimSpace(string(s.read("squid.pid"))))
+	if err == nil {
+		err = syscall.Kill(pid, syscall.SIGHUP)
+	}
+	if err != nil {
+		s.tb.Fatalf("squid: reconfigure: %v", err)
+	}
+	s.await("it accepts connections with another configuration", func() bool { return accepting() > before })
 }
 
 // Log returns the lines of access.log.
