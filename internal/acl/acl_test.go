@@ -53,6 +53,8 @@ func TestTypes(t *testing.T) {
 		{"a dst 192.0.2.0/24", Facts{Host: "x.test", Lookup: func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.9")} }}, true},
 		{"a dst -n 192.0.2.0/24", Facts{Host: "x.test", Lookup: func(string) []netip.Addr { return []netip.Addr{netip.MustParseAddr("192.0.2.9")} }}, false},
 		{"a dst all", Facts{Host: "unknown.test"}, true},
+		{"a url_regex ^http://x.test/.*secret", Facts{URL: "http://x.test/%0Asecret"}, true},
+		{"a urlpath_regex -i ^/a.b$", Facts{Path: "/A%0ab"}, true},
 		{"a localip 127.0.0.1", Facts{Local: at("127.0.0.1:3128")}, true},
 		{"a localport 3128", Facts{Local: at("127.0.0.1:3128")}, true},
 		{"a myportname proxy", Facts{Listener: "proxy"}, true},

@@ -57,10 +57,11 @@ func (p *patterns) add(b *builder, values []string) {
 		for _, w := range warn {
 			b.warn("write what is meant in POSIX's words", "in the pattern %s, %s", v, w)
 		}
+		// A point stands for a line end, too, as in POSIX: a URL may hold an escaped one.
 		if fold {
-			src = "(?i:" + src + ")"
+			src = "(?is:" + src + ")"
 		} else {
-			src = "(?:" + src + ")"
+			src = "(?s:" + src + ")"
 		}
 		if p.size += len(src); p.size > maxProgram {
 			b.fatal("use dstdomain for lists of names", "its patterns are longer than %d bytes together", maxProgram)

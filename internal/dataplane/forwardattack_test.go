@@ -106,3 +106,23 @@ func TestForwardServerNameIsNoHead(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardNumbersAreNoNames has clients write addresses as only some programs read them, to get them past rules and
+// the check of local addresses, through another proxy.
+func TestForwardNumbersAreNoNames(t *testing.T) {
+	parent, proxy := newParentTold(t)
+	o := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
+		s.Config.Proxies = []*ir.Proxy{proxy}
+		f.Loopback = false
+	})
+	for _, host := range []string{"127.1", "0x7f.1", "2130706433", "017700000001", "0x7F000001", "127.0.0.1.", "127.1.", "[::ffff:127.0.0.1]", "[::127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "169.254.169.254"} {
+		for _, request := range []string{"CONNECT " + host + ":443 HTTP/1.1\nHost: " + host + ":443", "GET http://" + host + "/ HTTP/1.1\nHost: " + host + "\nConnection: close"} {
+			if resp, _ := o.ask(request); resp.StatusCode < 400 && (resp.Header.Get("Proxy-Status") != "" || !strings.HasPrefix(request, "CONNECT")) {
+				t.Errorf("%q: %d", request, resp.StatusCode)
+			}
+		}
+	}
+	if said := parent.lines("1."); len(said) > 0 {
+		t.Errorf("the parent was asked %q", said)
+	}
+}

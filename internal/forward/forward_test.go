@@ -7,11 +7,14 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +93,83 @@ func TestLogins(t *testing.T) {
 			t.Errorf("%d logins are kept", len(l.good))
 		}
 	})
+}
+
+// TestGuessersWhoWaitTogether has an address send its guesses at once, so that none is counted when the others begin to
+// wait for their turn.
+func TestGuessersWhoWaitTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l logins
+		l.init(time.Now)
+		users := &ir.Passwords{Digest: "1", Users: map[string]secret.Bytes{"a": secret.NewBytes([]byte("{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="))}}
+		for range cap(l.run) {
+			l.run <- struct{}{}
+		}
+		var tried atomic.Int32
+		var all sync.WaitGroup
+		for range 10 * maxWrong {
+			all.Go(func() {
+				if _, code, _ := l.verify("Basic YTpndWVzcw==", users, time.Hour, netip.MustParseAddr("192.0.2.1")); code == diag.ForwardAuthFailed {
+					tried.Add(1)
+				}
+			})
+		}
+		synctest.Wait() // all wait for a turn
+		for range cap(l.run) {
+			<-l.run
+		}
+		all.Wait()
+		if n := int(tried.Load()); n > maxWrong+cap(l.run) {
+			t.Errorf("%d guesses were looked at", n)
+		}
+	})
+}
+
+// TestLongPasswords are not hashed: what that costs grows with them.
+func TestLongPasswords(t *testing.T) {
+	field := func(n int) string {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte("a:"+strings.Repeat("x", n)))
+	}
+	if _, _, ok := basic(field(maxPassword)); !ok {
+		t.Error("a long password is refused")
+	}
+	if _, _, ok := basic(field(maxPassword + 1)); ok {
+		t.Error("one that is too long is taken")
+	}
+}
+
+// TestHosts tells names of hosts from what only looks like one, or is taken for an address by others.
+func TestHosts(t *testing.T) {
+	for _, host := range []string{"a.test", "a_b.test", "xn--bcher-kva.test", "10.0.0.1", "::1", "0x.test", "1a", "1.a"} {
+		if !isHost(host) || numberLike(host) {
+			t.Errorf("%s is refused", host)
+		}
+	}
+	for _, host := range []string{"127.1", "0x7f.1", "0x7f.0.0.0x1", "2130706433", "017700000001", "0x7f000001", "127.0.0.01", "1.2.3.4.5", "a.1", "0x", "fe80::1%eth0", "a b", "a..b", "[::1]", "a:1", "a\r\nb", ""} {
+		if isHost(host) {
+			t.Errorf("%q is taken", host)
+		}
+	}
+}
+
+// TestServersThatDrip looks at each byte once.
+func TestServersThatDrip(t *testing.T) {
+	var f serverFlight
+	b := []byte{22, 3, 3, 0, 1, 2} // a ServerHello in records of one byte each
+	var all []byte
+	for range 4096 {
+		all = append(all, b...)
+		b[5] = 0
+		if _, done := f.look(all); done {
+			t.Fatal("done")
+		}
+		if f.next != len(all) {
+			t.Fatalf("%d of %d bytes are taken", f.next, len(all))
+		}
+		if len(f.msgs)-f.at > maxPeek || f.at > len(f.msgs) {
+			t.Fatalf("%d, %d", f.at, len(f.msgs))
+		}
+	}
 }
 
 func TestPinned(t *testing.T) {

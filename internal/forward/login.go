@@ -23,6 +23,8 @@ const (
 	wrongFor   = time.Minute
 	maxGuesser = 8192
 	verifyWait = 10 * time.Second
+
+	maxPassword = 256 // bytes: what SHA-crypt costs grows with the password
 )
 
 // logins remembers verified passwords, as keyed hashes, and who guesses.
@@ -62,14 +64,12 @@ func (l *logins) verify(field string, p *ir.Passwords, ttl time.Duration, client
 	now := l.now()
 	l.mu.Lock()
 	until, verified := l.good[id]
-	g := l.wrong[client]
-	limited := g != nil && g.n >= maxWrong && now.Before(g.until)
 	l.mu.Unlock()
 	if verified && now.Before(until) {
 		return user, 0, ""
 	}
-	if limited {
-		return "", diag.ForwardAuthLimited, "the address has sent many wrong passwords within a minute"
+	if l.limited(client, now) {
+		return "", diag.ForwardAuthLimited, limitedDetail
 	}
 	turn := time.NewTimer(verifyWait)
 	defer turn.Stop()
@@ -77,6 +77,10 @@ func (l *logins) verify(field string, p *ir.Passwords, ttl time.Duration, client
 	case l.run <- struct{}{}:
 	case <-turn.C:
 		return "", diag.ForwardAuthLimited, "too many passwords are being verified"
+	}
+	if l.limited(client, now) { // others of the address were wrong while this one waited
+		<-l.run
+		return "", diag.ForwardAuthLimited, limitedDetail
 	}
 	good := false
 	if known {
@@ -94,7 +98,7 @@ func (l *logins) verify(field string, p *ir.Passwords, ttl time.Duration, client
 		l.good[id] = now.Add(ttl)
 		return user, 0, ""
 	}
-	g = l.wrong[client]
+	g := l.wrong[client]
 	if g == nil || now.After(g.until) {
 		if len(l.wrong) >= maxGuesser {
 			for a, old := range l.wrong {
@@ -108,6 +112,17 @@ func (l *logins) verify(field string, p *ir.Passwords, ttl time.Duration, client
 	}
 	g.n++
 	return "", diag.ForwardAuthFailed, "user name or password is wrong"
+}
+
+// limitedDetail is why a guesser is not listened to.
+const limitedDetail = "the address has sent many wrong passwords within a minute"
+
+// limited reports whether an address guesses.
+func (l *logins) limited(client netip.Addr, now time.Time) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	g := l.wrong[client]
+	return g != nil && g.n >= maxWrong && now.Before(g.until)
 }
 
 // waste takes as long for an unknown user as for a known one.
@@ -152,5 +167,5 @@ func basic(field string) (user, password string, ok bool) {
 		return "", "", false
 	}
 	user, password, ok = strings.Cut(string(raw), ":")
-	return user, password, ok && user != ""
+	return user, password, ok && user != "" && len(password) <= maxPassword
 }

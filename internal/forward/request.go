@@ -125,6 +125,9 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 	req := q.r.Request
 	q.Method = again(q.Method, req.Method)
 	q.Host = canonical(again(q.Host, req.Host))
+	if numberLike(q.Host) {
+		return refuse(diag.ForwardNoDestination, "the host "+q.Host+" ends in a number and is no address: write it with four numbers")
+	}
 	port, given := portOf(req.Authority)
 	connect := q.Method == "CONNECT"
 	switch {
@@ -229,13 +232,29 @@ func scheme(tls bool) string {
 // canonical returns a host in lower case without final dot.
 func canonical(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
+// numberLike reports whether a host ends in a number without being an address: 127.1, 0x7f.0.0.1, 2130706433. Some
+// programs, among them proxies, take that for an address, where rules, lookups and others see a name.
+func numberLike(host string) bool {
+	last := host[strings.LastIndexByte(host, '.')+1:]
+	if strings.HasPrefix(last, "0x") || strings.HasPrefix(last, "0X") {
+		last = strings.TrimLeft(last[2:], "0123456789abcdefABCDEF")
+	} else if last != "" {
+		last = strings.TrimLeft(last, "0123456789")
+	}
+	if last != "" || host == "" {
+		return false
+	}
+	_, err := netip.ParseAddr(host)
+	return err != nil
+}
+
 // isHost reports whether a name is one that an authority could hold (RFC 3986 section 3.2.2), or an address.
 func isHost(name string) bool {
-	if _, err := netip.ParseAddr(name); err == nil {
-		return true
+	if a, err := netip.ParseAddr(name); err == nil {
+		return a.Zone() == ""
 	}
 	_, port, _, ok := semantics.SplitAuthority([]byte(name))
-	return ok && port == nil && name[0] != '['
+	return ok && port == nil && name[0] != '[' && !numberLike(name)
 }
 
 // portOf returns the port of an authority.

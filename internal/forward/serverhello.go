@@ -12,13 +12,14 @@ const maxPeek = 64 << 10
 // TLS 1.3 encrypts it, a resumed session has none. What was read is returned; it goes to the client.
 func readServer(r io.Reader) (read []byte, chain []*x509.Certificate) {
 	buf := make([]byte, 0, 4096)
+	var f serverFlight
 	for len(buf) < maxPeek {
 		if len(buf) == cap(buf) {
 			buf = append(buf, 0)[:len(buf)]
 		}
 		m, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+m]
-		found, done := serverCertificates(buf)
+		found, done := f.look(buf)
 		if done || err != nil {
 			return buf, found
 		}
@@ -26,34 +27,42 @@ func readServer(r io.Reader) (read []byte, chain []*x509.Certificate) {
 	return buf, nil
 }
 
-// serverCertificates finds the certificates in the first records of a server (RFC 5246 section 7.4.2). done says that
-// more bytes would tell nothing more.
-func serverCertificates(b []byte) (chain []*x509.Certificate, done bool) {
-	var msgs []byte // handshake messages without record headers
-	over := false   // something else than handshake messages in the clear follows
-	for len(b) >= 5 {
-		size := int(b[3])<<8 | int(b[4])
-		if b[0] != 22 || size == 0 || size > 16<<10+256 {
-			over = true // ChangeCipherSpec of TLS 1.3 or of a resumed session, an alert, or no TLS
+// serverFlight is what has been seen of the first records of a server. Each byte is looked at once, in however small
+// pieces they come.
+type serverFlight struct {
+	next int    // where the next record begins
+	msgs []byte // handshake messages without record headers
+	at   int    // where the next message begins in msgs
+	over bool   // something else than handshake messages in the clear follows
+}
+
+// look finds the certificates in what a server has sent so far (RFC 5246 section 7.4.2), of which b is all. done says
+// that more bytes would tell nothing more.
+func (f *serverFlight) look(b []byte) (chain []*x509.Certificate, done bool) {
+	for !f.over && len(b)-f.next >= 5 {
+		record := b[f.next:]
+		size := int(record[3])<<8 | int(record[4])
+		if record[0] != 22 || size == 0 || size > 16<<10+256 {
+			f.over = true // ChangeCipherSpec of TLS 1.3 or of a resumed session, an alert, or no TLS
 			break
 		}
-		if len(b) < 5+size {
-			msgs = append(msgs, b[5:]...)
+		if len(record) < 5+size {
 			break
 		}
-		msgs = append(msgs, b[5:5+size]...)
-		b = b[5+size:]
+		f.msgs = append(f.msgs, record[5:5+size]...)
+		f.next += 5 + size
 	}
-	for len(msgs) >= 4 {
-		size := int(msgs[1])<<16 | int(msgs[2])<<8 | int(msgs[3])
+	for len(f.msgs)-f.at >= 4 {
+		msg := f.msgs[f.at:]
+		size := int(msg[1])<<16 | int(msg[2])<<8 | int(msg[3])
 		if size > maxPeek {
 			return nil, true
 		}
-		if len(msgs) < 4+size {
-			return nil, over
+		if len(msg) < 4+size {
+			return nil, f.over
 		}
-		body := msgs[4 : 4+size]
-		switch msgs[0] {
+		body := msg[4 : 4+size]
+		switch msg[0] {
 		case 2: // ServerHello
 			if isTLS13(body) {
 				return nil, true
@@ -63,9 +72,9 @@ func serverCertificates(b []byte) (chain []*x509.Certificate, done bool) {
 		case 14: // ServerHelloDone: an anonymous suite
 			return nil, true
 		}
-		msgs = msgs[4+size:]
+		f.at += 4 + size
 	}
-	return nil, over
+	return nil, f.over
 }
 
 // isTLS13 looks for supported_versions in a ServerHello (RFC 8446 section 4.1.3).

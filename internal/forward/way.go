@@ -190,16 +190,11 @@ func (p *Policy) local(host string, port uint16, behind bool, to netip.Addr) *re
 		return nil
 	}
 	for _, a := range addrs {
-		if !isLocal(a) {
+		if !upstream.IsLocal(a) {
 			return nil
 		}
 	}
 	return refuse(diag.ForwardLocal, host+" is "+addrs[0].String()+", which clients of a proxy do not get to")
-}
-
-func isLocal(a netip.Addr) bool {
-	return a.IsLoopback() || a.IsUnspecified() || a.IsLinkLocalUnicast() || a.IsMulticast() || a.IsInterfaceLocalMulticast() ||
-		a == netip.AddrFrom4([4]byte{255, 255, 255, 255}) || a == netip.MustParseAddr("fd00:ec2::254")
 }
 
 // upstream returns what requests go to.

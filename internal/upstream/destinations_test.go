@@ -461,3 +461,18 @@ func TestDestinationsAreSmall(t *testing.T) {
 		t.Errorf("%d kept", kept)
 	}
 }
+
+// TestLocalAddresses has the forms in which an address of this machine, or of a cloud's metadata, can be written.
+func TestLocalAddresses(t *testing.T) {
+	for _, a := range []string{"127.0.0.1", "127.9.9.9", "0.0.0.0", "169.254.169.254", "224.0.0.1", "255.255.255.255", "::", "::1", "fe80::1", "ff02::1", "fd00:ec2::254",
+		"::ffff:127.0.0.1", "::127.0.0.1", "64:ff9b::127.0.0.1", "64:ff9b::169.254.169.254", "2002:7f00:1::", "2002:a9fe:a9fe::1"} {
+		if !IsLocal(netip.MustParseAddr(a)) {
+			t.Errorf("%s is reached", a)
+		}
+	}
+	for _, a := range []string{"10.0.0.1", "203.0.113.1", "2001:db8::1", "64:ff9b::203.0.113.1", "2002:cb00:7101::1", "fd00:ec2::1", "::ffff:203.0.113.1"} {
+		if IsLocal(netip.MustParseAddr(a)) {
+			t.Errorf("%s is not reached", a)
+		}
+	}
+}
