@@ -123,9 +123,17 @@ func (c *Conn) SendTrailers() bool {
 // peer has neither closed nor sent anything. Bytes that nobody asked for must not become the answer to
 // the next request.
 func (c *Conn) usable(t *originator) bool {
-	if c.material != t.num {
-		return false
-	}
+	return c.material == t.num && c.open()
+}
+
+// due reports whether it is the turn of a kept connection to be looked at; now is in Unix nanoseconds, 0 for never.
+func (c *Conn) due(now int64) bool {
+	ticks := (now - c.idleSince) / int64(tick)
+	return ticks > 0 && ticks%lookEvery == 0
+}
+
+// open reports whether the peer of a kept connection has neither closed it nor sent anything.
+func (c *Conn) open() bool {
 	c.wire.probing = true
 	n, err := c.Conn.Read(c.one[:])
 	c.wire.probing = false

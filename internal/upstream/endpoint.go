@@ -294,22 +294,28 @@ func (e *Endpoint) put(hint uint32, c *Conn) bool {
 	return true
 }
 
-// closeIdle closes connections that have been idle since before, in Unix nanoseconds.
-func (e *Endpoint) closeIdle(before int64) {
+// lookEvery is how often a connection that nobody uses is asked whether the peer has closed it, in ticks. Destinations
+// that are asked for once would otherwise keep a socket each until IdleTimeout.
+const lookEvery = 4
+
+// closeIdle closes connections that have been idle since before, in Unix nanoseconds, and of the others those that the
+// peer has closed, as far as it is their turn to be looked at now; 0 for none.
+func (e *Endpoint) closeIdle(before, now int64) {
 	for i := range e.shards {
 		sh := &e.shards[i]
 		var old []*Conn
 		sh.mu.Lock()
-		n := 0
-		for n < len(sh.idle) && sh.idle[n].idleSince <= before {
-			n++
+		kept := 0
+		for _, c := range sh.idle {
+			if c.idleSince <= before || c.due(now) && !c.open() {
+				old = append(old, c)
+				continue
+			}
+			sh.idle[kept] = c
+			kept++
 		}
-		if n > 0 {
-			old = append(old, sh.idle[:n]...)
-			kept := copy(sh.idle, sh.idle[n:])
-			clear(sh.idle[kept:])
-			sh.idle = sh.idle[:kept]
-		}
+		clear(sh.idle[kept:])
+		sh.idle = sh.idle[:kept]
 		sh.mu.Unlock()
 		for _, c := range old {
 			c.discard()
@@ -317,9 +323,10 @@ func (e *Endpoint) closeIdle(before int64) {
 	}
 }
 
-// sweep ends connections that have been idle since before, in Unix nanoseconds.
-func (e *Endpoint) sweep(before int64) {
-	e.closeIdle(before)
+// sweep ends connections that have been idle since before, and those that peers have closed; both times are Unix
+// nanoseconds.
+func (e *Endpoint) sweep(before, now int64) {
+	e.closeIdle(before, now)
 	for _, g := range e.groups() {
 		for _, t := range g.all() {
 			if t.lent() == 0 && t.idleSince.Load() <= before {
@@ -333,7 +340,7 @@ func (e *Endpoint) sweep(before int64) {
 // retire marks the endpoint as gone, closes what is idle and lends nothing more.
 func (e *Endpoint) retire() {
 	e.gone.Store(true)
-	e.closeIdle(1<<63 - 1)
+	e.closeIdle(1<<63-1, 0)
 	for _, g := range e.groups() {
 		for _, t := range g.all() {
 			t.retire()

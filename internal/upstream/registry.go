@@ -186,7 +186,7 @@ func (r *Registry) sweep(now int64) {
 	for _, u := range r.list() {
 		r.guarded(u.review)
 		for _, e := range u.known() {
-			r.guarded(func() { e.sweep(now - int64(u.pool.IdleTimeout)) })
+			r.guarded(func() { e.sweep(now-int64(u.pool.IdleTimeout), now) })
 		}
 	}
 	r.guarded(r.tellPools)

@@ -130,7 +130,7 @@ func (u *Upstream) renew(old *originator, t TLS) bool {
 		return false
 	}
 	for _, e := range u.known() {
-		e.closeIdle(1<<63 - 1)
+		e.closeIdle(1<<63-1, 0)
 		e.retireTrunks(old.num + 1)
 	}
 	return true

@@ -332,6 +332,24 @@ func TestRegistryKeepsAndForgets(t *testing.T) {
 	})
 }
 
+// A peer that has closed a kept connection takes no socket of ours until the idle timeout.
+func TestIdleClosedByPeer(t *testing.T) {
+	s := listenOn(t)
+	r, u := acquire(t, ir.Pool{IdleTimeout: time.Minute}, s.endpoint())
+	mustGet(t, u, Query{}).Release()
+	r.sweep(time.Now().Add(lookEvery*tick + tick/2).UnixNano())
+	if n := r.Stats()[0].Idle; n != 1 {
+		t.Fatalf("%d idle, want the one that is open", n)
+	}
+	s.each(func(c net.Conn) { c.Close() })
+	for end := time.Now().Add(5 * time.Second); r.Stats()[0].Open != 0; time.Sleep(time.Millisecond) {
+		r.sweep(time.Now().Add(lookEvery*tick + tick/2).UnixNano())
+		if time.Now().After(end) {
+			t.Fatalf("the peer has closed, and it is kept: %+v", r.Stats()[0])
+		}
+	}
+}
+
 func TestIdleTimeout(t *testing.T) {
 	s := listenOn(t)
 	r, u := acquire(t, ir.Pool{IdleTimeout: time.Minute}, s.endpoint())
