@@ -75,7 +75,7 @@ metadata: {name: parents, namespace: default}
 spec:
   urls: [%s]
   hosts: ["*"]
-  probe: {target: "probe.test:443", interval: 1s, timeout: 1s, healthyThreshold: 1, unhealthyThreshold: 1}
+  probe: {target: "probe.test:443", interval: 1s, timeout: 5s, healthyThreshold: 1, unhealthyThreshold: 1}
 `, strings.Join(urls, ", "))
 }
 

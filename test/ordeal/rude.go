@@ -24,6 +24,7 @@ func Rude(t *testing.T, each int, length time.Duration) {
 	p.unharmed("alone", calm)
 	goroutines, memory := p.metric("go_goroutines"), p.memory()
 
+	pause := time.Duration(each) * 80 * time.Millisecond // bad, and no load: a hundred a second of each side, however many they are
 	stop := make(chan struct{})
 	until := time.Now().Add(length)
 	ctx, cancel := context.WithDeadline(context.Background(), until)
@@ -37,7 +38,7 @@ func Rude(t *testing.T, each int, length time.Duration) {
 						t.Errorf("%s: %v", r, err)
 						return
 					}
-					time.Sleep(250 * time.Millisecond)
+					time.Sleep(pause)
 				}
 			})
 		}
@@ -62,7 +63,7 @@ func Rude(t *testing.T, each int, length time.Duration) {
 					mu.Lock()
 					seen[m][status]++
 					mu.Unlock()
-					time.Sleep(250 * time.Millisecond) // bad, and no load
+					time.Sleep(pause)
 				}
 			})
 		}

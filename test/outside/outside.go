@@ -47,7 +47,7 @@ func Start(tb testing.TB) *World {
 	tb.Helper()
 	w := &World{CA: testca.New(tb, testca.Spec{CommonName: "A public CA"}), tb: tb, key: testca.NewKey(tb, testca.P256), bad: map[Misdeed]net.Listener{}, stop: make(chan struct{})}
 	w.good = w.listen()
-	w.srv = &http.Server{Handler: http.HandlerFunc(w.answer), TLSConfig: &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"http/1.1"}}, ErrorLog: log.New(io.Discard, "", 0)}
+	w.srv = &http.Server{Handler: http.HandlerFunc(w.answer), TLSConfig: &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"http/1.1"}}, IdleTimeout: 3 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = w.srv.ServeTLS(w.good, "", "") }()
 	for _, m := range Misdeeds {
 		ln := w.listen()
