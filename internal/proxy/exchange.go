@@ -54,6 +54,7 @@ type exchange struct {
 	own     bool // the answer is ours
 	headed  bool // the answer's head has been sent: it cannot be replaced
 	access  telemetry.Access
+	failing sync.Mutex // guards Code and Detail of access while a body is passed on
 	idSpace [36]byte
 
 	typeSpace [96]byte
@@ -156,12 +157,9 @@ func (x *exchange) id() []byte {
 	return x.ID
 }
 
-// fail notes why the exchange did not go as asked. The first reason stands; what fails on a connection
-// that was cut off fails because of that.
-func (x *exchange) fail(code diag.Code, detail string) {
-	if x.access.Code != 0 {
-		return
-	}
+// fail notes why the exchange did not go as asked. The first reason stands, and is returned; what fails on a
+// connection that was cut off fails because of that. The goroutine that passes the body on may call it, too.
+func (x *exchange) fail(code diag.Code, detail string) diag.Code {
 	if code == diag.ClientClosed && x.client.p.cut.Load() {
 		code, detail = diag.Draining, drainCut
 	}
@@ -170,7 +168,12 @@ func (x *exchange) fail(code diag.Code, detail string) {
 			code, detail = c, d
 		}
 	}
-	x.access.Code, x.access.Detail = code, detail
+	x.failing.Lock()
+	defer x.failing.Unlock()
+	if x.access.Code == 0 {
+		x.access.Code, x.access.Detail = code, detail
+	}
+	return x.access.Code
 }
 
 // replay is what has been received of a request's body: it is sent in one write with the head, and

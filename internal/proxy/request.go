@@ -178,8 +178,8 @@ func (x *exchange) await(token filter.Token) (filter.Result, bool) {
 // clientGone notes that there is nobody to answer.
 func (x *exchange) clientGone() {
 	x.down.gone()
-	x.fail(diag.ClientClosed, "the client closed its connection before the answer was complete")
-	if !x.headed && x.access.Code != diag.Draining {
+	why := x.fail(diag.ClientClosed, "the client closed its connection before the answer was complete")
+	if !x.headed && why != diag.Draining {
 		x.access.Status = 499
 	}
 }
