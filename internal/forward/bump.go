@@ -36,6 +36,7 @@ func (p *Policy) intercept() {
 
 // Close lets go of what the policy shares with others. Connections that it began go on.
 func (p *Policy) Close() {
+	p.opts.State.let(p.opts.Destinations)
 	if p.pair != nil {
 		p.opts.State.release(p.pair, p.ir.Interception)
 	}
@@ -156,6 +157,8 @@ func (n *Tunnel) intercept(facts *acl.Facts, first bool) {
 	}
 	down := proxy.Downstream{Raw: n.conn, TLS: res.Conn, Stream: res.Stream(t.opts.Sink), Tunnel: n, Peer: n.inside(res), Chain: res.Chain.Name,
 		Handshake: res.Record, Admission: n, Closed: res.AfterHandshake}
+	t.opts.State.bumped.Add(1)
+	defer t.opts.State.bumped.Add(-1)
 	t.serve(down)
 }
 

@@ -107,6 +107,7 @@ func New(f *ir.Forward, opts Options) *Policy {
 	p.addresses = p.lookup
 	if opts.State != nil {
 		p.names = opts.State.names.confirmed
+		opts.State.hold(opts.Destinations)
 	}
 	if p.realm == "" {
 		p.realm = f.Hostname

@@ -56,6 +56,8 @@ func (n *Tunnel) relay(stream *upstream.Stream, client net.Conn, pending, early 
 	if stream.TCP != nil {
 		to = stream.TCP
 	}
+	t.opts.State.spliced.Add(1)
+	defer t.opts.State.spliced.Add(-1)
 	ctx := context.Background() // the engine ends what it has given away
 	if !n.explicit {
 		ctx = t.opts.State.running

@@ -16,6 +16,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/mint"
 	"github.com/hakone-gateway/hakone/internal/secret"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
+	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
 // StateOptions are the settings of a State. Zero values mean the defaults named here.
@@ -40,10 +41,13 @@ type State struct {
 	cut     context.CancelFunc
 	relays  atomic.Int64 // of connections that the engine does not know
 
+	spliced, bumped atomic.Int64 // open tunnels
+
 	mu          sync.Mutex // guards what follows
 	connections map[netip.Addr]int
-	authorities map[string]*kept    // by what they are made of
-	minted      telemetry.MintState // counts of authorities that are gone
+	authorities map[string]*kept               // by what they are made of
+	minted      telemetry.MintState            // counts of authorities that are gone
+	outside     map[*upstream.Destinations]int // and how many policies use them
 	own         []netip.Addr
 	ownAt       time.Time
 }
@@ -56,7 +60,7 @@ type kept struct {
 
 // NewState returns an empty State.
 func NewState(opts StateOptions) *State {
-	s := &State{now: opts.Now, log: opts.Logger, connections: map[netip.Addr]int{}, authorities: map[string]*kept{}}
+	s := &State{now: opts.Now, log: opts.Logger, connections: map[netip.Addr]int{}, authorities: map[string]*kept{}, outside: map[*upstream.Destinations]int{}}
 	s.running, s.cut = context.WithCancel(context.Background())
 	if s.now == nil {
 		s.now = time.Now

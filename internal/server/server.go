@@ -80,6 +80,7 @@ func Run(ctx context.Context, cfg Config) error {
 	p.record.metrics.WatchOrigins(p.originState)
 	p.record.metrics.WatchEgress(p.egressState)
 	p.record.metrics.WatchMint(func() telemetry.MintState { return p.plane.Mint() })
+	p.record.metrics.WatchForward(func() telemetry.ForwardState { return p.plane.Forwards().Figures() })
 	p.plane = dataplane.New(dataplane.Options{
 		Address: cfg.Address, PortMap: cfg.PortMap, MaxConnections: cfg.Limits.MaxConnections, HandshakeTimeout: cfg.Limits.HandshakeTimeout,
 		Limits: cfg.Limits.proxy(), TCP: cfg.Limits.tcp(), ProxyProtocol: cfg.proxyHeader(), UpstreamHTTP2: cfg.Limits.upstreamHTTP2(), Trust: trust, Forward: ir.ForwardMode(cfg.ForwardCert), Sink: p.record.Recorder, Egress: p.ledger, Metrics: p.record.routeMetrics, Logger: cfg.Logger,

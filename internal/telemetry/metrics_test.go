@@ -79,6 +79,7 @@ func TestMetricsAreDocumented(t *testing.T) {
 	m.WatchOrigins(func() OriginState { return OriginState{} })
 	m.WatchEgress(func() EgressState { return EgressState{} })
 	m.WatchMint(func() MintState { return MintState{} })
+	m.WatchForward(func() ForwardState { return ForwardState{} })
 	m.WatchLogStore(func() LogStoreState { return LogStoreState{} })
 	registered := described(m)
 	if len(registered) < 20 {
