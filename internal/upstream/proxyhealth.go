@@ -375,6 +375,14 @@ func (p *proxyProbe) judge(s *proxyState, err *Error, took time.Duration) {
 	case turned && next.up:
 		a.forgive()
 		a.told()
+	case err == nil && next.up: // out only because connections failed, and no request may ever try it again
+		a.mu.Lock()
+		was := a.back()
+		a.mu.Unlock()
+		if was {
+			a.cause.Store(nil)
+			a.told()
+		}
 	case turned:
 		a.proxy.registry.opt.Logger.Warn("address of an upstream proxy is out", "proxy", a.proxy.name, "address", a.text, "code", err.Code, "reason", err.Code.Slug(), "err", "probe: "+err.Error())
 	}

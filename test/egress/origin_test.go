@@ -28,6 +28,15 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	for name, run := range map[string]func([]string) error{"EGRESS_TEST_LOAD": load} {
+		if words := strings.Fields(os.Getenv(name)); len(words) > 0 {
+			if err := run(words); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
 	if url := os.Getenv("EGRESS_TEST_GET"); url != "" {
 		if err := get(url); err != nil {
 			fmt.Fprintln(os.Stderr, err)
