@@ -11,7 +11,7 @@ import (
 
 // What make soak does for minutes, for seconds.
 
-func TestManyDestinationsUnderSmallBounds(t *testing.T) { ordeal.Hosts(t, 1200, 150) }
+func TestManyDestinationsUnderSmallBounds(t *testing.T) { ordeal.Hosts(t, 1200, 200) }
 func TestBadPeers(t *testing.T)                         { ordeal.Rude(t, 8, 6*time.Second) }
 func TestDisksWithoutRoom(t *testing.T)                 { ordeal.Full(t, time.Second) }
 func TestParentsDieAndComeBack(t *testing.T)            { ordeal.Parents(t, 2, 1200*time.Millisecond) }

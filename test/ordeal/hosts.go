@@ -5,6 +5,7 @@ package ordeal
 import (
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -23,7 +24,7 @@ const (
 // Hosts intercepts n destinations, each with a name and certificate of its own, with caches for a fraction of them.
 func Hosts(t *testing.T, n, memory int) {
 	dir := filepath.Join(t.TempDir(), "leaves")
-	p := setUp(t, setting{interception: fmt.Sprintf("    memoryBytes: %d\n    diskPath: %s\n    diskBytes: %d\n", leafMemory, dir, leafDisk)})
+	p := setUp(t, setting{idle: time.Second / 2, interception: fmt.Sprintf("    memoryBytes: %d\n    diskPath: %s\n    diskBytes: %d\n", leafMemory, dir, leafDisk)})
 	visit := func(from, to int) {
 		var next atomic.Int64
 		next.Store(int64(from))
@@ -67,6 +68,10 @@ func Hosts(t *testing.T, n, memory int) {
 	if whole > memory || whole > half*3/2+16 {
 		p.Errorf("%d MiB are resident after %d hosts and %d after half of them; bound %d", whole, n, half, memory)
 	}
+	p.await("connections to destinations that have closed them to be let go of", func() bool {
+		open, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.g.PID()))
+		return err == nil && len(open) < 100
+	})
 	visit(0, min(n, 200)) // forgotten meanwhile, and made again
 }
 

@@ -9,6 +9,7 @@
 package ordeal
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"regexp"
@@ -37,7 +38,8 @@ type place struct {
 // setting is what differs between ordeals.
 type setting struct {
 	parents      int
-	interception string // more lines of it, indented by four
+	idle         time.Duration // after which destinations close; 0: a minute
+	interception string        // more lines of it, indented by four
 	args         []string
 	env          []string
 }
@@ -45,7 +47,7 @@ type setting struct {
 // setUp starts everything.
 func setUp(t *testing.T, s setting) *place {
 	t.Helper()
-	p := &place{T: t, world: outside.Start(t), mesh: testca.New(t, testca.Spec{CommonName: "The mesh's CA"})}
+	p := &place{T: t, world: outside.Start(t, cmp.Or(s.idle, time.Minute)), mesh: testca.New(t, testca.Spec{CommonName: "The mesh's CA"})}
 	for range max(s.parents, 1) {
 		p.parents = append(p.parents, p.world.Parent())
 	}

@@ -42,12 +42,12 @@ type World struct {
 	srv    *http.Server
 }
 
-// Start starts destinations until the test ends.
-func Start(tb testing.TB) *World {
+// Start starts destinations until the test ends. They close connections that have been idle for a time.
+func Start(tb testing.TB, idle time.Duration) *World {
 	tb.Helper()
 	w := &World{CA: testca.New(tb, testca.Spec{CommonName: "A public CA"}), tb: tb, key: testca.NewKey(tb, testca.P256), bad: map[Misdeed]net.Listener{}, stop: make(chan struct{})}
 	w.good = w.listen()
-	w.srv = &http.Server{Handler: http.HandlerFunc(w.answer), TLSConfig: &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"http/1.1"}}, IdleTimeout: 3 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
+	w.srv = &http.Server{Handler: http.HandlerFunc(w.answer), TLSConfig: &tls.Config{GetCertificate: w.certificate, NextProtos: []string{"http/1.1"}}, IdleTimeout: idle, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = w.srv.ServeTLS(w.good, "", "") }()
 	for _, m := range Misdeeds {
 		ln := w.listen()

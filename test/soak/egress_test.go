@@ -11,7 +11,7 @@ import (
 
 // The way out for minutes; test/egress has the same for seconds.
 
-func TestTenThousandDestinations(t *testing.T)           { ordeal.Hosts(t, 10_000, 220) }
+func TestTenThousandDestinations(t *testing.T)           { ordeal.Hosts(t, 10_000, 320) }
 func TestBadPeersOfTheForwardProxy(t *testing.T)         { ordeal.Rude(t, 60, 40*time.Second) }
 func TestDisksWithoutRoomForTheWayOut(t *testing.T)      { ordeal.Full(t, 10*time.Second) }
 func TestParentsThatDie(t *testing.T)                    { ordeal.Parents(t, 8, 3*time.Second) }
