@@ -136,12 +136,13 @@ func New(opts Options) *Plane {
 	}
 	p.proxy = proxy.New(proxy.Options{Limits: opts.Limits, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
 	p.tcp = tcpproxy.New(tcpproxy.Settings{Limits: opts.TCP, Sink: opts.Sink, Logger: opts.Logger, Bounds: opts.Bounds})
-	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, Egress: opts.Egress, HTTP2: opts.UpstreamHTTP2, Locate: opts.Locate})
+	p.forwards = newForwards(&p.opts, p.tcp.Pipes())
+	p.upstreams = upstream.NewRegistry(upstream.Options{Logger: opts.Logger, Sink: opts.Sink, Egress: opts.Egress, HTTP2: opts.UpstreamHTTP2, Locate: opts.Locate,
+		Mark: p.forwards.state.Mark()})
 	p.sockets = listen.NewSet(listen.Options{Handle: p.handle, Refused: p.refused, Admission: opts.Bounds, MaxConnections: opts.MaxConnections, Log: opts.Logger})
 	p.standard = build.Standard(forwarded.Settings{Trust: opts.Trust})
 	p.listeners.Store(&map[string]*listener{})
 	p.review.init()
-	p.forwards = newForwards(&p.opts, p.tcp.Pipes())
 	return p
 }
 

@@ -126,3 +126,27 @@ func TestForwardNumbersAreNoNames(t *testing.T) {
 		t.Errorf("the parent was asked %q", said)
 	}
 }
+
+// TestForwardChainIntoItself has a proxy that leads back here: the loop is found by what CONNECT and requests carry, and
+// not by running out of connections.
+func TestForwardChainIntoItself(t *testing.T) {
+	for _, via := range []bool{true, false} {
+		o := newOutside(t, func(f *ir.Forward, _ *ir.Snapshot) { f.Via = via })
+		_, port, _ := net.SplitHostPort(o.address(o.applied, "*:3128"))
+		n, _ := strconv.Atoi(port)
+		o.use(func(f *ir.Forward, s *ir.Snapshot) {
+			f.Via, f.Interception = via, nil
+			s.Config.Proxies = []*ir.Proxy{{Name: "t/parent", Hosts: []hostname.Pattern{hostname.Any()}, Addresses: []ir.ProxyAddress{{Host: "127.0.0.1", Port: uint16(n)}}}}
+		})
+		for _, request := range []string{"CONNECT a.test:443 HTTP/1.1\nHost: a.test:443", "GET http://a.test/ HTTP/1.1\nHost: a.test\nConnection: close"} {
+			before := len(o.log.lines())
+			resp, _ := o.ask(request)
+			if resp.StatusCode < 400 {
+				t.Errorf("via %v, %q: %d", via, request, resp.StatusCode)
+			}
+			if made := len(o.log.lines()) - before; made > 3 {
+				t.Errorf("via %v, %q: %d requests", via, request, made)
+			}
+		}
+	}
+}

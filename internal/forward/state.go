@@ -81,6 +81,9 @@ func NewState(opts StateOptions) *State {
 	return s
 }
 
+// Mark returns what this process puts into CDN-Loop (RFC 8586), and refuses to see there.
+func (s *State) Mark() string { return s.mark }
+
 // Drain waits for the relays that began without CONNECT, which nobody else ends, and cuts those that are left when ctx
 // ends; then it returns ctx's error. Nothing is relayed after that.
 func (s *State) Drain(ctx context.Context) error {

@@ -83,6 +83,9 @@ func (x *exchange) head() []byte {
 		b = append(base64.StdEncoding.AppendEncode(b, both), "\r\n"...)
 		clear(both)
 	}
+	if mark := x.c.addr.proxy.registry.opt.Mark; mark != "" {
+		b = append(append(append(b, "CDN-Loop: "...), mark...), "\r\n"...)
+	}
 	for _, h := range x.c.state.Settings.Headers {
 		b = append(append(append(append(b, h.Name...), ": "...), h.Value...), "\r\n"...)
 	}
@@ -91,6 +94,9 @@ func (x *exchange) head() []byte {
 
 // ask sends the request and reads the answer. What follows its head stays in buf.
 func (x *exchange) ask() *Error {
+	if !token([]byte(x.want.method)) && x.want.method != "" || strings.ContainsFunc(x.want.host, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return &Error{Code: diag.ProxyRejectedRequest, Detail: fmt.Sprintf("%s is not asked for %q, which no request can hold", x.who(), x.want.host)}
+	}
 	head := x.head()
 	_, err := x.conn.Write(head)
 	clear(head)

@@ -47,6 +47,10 @@ type Options struct {
 	// Locate finds the place of an address, for pools that steer by it; nil: no place is known.
 	Locate func(netip.Addr) Place
 
+	// Mark is what proxies are told in CDN-Loop (RFC 8586) with CONNECT, so that one that leads back here is found out;
+	// "": nothing.
+	Mark string
+
 	// Dial makes the TCP connection; nil: net.Dialer with TCP_NODELAY and keep-alive probes.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
