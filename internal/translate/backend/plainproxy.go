@@ -106,7 +106,7 @@ func (r *Resolver) lintProxy(e *resource.ServiceEntry, t target, told bool) {
 			fix := r.corrected(e.Namespace, t, p, "")
 			r.report(diag.ProxyOnlyPassed, fromField(&e.Meta, "spec.ports[%d]", i),
 				fmt.Sprintf("%s looks like an HTTP proxy and is declared as TCP: CONNECT and the TLS inside it pass unseen, so the certificate that the proxy shows is verified by the client alone", t.at(p)),
-				fmt.Sprintf("Nothing to do if clients carry the proxy's CA. To verify it here, take this ServiceEntry away, put the proxy's CA into ConfigMap company-ca (kubectl create configmap company-ca -n %s --from-file=ca.crt=CA.pem, or the same in the folder) and write:\n%s", e.Namespace, fix.UpstreamProxy()))
+				fmt.Sprintf("Nothing to do if clients carry the proxy's CA. To verify it here, take this ServiceEntry away, put the proxy's CA as ConfigMap company-ca into the folder (kubectl create configmap company-ca -n %s --from-file=ca.crt=CA.pem --dry-run=client -o yaml > company-ca.yaml) and write:\n%s", e.Namespace, fix.UpstreamProxy()))
 		}
 		return
 	}
@@ -136,7 +136,7 @@ func (r *Resolver) tlsToProxy(t target, p port, rule policy) {
 			"Remove insecureSkipVerify with the rest of tls; the finding about mode says what to write instead.")
 	}
 	fix := r.corrected(rule.tlsOwner.Namespace, t, p, ca)
-	command := fmt.Sprintf("put the proxy's CA into ConfigMap company-ca (kubectl create configmap company-ca -n %s --from-file=ca.crt=CA.pem, or the same in the folder)", rule.tlsOwner.Namespace)
+	command := fmt.Sprintf("put the proxy's CA as ConfigMap company-ca into the folder (kubectl create configmap company-ca -n %s --from-file=ca.crt=CA.pem --dry-run=client -o yaml > company-ca.yaml)", rule.tlsOwner.Namespace)
 	if !strings.Contains(fix.CA, "company-ca") {
 		command = "keep the object that holds the proxy's CA"
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/resource"
@@ -70,7 +71,31 @@ func (f *Finder) entryContent(name string, entry func(string) ([]byte, bool)) *p
 			data[k] = v
 		}
 	}
-	return f.parseFiles(data)
+	return f.parseFiles(data).speakingOf(name)
+}
+
+// speakingOf returns p, which is shared, with name in place of ca.crt in what is said about the CA.
+func (p *parsed) speakingOf(name string) *parsed {
+	if p.trustErr == nil && len(p.trustFindings) == 0 {
+		return p
+	}
+	named := func(x secret.Finding) secret.Finding {
+		if x.Key == "ca.crt" {
+			x.Key, x.Message, x.Fix = name, strings.ReplaceAll(x.Message, "ca.crt", name), strings.ReplaceAll(x.Fix, "ca.crt", name)
+		}
+		return x
+	}
+	own := *p
+	if p.trustErr != nil {
+		err := *p.trustErr
+		err.Finding = named(err.Finding)
+		own.trustErr = &err
+	}
+	own.trustFindings = slices.Clone(p.trustFindings)
+	for i, x := range own.trustFindings {
+		own.trustFindings[i] = named(x)
+	}
+	return &own
 }
 
 // configMapEntry returns an entry of a ConfigMap, and whether it is there.

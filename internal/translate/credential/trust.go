@@ -3,6 +3,8 @@ package credential
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -153,6 +155,7 @@ type holder struct {
 	p        *parsed
 	crlsOnly bool // only its revocation lists count
 	entry    string
+	has      []string // names of the entries that there are, for messages
 }
 
 func (f *Finder) secretHolder(s *resource.Secret) holder {
@@ -168,14 +171,16 @@ func (f *Finder) exact(src Source) (holder, bool) {
 	case resource.KindSecret:
 		if s := f.set.Secret(src.Namespace, src.Name); s != nil {
 			if src.Entry != "" {
-				return holder{key: s.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) ([]byte, bool) { return secretEntry(s, k) })}, true
+				return holder{key: s.Key, ref: src.ref(), entry: src.Entry, has: slices.Sorted(maps.Keys(s.Data)),
+					p: f.entryContent(src.Entry, func(k string) ([]byte, bool) { return secretEntry(s, k) })}, true
 			}
 			return f.secretHolder(s), true
 		}
 	case resource.KindConfigMap:
 		if m := f.set.ConfigMap(src.Namespace, src.Name); m != nil {
 			if src.Entry != "" {
-				return holder{key: m.Key, ref: src.ref(), entry: src.Entry, p: f.entryContent(src.Entry, func(k string) ([]byte, bool) { return configMapEntry(m, k) })}, true
+				return holder{key: m.Key, ref: src.ref(), entry: src.Entry, has: slices.Sorted(maps.Keys(m.Data)),
+					p: f.entryContent(src.Entry, func(k string) ([]byte, bool) { return configMapEntry(m, k) })}, true
 			}
 			return f.configMapHolder(m), true
 		}
@@ -202,10 +207,14 @@ func (h holder) fault() (message string, code diag.Code, fix string) {
 		}
 		return fmt.Sprintf("%s gives no usable trust: %s", h.key.Object(), h.p.trustErr), code, h.p.trustErr.Fix
 	case h.p.bundle == nil && h.entry != "":
-		return fmt.Sprintf("%s has no entry %q with a CA", h.key.Object(), h.entry), diag.CANotFound, "Put PEM certificates there, or correct the key."
+		fix = "Put PEM certificates there, or correct the key."
+		if len(h.has) > 0 {
+			fix = fmt.Sprintf("Put PEM certificates there, or correct the key: it has %s.", strings.Join(h.has, ", "))
+		}
+		return fmt.Sprintf("%s has no entry %q with a CA", h.key.Object(), h.entry), diag.CANotFound, fix
 	case h.p.bundle == nil && !h.crlsOnly:
 		return fmt.Sprintf("%s holds no CA (neither ca.crt nor cacert)", h.key.Object()), diag.CANotFound,
-			"Add ca.crt (or cacert) with the CA that issued the client certificates."
+			"Add ca.crt (or cacert) with the CA's certificate."
 	}
 	return "", 0, ""
 }

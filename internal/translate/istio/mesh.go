@@ -363,7 +363,7 @@ func (t *translator) unreachable(v *resource.VirtualService, s *resource.Service
 		if url, ok := t.backends.IsProxy(h, 0, v.Namespace); ok {
 			t.told[h] = true
 			message += "; and had it worked, it would be the same bytes with one more hop: the certificate that the proxy shows would still be verified by the client alone"
-			fix = fmt.Sprintf("Take ServiceEntry, Gateway, VirtualService and DestinationRules away: no such hop is needed. Put the proxy's CA into ConfigMap company-ca (kubectl create configmap company-ca -n %s --from-file=ca.crt=CA.pem, or the same in the folder) and write:\n%s",
+			fix = fmt.Sprintf("Take ServiceEntry, Gateway, VirtualService and DestinationRules away: no such hop is needed. Put the proxy's CA as ConfigMap company-ca into the folder (kubectl create configmap company-ca -n %s --from-file=ca.crt=CA.pem --dry-run=client -o yaml > company-ca.yaml) and write:\n%s",
 				v.Namespace, t.backends.CorrectedFor(v.Namespace, url))
 			break
 		}
