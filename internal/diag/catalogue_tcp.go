@@ -1,7 +1,7 @@
 package diag
 
-// Connections that are not HTTP (4550 to 4557), and what stands before or in place of what a port speaks
-// (4558 to 4579).
+// Connections that are not HTTP (4550 to 4556), and what stands before or in place of what a port speaks
+// (4558 to 4579; 4557 is not used: 4510 says it).
 const (
 	TCPNoRoute       Code = 4550
 	TCPIdle          Code = 4551
@@ -9,7 +9,6 @@ const (
 	TCPUpstreamReset Code = 4553
 	TCPClientSlow    Code = 4554
 	TCPUpstreamSlow  Code = 4555
-	TCPNoDestination Code = 4557
 
 	ProxyHeaderMissing   Code = 4558
 	ProxyHeaderMalformed Code = 4559
@@ -41,9 +40,6 @@ func tcpCodes() []Entry {
 		{TCPUpstreamSlow, "tcp_upstream_slow", Error, "upstream takes nothing",
 			"Bytes for the upstream waited for longer than the write bound and it took none of them.",
 			"Look whether the upstream hangs; the bound is --write-timeout.", 0},
-		{TCPNoDestination, "tcp_no_original_destination", Error, "the connection was addressed to the listener itself",
-			"The listener takes connections that the kernel redirects to it (nftables redirect or tproxy), and this one was addressed to the listener. There is no original destination, and connecting to the address itself would be a loop.",
-			"Send the traffic to its real destination and let the nftables rule capture it; docs/passthrough.md has the rules. If a rule is in place, load nf_conntrack and see that it runs in the network namespace of Hakone.", 0},
 
 		{ProxyHeaderMissing, "proxy_header_missing", Error, "no PROXY header where one is demanded",
 			"The listener takes connections from load balancers that announce the client with the PROXY protocol, and the first bytes were no such header. Without it nobody knows whose connection it is.",

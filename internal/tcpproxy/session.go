@@ -164,7 +164,7 @@ func (s *session) destination(u *upstream.Upstream) (*upstream.Upstream, func(),
 		}
 		return nil, nil, &upstream.Error{Code: diag.TCPNoRoute, Detail: "upstream " + u.Name + " does not take the destination " + meant.String()}
 	case dyn.Original && s.asked.Name == "":
-		return nil, nil, &upstream.Error{Code: diag.TCPNoDestination, Detail: "the connection names no host and was addressed to the listener itself"}
+		return nil, nil, &upstream.Error{Code: diag.ForwardNoDestination, Detail: "the connection names no host and was addressed to the listener itself"}
 	case s.asked.Name == "":
 		return nil, nil, &upstream.Error{Code: diag.SNIMissing, Detail: "the destination is what the server name says, and the client sent none"}
 	}
