@@ -3,6 +3,7 @@ package listen
 import (
 	"bytes"
 	"errors"
+	"strconv"
 	"syscall"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -231,7 +232,7 @@ func TLSOnProxyAnswer() []byte {
 
 func plainAnswer(text string) []byte {
 	return []byte("HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\nContent-Length: " +
-		string(appendCount(nil, len(text))) + "\r\n\r\n" + text)
+		strconv.Itoa(len(text)) + "\r\n\r\n" + text)
 }
 
 // Alert returns a fatal alert record in the clear (RFC 8446 section 6), for refusals that come before
