@@ -90,9 +90,20 @@ func writeDiagnostics(w io.Writer, ds []diag.Diagnostic) {
 		fmt.Fprintln(w, head)
 		fmt.Fprintf(w, "        %s\n", indent(d.Message))
 		if d.Fix != "" {
-			fmt.Fprintf(w, "        fix: %s\n", indent(d.Fix))
+			text, objects := apart(d.Fix)
+			fmt.Fprintf(w, "        fix: %s\n%s", indent(text), objects)
 		}
 	}
+}
+
+// apart takes the objects that a fix ends with from its text: they are printed from the margin on, so that they can be
+// copied as they are ("---" divides documents there alone). objects ends with a line feed, if there are any.
+func apart(fix string) (text, objects string) {
+	i := strings.Index(fix, "\napiVersion: ")
+	if i < 0 {
+		return fix, ""
+	}
+	return fix[:i], strings.TrimSpace(fix[i:]) + "\n"
 }
 
 func indent(s string) string { return strings.ReplaceAll(strings.TrimSpace(s), "\n", "\n        ") }

@@ -72,3 +72,35 @@ func TestEgressExampleWithALeaf(t *testing.T) {
 		t.Errorf("%d\n%s", r.code, r.out)
 	}
 }
+
+// TestObjectsOfAFixAreCopiedAsPrinted checks what attempts at a company's proxy are told to write, as it stands on the
+// terminal, beside the CA.
+func TestObjectsOfAFixAreCopiedAsPrinted(t *testing.T) {
+	alone(t)
+	dir := folder(t, `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: proxy}
+spec:
+  hosts: [my-company-proxy.com]
+  addresses: [192.168.50.3/32]
+  ports: [{number: 8080, name: tcp, protocol: TCP}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: proxy}
+spec:
+  host: my-company-proxy.com
+  trafficPolicy: {tls: {mode: SIMPLE}}
+`)
+	r := run(t, "", "check", dir)
+	_, objects, found := strings.Cut(r.out, "\napiVersion: hakone.dev/v1alpha1\nkind: UpstreamProxy\n")
+	objects, _, end := strings.Cut(objects, "\nwarning ")
+	if !found || !end {
+		t.Fatalf("no objects from the margin on:\n%s", r.out)
+	}
+	ca := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: company-ca}\ndata:\n  ca.crt: |\n    " +
+		strings.ReplaceAll(strings.TrimSpace(string(testca.New(t, testca.Spec{}).CertPEM())), "\n", "\n    ") + "\n---\n"
+	if r := run(t, "", "check", folder(t, ca+"apiVersion: hakone.dev/v1alpha1\nkind: UpstreamProxy\n"+objects), "--fail-on", "warning"); r.code != ExitOK {
+		t.Errorf("%d\n%s", r.code, r.out)
+	}
+}
