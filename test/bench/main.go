@@ -1,7 +1,7 @@
 //go:build linux
 
-// Command bench measures Hakone beside Debian's nginx and HAProxy on the same machine in the same run:
-// CPU time per request, handshake and byte, and memory per idle connection.
+// Command bench measures Hakone beside Debian's nginx and HAProxy, and as a forward proxy beside Squid, on the same
+// machine in the same run: CPU time per request, handshake and byte, and memory per idle connection.
 //
 // For one core the proxy is alone on core 0; load and upstream are on core 1. Rounds are interleaved
 // in alternating order and the first is discarded, because a machine's speed drifts. Before anything is
