@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/ir"
@@ -28,6 +29,8 @@ type Destinations struct {
 	r     *Registry
 	max   int
 	names *nameCache
+
+	factsBytes atomic.Int64 // of all destinations
 
 	mu        sync.Mutex
 	closed    bool
@@ -133,8 +136,14 @@ func (d *Destinations) forget(x *destination) {
 // let lets go of upstreams, with no lock held.
 func (d *Destinations) let(gone []*destination) {
 	for _, x := range gone {
-		d.r.Release(x.up)
+		x.end()
 	}
+}
+
+// end lets go of what a destination that nobody uses any more holds.
+func (x *destination) end() {
+	x.facts.forget()
+	x.of.r.Release(x.up)
 }
 
 // Get returns the upstream for a destination: a name in lower case or an IP address, directly or through the
@@ -251,7 +260,7 @@ func (d *Destinations) take(key destinationKey, via *ir.Via, fresh func(*ir.Forw
 		d.r.adopt(x.up)
 	}
 	if gone != nil {
-		d.r.Release(gone.up)
+		gone.end()
 	}
 	return x.up, x.release
 }
@@ -275,7 +284,7 @@ func viaKey(via *ir.Via) string {
 
 // make makes a destination, with no lock held.
 func (d *Destinations) make(f *ir.Forward, key destinationKey, via *ir.Via, p *pin, at []ir.Endpoint) *destination {
-	x := &destination{of: d, key: key, local: f.Loopback}
+	x := &destination{of: d, key: key, local: f.Loopback, facts: facts{bytes: &d.factsBytes}}
 	x.release = x.done
 	settings := settingsOf(f, key, via)
 	x.up = newUpstream(d.r, fmt.Sprintf("%s\x00%p", settings.Name, x), settings)
@@ -323,7 +332,7 @@ func (x *destination) done() {
 	let := last && !x.kept
 	d.mu.Unlock()
 	if let {
-		d.r.Release(x.up)
+		x.end()
 	}
 }
 

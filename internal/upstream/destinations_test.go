@@ -476,3 +476,36 @@ func TestLocalAddresses(t *testing.T) {
 		}
 	}
 }
+
+// TestFactsAreBounded has destinations show much for many names: what is remembered stays within bounds, and goes with
+// them.
+func TestFactsAreBounded(t *testing.T) {
+	var bytes atomic.Int64
+	chain := []*x509.Certificate{{Raw: make([]byte, 250<<10)}}
+	var all []*facts
+	kept := 0
+	for range 100 {
+		s := &facts{bytes: &bytes}
+		all = append(all, s)
+		for i := range maxFacts + 8 {
+			host := fmt.Sprintf("%d.test", i)
+			f, fresh := s.find(host)
+			if !fresh {
+				t.Fatal("known already")
+			}
+			f.facts, f.until = Facts{Chain: chain}, time.Now().Add(time.Hour)
+			s.keep(host, f)
+			close(f.done)
+		}
+		kept += len(s.byHost)
+	}
+	if n := bytes.Load(); n > maxFactsBytes || kept == 0 || kept > maxFactsBytes/(750<<10) {
+		t.Errorf("%d bytes of %d names are remembered", n, kept)
+	}
+	for _, s := range all {
+		s.forget()
+	}
+	if n := bytes.Load(); n != 0 {
+		t.Errorf("%d bytes are counted of what is gone", n)
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -24,8 +25,12 @@ const (
 	factsHoldFail = 2 * time.Second
 )
 
-// maxFacts bounds the server names of one destination whose facts are remembered.
-const maxFacts = 64
+// Bounds of what is remembered: server names of one destination, and bytes of all of them, as estimated. A destination
+// may show a certificate of 250 KiB for each name that it is asked for.
+const (
+	maxFacts      = 64
+	maxFactsBytes = 64 << 20
+)
 
 // Facts is what a destination shows in TLS.
 type Facts struct {
@@ -37,6 +42,8 @@ type Facts struct {
 
 // facts are those of one destination.
 type facts struct {
+	bytes *atomic.Int64 // of all destinations; nil: they are not counted
+
 	mu     sync.Mutex
 	byHost map[string]*finding
 }
@@ -47,6 +54,7 @@ type finding struct {
 	facts Facts
 	err   error
 	until time.Time
+	size  int64 // counted in facts.bytes; guarded by facts.mu
 }
 
 // Facts tells what the destination shows for a server name, host. The first who asks makes a connection, which
@@ -86,9 +94,10 @@ func (s *facts) find(host string) (f *finding, fresh bool) {
 	if s.byHost == nil {
 		s.byHost = make(map[string]*finding)
 	}
+	s.drop(host)
 	if len(s.byHost) >= maxFacts {
 		for other := range s.byHost {
-			delete(s.byHost, other)
+			s.drop(other)
 			break
 		}
 	}
@@ -102,6 +111,38 @@ func (f *finding) run(u *Upstream, host string) {
 	defer close(f.done)
 	f.facts, f.err = u.lookAt(host)
 	f.until = time.Now().Add(hold(f))
+	u.dest.facts.keep(host, f)
+}
+
+// keep counts what was found, and does not remember it where all that is remembered would be too much.
+func (s *facts) keep(host string, f *finding) {
+	size := int64(len(host) + 512)
+	for _, c := range f.facts.Chain {
+		size += 3*int64(len(c.Raw)) + 1024
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.byHost[host] != f || s.bytes == nil {
+		return // forgotten meanwhile
+	}
+	if s.bytes.Add(size) > maxFactsBytes {
+		s.bytes.Add(-size)
+		delete(s.byHost, host)
+		return
+	}
+	f.size = size
+}
+
+// drop forgets the facts of one name; mu is held.
+func (s *facts) drop(host string) {
+	f := s.byHost[host]
+	if f == nil {
+		return
+	}
+	if s.bytes != nil {
+		s.bytes.Add(-f.size)
+	}
+	delete(s.byHost, host)
 }
 
 func hold(f *finding) time.Duration {
@@ -117,7 +158,9 @@ func hold(f *finding) time.Duration {
 // forget lets everything be found out again.
 func (s *facts) forget() {
 	s.mu.Lock()
-	s.byHost = nil
+	for host := range s.byHost {
+		s.drop(host)
+	}
 	s.mu.Unlock()
 }
 
