@@ -376,8 +376,10 @@ func (n *Tunnel) close(code diag.Code, why string) {
 // record hands the record of the CONNECT request over.
 func (n *Tunnel) record(code diag.Code, why string) {
 	a := n.access
-	if n.ended != nil && code == 0 {
-		code, why = n.ended()
+	if n.ended != nil {
+		if ours, detail := n.ended(); ours != 0 { // what was done to the connection from here looks like the client's doing
+			code, why = ours, detail
+		}
 	}
 	a.Duration = time.Since(a.Start)
 	a.Code, a.Detail = code, why
