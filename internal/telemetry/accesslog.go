@@ -55,10 +55,22 @@ func (f Format) handshake(e *encoder, b []byte, h *Handshake) []byte {
 	switch f {
 	case FormatEnvoy, FormatIstio:
 		return e.handshakeText(b, h, f == FormatIstio)
-	case FormatSquid, FormatSquid4, FormatCommon, FormatCombined:
+	case FormatSquid, FormatSquid4:
 		return e.handshakeSquid(b, h, f == FormatSquid4)
 	}
 	return e.handshakeJSON(b, h)
+}
+
+// tells reports whether the format has lines for refused handshakes of a side. Squid's are about clients: what
+// failed on the way out is told by the line of the request that wanted it. The common ones are about requests.
+func (f Format) tells(side Side) bool {
+	switch f {
+	case FormatSquid, FormatSquid4:
+		return side == Downstream
+	case FormatCommon, FormatCombined:
+		return false
+	}
+	return true
 }
 
 // LogOptions are an AccessLog's settings. Zero values mean the defaults named.
@@ -200,9 +212,9 @@ func (l *AccessLog) Access(a *Access) {
 	l.end(s)
 }
 
-// Handshake appends a refused handshake's line; others have none.
+// Handshake appends a refused handshake's line, if the format has one; others have none.
 func (l *AccessLog) Handshake(h *Handshake) {
-	if h.Code == 0 {
+	if h.Code == 0 || !l.opt.Format.tells(h.Side) {
 		return
 	}
 	s := l.shard(h.Conn)

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
 
@@ -35,6 +36,24 @@ func TestSquidLines(t *testing.T) {
 	} {
 		if c.got != c.want {
 			t.Errorf("got  %s\nwant %s", c.got, c.want)
+		}
+	}
+}
+
+// TestFormatsOfClientsHoldNoUpstreams: a destination is no client of the proxy, and the common formats have no line
+// without a request.
+func TestFormatsOfClientsHoldNoUpstreams(t *testing.T) {
+	for format, want := range map[Format]int{FormatJSON: 2, FormatEnvoy: 2, FormatSquid: 1, FormatSquid4: 1, FormatCommon: 0, FormatCombined: 0} {
+		out := new(buffer)
+		l := open(t, LogOptions{Format: format, Stdout: out})
+		during(t, l, func() {
+			l.Handshake(sampleRefusal())
+			upstream := sampleRefusal()
+			upstream.Side = Upstream
+			l.Handshake(upstream)
+		})
+		if got := strings.Count(out.String(), "\n"); got != want {
+			t.Errorf("%s has %d lines, want %d:\n%s", format, got, want, out)
 		}
 	}
 }
