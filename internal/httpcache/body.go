@@ -173,39 +173,33 @@ type Cursor struct {
 	b    *Body
 	at   int   // chunk, counted from the body's beginning
 	off  int   // in it
+	skip int64 // bytes to be passed over first, which may not be there yet
 	left int64 // bytes to be read; -1: to the end
 }
 
 // errShort is returned where a body has less than a part of it needs.
 var errShort = errors.New("the stored answer is shorter than declared")
 
-// Open begins to read at from, n bytes or, with -1, all.
-func (b *Body) Open(c *Cursor, from, n int64) {
-	*c = Cursor{b: b, left: n}
-	if b.done.Load() {
-		c.skip(from)
-		return
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	c.skip(from)
+// Open begins to read at from, n bytes or, with -1, all. From then on nothing that the cursor has not passed is
+// dropped. It returns false if the beginning is gone already, as the body is not kept.
+func (b *Body) Open(c *Cursor, from, n int64) bool {
+	*c = Cursor{b: b, skip: from, left: n}
 	if !b.done.Load() {
-		b.readers = append(b.readers, c)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if b.dropped == 0 && !b.done.Load() {
+			b.readers = append(b.readers, c)
+		}
 	}
+	if b.dropped > 0 {
+		c.b = nil
+		return false
+	}
+	return true
 }
 
-// skip moves on; the bytes are there.
-func (c *Cursor) skip(n int64) {
-	for n > 0 && c.at < len(c.b.chunks) {
-		k := int64(len(c.b.chunks[c.at]))
-		if n < k {
-			c.off = int(n)
-			return
-		}
-		n -= k
-		c.at++
-	}
-}
+// Aim has a cursor read another part. Nothing has been read by it yet.
+func (c *Cursor) Aim(from, n int64) { c.skip, c.left = from, n }
 
 // Close ends reading.
 func (c *Cursor) Close() {
@@ -275,6 +269,9 @@ func (c *Cursor) take() []byte {
 			return nil
 		}
 		chunk := c.b.chunks[i]
+		if k := min(c.skip, int64(len(chunk)-c.off)); k > 0 {
+			c.off, c.skip = c.off+int(k), c.skip-k
+		}
 		p := chunk[c.off:]
 		if len(p) == 0 {
 			if i+1 < len(c.b.chunks) {
@@ -293,20 +290,6 @@ func (c *Cursor) take() []byte {
 	}
 }
 
-// More reports whether Next has a piece without waiting.
-func (c *Cursor) More() bool {
-	if c.left == 0 {
-		return false
-	}
-	b := c.b
-	if !b.done.Load() {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-	}
-	i := c.at - b.dropped
-	return i < len(b.chunks) && (c.off < len(b.chunks[i]) || i+1 < len(b.chunks))
-}
-
 // Ended reports whether nothing follows what Next returned last. Of bodies that are read to their end that is not
 // known.
 func (c *Cursor) Ended() bool { return c.left == 0 }
@@ -314,5 +297,5 @@ func (c *Cursor) Ended() bool { return c.left == 0 }
 // ToEnd reports whether the cursor reads to the body's end, wherever that is.
 func (c *Cursor) ToEnd() bool { return c.left < 0 }
 
-// Complete reports whether the body is complete.
-func (b *Body) Complete() bool { return b.done.Load() && b.err == nil }
+// Complete reports whether all of the body is there.
+func (b *Body) Complete() bool { return b.done.Load() && b.err == nil && b.dropped == 0 }

@@ -70,6 +70,9 @@ func (f *Fill) Join(q *Query, now time.Time) (o *Object, retry bool) {
 	if o == nil {
 		return nil, f.retry
 	}
+	if o.body.done.Load() && o.body.err != nil { // broken off before this request came to read it
+		return nil, true
+	}
 	if o.vary != "" {
 		q.selecting = appendSelecting(q.selecting[:0], o.vary, q.Fields)
 		if o.selecting != string(q.selecting) {

@@ -71,9 +71,9 @@ func (o *Object) Complete() bool { return o.body.Complete() }
 // Received returns how much of the body is there.
 func (o *Object) Received() int64 { return o.body.Len() }
 
-// Size returns how long the body is; -1: it is on its way, and nobody knows.
+// Size returns how long the body is; -1: it is on its way, or has broken off, and nobody knows.
 func (o *Object) Size() int64 {
-	if o.Length < 0 && o.body.done.Load() {
+	if o.Length < 0 && o.body.done.Load() && o.body.err == nil {
 		return o.body.n
 	}
 	return o.Length
@@ -88,8 +88,9 @@ func (o *Object) Trailers(f *message.Fields) bool {
 	return len(o.trailers) > 0
 }
 
-// Open begins to read the body: n bytes from from on, all with -1.
-func (o *Object) Open(c *Cursor, from, n int64) { o.body.Open(c, from, n) }
+// Open begins to read the body: n bytes from from on, all with -1. It returns false if the beginning of what is on
+// its way is gone already, because it is not kept.
+func (o *Object) Open(c *Cursor, from, n int64) bool { return o.body.Open(c, from, n) }
 
 // appendLine packs a field line: its name's number, whether it is sensitive, two lengths, and the bytes.
 func appendLine(dst []byte, l *message.Field) []byte {

@@ -319,6 +319,57 @@ func read(t testing.TB, o *Object, from, n int64) string {
 	}
 }
 
+// TestReadersOfWhatComes has readers of a body on its way get the part that they want, however late it comes, and those
+// who come too late to one that is not kept told so.
+func TestReadersOfWhatComes(t *testing.T) {
+	var b Body
+	b.init()
+	var part, whole, late Cursor
+	if !b.Open(&part, 6000, 10) || !b.Open(&whole, 0, -1) {
+		t.Fatal("a body that has just begun cannot be read")
+	}
+	want := strings.Repeat("0123456789", 1000)
+	b.append([]byte(want[:5000]), -1)
+	if p, wait, err := part.Next(); p != nil || wait == nil || err != nil {
+		t.Fatalf("what is not there yet: %q %v %v", p, wait, err)
+	}
+	b.append([]byte(want[5000:]), -1)
+	var got string
+	for {
+		p, _, err := part.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil || p == nil {
+			t.Fatal(err)
+		}
+		got += string(p)
+	}
+	if got != want[6000:6010] {
+		t.Errorf("got %q", got)
+	}
+	part.Close()
+	b.pass()
+	got = ""
+	for {
+		p, _, _ := whole.Next()
+		if p == nil {
+			break
+		}
+		got += string(p)
+	}
+	if got != want {
+		t.Errorf("got %d bytes", len(got))
+	}
+	if b.dropped == 0 || b.Open(&late, 0, -1) {
+		t.Errorf("%d chunks were dropped, and the body is read from its beginning", b.dropped)
+	}
+	b.finish(nil)
+	if b.Open(&late, 0, -1) || b.Complete() {
+		t.Error("what is left of a body passes for all of it")
+	}
+}
+
 func TestPassingBodyIsBounded(t *testing.T) {
 	c := open(ir.Cache{MemoryBytes: 8 << 20, MaxObjectBytes: 1 << 20})
 	q := query("GET", "http://a/huge")

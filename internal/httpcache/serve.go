@@ -52,7 +52,7 @@ func (o *Object) Reply(q *Query, f *message.Fields, now time.Time) Reply {
 	case len(list) == 1:
 		f.AddString("Content-Range", string(contentRange(nil, list[0], r.Length)))
 		return Reply{Status: 206, From: list[0].from, Length: list[0].n}
-	default:
+	case o.Complete(): // of what is on its way only what follows can be waited for
 		return multipart(list, r.Length, f)
 	}
 	return r

@@ -34,8 +34,8 @@ type caching struct {
 	u      *upstream.Upstream
 	teed   *httpcache.Object // answer to a POST that is stored while it is passed on
 	cursor httpcache.Cursor
-	reader bool // cursor is open
-	served bool // the answer is one that is kept, though nobody was asked
+	reads  *httpcache.Object // what cursor is open on; nil: it is closed
+	served bool              // the answer is one that is kept, though nobody was asked
 }
 
 // beginCache notes what is asked for, before filters change it.
@@ -197,7 +197,7 @@ func (x *exchange) join(f *httpcache.Fill) bool {
 		return true
 	}
 	o, retry := f.Join(&k.q, time.Now())
-	if o == nil {
+	if o == nil || !x.openReader(o, 0, -1) {
 		if k.rejoined++; !retry || k.rejoined > 2 {
 			k.q.Alone = true
 		}

@@ -201,8 +201,6 @@ func TestCacheStaleOnFailureAndTruncation(t *testing.T) {
 }
 
 func TestCacheTruncatedIsNotStored(t *testing.T) {
-	o := answering(t, "HTTP/1.1 200 OK\r\nCache-Control: max-age=60\r\nContent-Length: 50\r\nConnection: close\r\n\r\nshort")
-	_ = o
 	n := 0
 	origin := newOrigin(t, func(c net.Conn, r *bufio.Reader) {
 		for readHead(r) != "" {
@@ -216,9 +214,14 @@ func TestCacheTruncatedIsNotStored(t *testing.T) {
 	g := start(t, setup{backend: origin.addr, routes: []*ir.Route{{Name: "all", Forward: []ir.Backend{{Upstream: "u", Weight: 1}}, Cache: &ir.Cache{Name: "CachePolicy a/b"}}}})
 	c := g.dial()
 	_, _ = io.WriteString(c, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n")
-	b, _ := io.ReadAll(c)
-	if !strings.HasSuffix(string(b), "short") {
-		t.Errorf("got %q", b)
+	resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	// The origin's end may be noticed before the head has gone to the client.
+	if b, err := io.ReadAll(resp.Body); resp.StatusCode != 502 && (err == nil || string(b) != "short") {
+		t.Errorf("got %d %q, %v", resp.StatusCode, b, err)
 	}
 	if a := g.record(); a.Code == 0 {
 		t.Errorf("the record of a truncated answer has no reason: %+v", a)

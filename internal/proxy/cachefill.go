@@ -42,22 +42,24 @@ func (m *pump) kill()           { m.x.task.stopAnswer(time.Unix(1, 0)) }
 func (x *exchange) store(o *httpcache.Object) {
 	k := x.cache
 	x.access.UpstreamStatus = x.resp.Status
+	x.openReader(o, 0, -1) // before anything is written: what nobody reads of an answer that is not kept is dropped
+	m := &pump{x: x, fill: k.fill, o: o, done: make(chan struct{}), quit: make(chan struct{})}
+	m.begin()
 	whole, err := x.gatherAnswer(o)
-	var m *pump
 	switch {
 	case err != nil:
+		m.end()
+		x.reads = nil
+		x.closeReader()
 		k.fill.End(httpcache.ErrIncomplete)
 		x.upstreamFailed(err)
 		return
 	case whole:
 		x.endUpstream(!x.Request.Continue || x.invited)
+		m.end()
+		x.reads, m = nil, nil
 		k.fill.End(nil)
 	default:
-		m = &pump{x: x, fill: k.fill, o: o, done: make(chan struct{}), quit: make(chan struct{})}
-		m.watch.init(x.client.p, m)
-		m.watch.inner = true
-		x.reads = &m.watch
-		x.client.p.watches.add(&m.watch)
 		go m.run()
 	}
 	x.serve(o, x.fetched(), false)
@@ -89,18 +91,37 @@ func (x *exchange) gatherAnswer(o *httpcache.Object) (whole bool, err error) {
 	}
 }
 
-func (m *pump) run() {
-	x := m.x
-	defer close(m.done)
-	err := m.guarded()
+// begin takes the reading of the answer over from the exchange: whoever ends a wait of that, because its client has
+// gone, does not end what others read.
+func (m *pump) begin() {
+	t := m.x.task
+	m.watch.init(m.x.client.p, m)
+	m.watch.inner = true
+	m.x.client.p.watches.add(&m.watch)
+	m.x.reads = &m.watch
+	if !t.watch.disarm() { // since the head has come; who waits for the client next notices again
+		t.watch.recover()
+		t.stopAnswer(time.Time{})
+	}
+}
+
+// end gives the watch back.
+func (m *pump) end() {
 	m.watch.disarm()
 	if m.watch.why() != 0 {
 		m.watch.recover()
 	}
+	m.x.client.p.watches.remove(&m.watch)
+}
+
+func (m *pump) run() {
+	x := m.x
+	defer close(m.done)
+	err := m.guarded()
 	if err == nil {
 		x.endUpstream(!x.Request.Continue || x.invited)
 	}
-	x.client.p.watches.remove(&m.watch)
+	m.end()
 	m.fill.End(err)
 }
 

@@ -56,14 +56,3 @@ func BenchmarkCacheHit(b *testing.B) {
 		})
 	}
 }
-
-// TestCacheHitAllocatesNothing counts what the whole process allocates for a hit.
-func TestCacheHitAllocatesNothing(t *testing.T) {
-	ask := hitter(t, false, 1<<10, setup{})
-	for range 20 {
-		ask()
-	}
-	if n := testing.AllocsPerRun(500, ask); n >= 1 {
-		t.Errorf("%v allocations for a hit", n)
-	}
-}

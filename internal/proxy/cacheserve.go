@@ -98,7 +98,9 @@ func (x *exchange) sendStored(o *httpcache.Object, r *httpcache.Reply) error {
 		if framing.Kind == message.Chunked {
 			n = -1
 		}
-		x.openReader(o, r.From, n)
+		if !x.openReader(o, r.From, n) {
+			return errDropped
+		}
 		return x.sendPart(o, trailers, true)
 	}
 	for _, p := range r.Parts {
@@ -106,7 +108,9 @@ func (x *exchange) sendStored(o *httpcache.Object, r *httpcache.Reply) error {
 		if err := x.down.write(p.Text, false); err != nil {
 			return err
 		}
-		x.openReader(o, p.From, p.N)
+		if !x.openReader(o, p.From, p.N) {
+			return errDropped
+		}
 		if err := x.sendPart(o, nil, false); err != nil {
 			return err
 		}
@@ -116,17 +120,31 @@ func (x *exchange) sendStored(o *httpcache.Object, r *httpcache.Reply) error {
 	return x.down.finish(r.Tail, nil)
 }
 
-func (x *exchange) openReader(o *httpcache.Object, from, n int64) {
-	o.Open(&x.cache.cursor, from, n)
-	x.cache.reader = true
+// openReader begins to read a part of a body. Until closeReader nothing of it that was not read is dropped. It returns
+// false if the beginning is gone already.
+func (x *exchange) openReader(o *httpcache.Object, from, n int64) bool {
+	k := x.cache
+	if k.reads == o {
+		k.cursor.Aim(from, n)
+		return true
+	}
+	x.closeReader()
+	if !o.Open(&k.cursor, from, n) {
+		return false
+	}
+	k.reads = o
+	return true
 }
 
 func (x *exchange) closeReader() {
-	if k := x.cache; k.reader {
+	if k := x.cache; k.reads != nil {
 		k.cursor.Close()
-		k.reader = false
+		k.reads = nil
 	}
 }
+
+// errDropped is why an answer cannot be read from its beginning any more.
+var errDropped = errors.New("the beginning of the answer is not kept")
 
 // sendPart sends what the cursor reads; last says that the answer ends with it.
 func (x *exchange) sendPart(o *httpcache.Object, trailers *message.Fields, last bool) error {
