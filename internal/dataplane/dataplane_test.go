@@ -584,7 +584,8 @@ func TestRunEndsEverything(t *testing.T) {
 			w.apply(w.config(w.plain("b.test")))
 		},
 		"interception": func(t *testing.T) {
-			o := newOutside(t, func(f *ir.Forward, _ *ir.Snapshot) { f.Interception.DiskPath = t.TempDir() })
+			dir := t.TempDir() // removed when the plane has ended
+			o := newOutside(t, func(f *ir.Forward, _ *ir.Snapshot) { f.Interception.DiskPath = dir })
 			resp, err := o.via(nil).Get("https://" + o.origin(o.public, testca.Spec{}) + "/")
 			if err != nil {
 				t.Fatal(err)

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/acl"
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/mint"
 	"github.com/hakone-gateway/hakone/internal/proxy"
@@ -168,7 +170,7 @@ func (n *Tunnel) noteWay() {
 	if n.way.via != nil && len(n.way.via.Proxies) > 0 {
 		a.Hierarchy, a.Proxy = "FIRSTUP_PARENT", n.way.via.Proxies[0]
 		if x := t.via[a.Proxy]; x != nil && len(x.Addresses) > 0 {
-			a.ProxyAddress = joinHostPort(x.Addresses[0].Host, x.Addresses[0].Port)
+			a.ProxyAddress = hostname.WithPort(x.Addresses[0].Host, x.Addresses[0].Port)
 		}
 		return
 	}
@@ -223,19 +225,10 @@ func (n *Tunnel) adapt(facts *acl.Facts) {
 			w.NotBefore = ca.NotBefore
 		case "setcommonname":
 			if w.CommonName = d.Value; d.Value == "" {
-				w.CommonName = firstOf(n.name, host)
+				w.CommonName = cmp.Or(n.name, host)
 			}
 		}
 	}
-}
-
-func firstOf(names ...string) string {
-	for _, n := range names {
-		if n != "" {
-			return n
-		}
-	}
-	return ""
 }
 
 // mintLeaf is tlsconf.Mint: the tunnel is attached to the connection.

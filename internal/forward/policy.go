@@ -221,7 +221,6 @@ func (p *Policy) IR() *ir.Forward { return p.ir }
 type Live struct {
 	Port  atomic.Pointer[Port]         // nil: the listener is gone
 	State *atomic.Pointer[proxy.State] // of the same listener
-	Term  *atomic.Pointer[tlsconf.Terminator]
 }
 
 // Port is one listener of a Policy. It implements proxy.Forwarder.

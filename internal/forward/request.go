@@ -8,6 +8,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/acl"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/message"
 	"github.com/hakone-gateway/hakone/internal/proxy"
@@ -138,7 +139,7 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 		if !given || port == 0 || q.Host == "" {
 			return refuse(diag.ForwardNoDestination, "CONNECT without a host and a port")
 		}
-		q.Port, q.URL, q.Path = port, joinHostPort(q.Host, port), ""
+		q.Port, q.URL, q.Path = port, hostname.WithPort(q.Host, port), ""
 		return nil
 	case tunnel != nil:
 		q.Port, q.tls = tunnel.port, tunnel.tls
@@ -267,13 +268,6 @@ func portOf(a []byte) (port uint16, given bool) {
 	}
 	n, err := strconv.ParseUint(string(a[i+1:]), 10, 16)
 	return uint16(n), err == nil
-}
-
-func joinHostPort(host string, port uint16) string {
-	if strings.Contains(host, ":") {
-		host = "[" + host + "]"
-	}
-	return host + ":" + strconv.Itoa(int(port))
 }
 
 // know fills in what is known of the client, and verifies its credentials. It refuses where it cannot ask

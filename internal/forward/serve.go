@@ -4,6 +4,7 @@ import (
 	"github.com/hakone-gateway/hakone/internal/acl"
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
@@ -38,12 +39,12 @@ func (t *Port) Serve(c *listen.Conn, peer *filter.Peer) {
 	} else {
 		n.port, n.originated = t.spec.OriginatePort, true
 	}
-	n.access.Target = []byte(joinHostPort(n.host, n.port))
+	n.access.Target = []byte(hostname.WithPort(n.host, n.port))
 	facts := &acl.Facts{Method: "CONNECT", Host: n.host, Port: n.port, Dest: n.address}
 	t.connectionFacts(facts, peer)
 	action := "peek"
 	if t.intercepts() && n.address.IsValid() {
-		facts.Step, facts.URL = 1, joinHostPort(n.host, n.port)
+		facts.Step, facts.URL = 1, hostname.WithPort(n.host, n.port)
 		d := t.bump.Decide(facts)
 		n.rule = d.Text
 		switch d.Action {
@@ -89,7 +90,7 @@ func (n *Tunnel) aimTLS(facts *acl.Facts) bool {
 		return false
 	}
 	n.originated = false
-	facts.Host, facts.Port, facts.URL, facts.ClientName = n.host, n.port, joinHostPort(n.host, n.port), n.name
+	facts.Host, facts.Port, facts.URL, facts.ClientName = n.host, n.port, hostname.WithPort(n.host, n.port), n.name
 	n.to, n.own = t.meant(n.host, n.address)
 	facts.Dest = n.to
 	a := n.access

@@ -113,7 +113,7 @@ func (p *Policy) wayMeant(f *acl.Facts, host string, port uint16, to netip.Addr,
 func addressAlone(f *acl.Facts, to netip.Addr) *acl.Facts {
 	bare := *f
 	bare.Host, bare.ClientName = to.String(), ""
-	bare.URL = joinHostPort(bare.Host, f.Port)
+	bare.URL = hostname.WithPort(bare.Host, f.Port)
 	if f.Scheme != "" {
 		bare.URL = f.Scheme + "://" + bare.URL + f.Path
 	}
@@ -183,7 +183,7 @@ func (p *Policy) local(host string, port uint16, behind bool, to netip.Addr) *re
 	}
 	for _, a := range addrs {
 		if p.opts.Own[port] && !behind && p.opts.State.isOwn(a) {
-			return refuse(diag.ForwardLoop, joinHostPort(a.String(), port)+" is a listener of this process")
+			return refuse(diag.ForwardLoop, hostname.WithPort(a.String(), port)+" is a listener of this process")
 		}
 	}
 	if p.ir.Loopback || len(addrs) == 0 {

@@ -9,6 +9,8 @@ package hostname
 import (
 	"cmp"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 )
 
@@ -175,4 +177,9 @@ func Intersect(p, q Pattern) (Pattern, bool) {
 // longer before shorter, then by text. It is 0 only for equal patterns.
 func Compare(p, q Pattern) int {
 	return cmp.Or(cmp.Compare(q.kind, p.kind), cmp.Compare(len(q.name), len(p.name)), strings.Compare(p.name, q.name))
+}
+
+// WithPort returns "host:port", an IPv6 address in brackets, as authorities and CONNECT have it (RFC 3986 section 3.2).
+func WithPort(host string, port uint16) string {
+	return net.JoinHostPort(host, strconv.Itoa(int(port)))
 }

@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/filter/requestid"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/listen"
 	"github.com/hakone-gateway/hakone/internal/telemetry"
 	"github.com/hakone-gateway/hakone/internal/upstream"
@@ -316,7 +316,7 @@ func (s *session) tell() {
 	if host == "" {
 		host = s.asked.Destination.Addr().String()
 	}
-	a.Authority = []byte(net.JoinHostPort(host, strconv.Itoa(int(s.asked.Destination.Port()))))
+	a.Authority = []byte(hostname.WithPort(host, s.asked.Destination.Port()))
 	a.Method, a.Target = []byte("CONNECT"), a.Authority
 	a.Flags = flags(a.Code)
 }

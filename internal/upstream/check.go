@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -292,7 +293,7 @@ func (a *asking) explain(ctx context.Context, err error) *Error {
 			return &Error{Code: code, Detail: detail}
 		}
 	}
-	where := net.JoinHostPort(a.plan.target.Host, strconv.Itoa(int(a.port())))
+	where := hostname.WithPort(a.plan.target.Host, a.port())
 	switch {
 	case ctx.Err() != nil && !a.ready:
 		return &Error{Code: diag.UpstreamConnectTimeout, Detail: where + " did not accept the connection in " + a.timeout.String()}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 )
 
 // exchange is CONNECT and its answer.
@@ -56,7 +57,7 @@ func (x *exchange) who() string {
 }
 
 func (x *exchange) what() string {
-	return cmp.Or(x.want.method, "CONNECT") + " " + hostPort(x.want.host, x.want.port)
+	return cmp.Or(x.want.method, "CONNECT") + " " + hostname.WithPort(x.want.host, x.want.port)
 }
 
 func (x *exchange) late() *Error {
@@ -68,7 +69,7 @@ func (x *exchange) late() *Error {
 
 // head is the request.
 func (x *exchange) head() []byte {
-	target := hostPort(x.want.host, x.want.port)
+	target := hostname.WithPort(x.want.host, x.want.port)
 	b := make([]byte, 0, 256)
 	if x.want.method == "POST" {
 		b = append(b, "POST / HTTP/1.1\r\nHost: "...)

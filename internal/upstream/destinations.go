@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -159,7 +160,7 @@ func (d *Destinations) GetAt(base *Upstream, host string, port uint16, tls bool,
 	at := base.placed()
 	key := destinationKey{host: strings.ToLower(strings.TrimSuffix(host, ".")), port: port, tls: tls}
 	for _, e := range at {
-		key.at += hostPort(e.Host, e.Port) + ","
+		key.at += hostname.WithPort(e.Host, e.Port) + ","
 	}
 	return d.get(key, via, nil, at)
 }

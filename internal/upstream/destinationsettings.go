@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -12,7 +13,7 @@ func settingsOf(f *ir.Forward, key destinationKey, via *ir.Via) *ir.Upstream {
 	if key.tls {
 		scheme = "https"
 	}
-	s.Name = f.Name + " " + scheme + "://" + hostPort(key.host, key.port)
+	s.Name = f.Name + " " + scheme + "://" + hostname.WithPort(key.host, key.port)
 	if via != nil {
 		own := *via
 		if own.Host == "" {

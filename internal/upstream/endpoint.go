@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -71,7 +72,7 @@ func newEndpoint(addr netip.AddrPort) *Endpoint {
 // newTarget makes the endpoint of a destination that a proxy resolves.
 func newTarget(host string, port uint16) *Endpoint {
 	e := newEndpoint(netip.AddrPort{})
-	e.host, e.port, e.Text = host, port, hostPort(host, port)
+	e.host, e.port, e.Text = host, port, hostname.WithPort(host, port)
 	if ip, err := netip.ParseAddr(host); err == nil {
 		e.Address = netip.AddrPortFrom(ip.Unmap(), port)
 	}

@@ -3,15 +3,14 @@ package upstream
 import (
 	"fmt"
 	"hash/fnv"
-	"net"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -112,7 +111,7 @@ func tagOf(parts ...string) uint64 {
 
 // origin returns the state of one server, making it.
 func (p *originPool) origin(t *ir.Endpoint) *origin {
-	key := originKey{t.Server.Name, net.JoinHostPort(t.Host, strconv.Itoa(int(t.Port)))}
+	key := originKey{t.Server.Name, hostname.WithPort(t.Host, t.Port)}
 	if o, ok := p.origins.Load(key); ok {
 		return o.(*origin)
 	}

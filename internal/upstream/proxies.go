@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -251,11 +249,6 @@ const maxPatience = time.Minute
 
 // proxyNames returns the names of the proxies, in order.
 func (r *Registry) proxyNames() []string { return slices.Sorted(maps.Keys(r.proxyMap())) }
-
-// hostPort is what CONNECT asks for (RFC 9112 section 3.2.3).
-func hostPort(host string, port uint16) string {
-	return net.JoinHostPort(host, strconv.Itoa(int(port)))
-}
 
 // ended reports whether a failure is the caller's end and says nothing about the proxy.
 func ended(ctx context.Context) bool { return ctx.Err() == context.Canceled }

@@ -4,15 +4,14 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"reflect"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -75,7 +74,7 @@ type naming struct {
 }
 
 func newProxyAddress(p *forwardProxy, s ir.ProxyAddress) *proxyAddress {
-	return &proxyAddress{ProxyAddress: s, proxy: p, text: net.JoinHostPort(s.Host, strconv.Itoa(int(s.Port))), results: make(map[diag.Code]int64)}
+	return &proxyAddress{ProxyAddress: s, proxy: p, text: hostname.WithPort(s.Host, s.Port), results: make(map[diag.Code]int64)}
 }
 
 // admit reports whether a connection may try the address at now, in Unix nanoseconds. Of those that ask when
@@ -405,7 +404,7 @@ func (r *Registry) probe(ctx context.Context, s *proxyState, a *proxyAddress) *E
 		r.opt.Sink.Handshake(rec)
 	}
 	if secured == nil {
-		return &Error{Code: rec.Code, Detail: fmt.Sprintf("%s, through %s: %s", hostPort(to.Host, to.Port), a.text, rec.Detail)}
+		return &Error{Code: rec.Code, Detail: fmt.Sprintf("%s, through %s: %s", hostname.WithPort(to.Host, to.Port), a.text, rec.Detail)}
 	}
 	return nil
 }

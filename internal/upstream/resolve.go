@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/hostname"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -313,7 +314,7 @@ func (u *Upstream) rebuildVia() (gone []*Endpoint) {
 	var weights []uint32
 	at := make(map[string]int)
 	for _, t := range targets {
-		key := hostPort(t.Host, t.Port)
+		key := hostname.WithPort(t.Host, t.Port)
 		if i, ok := at[key]; ok {
 			weights[i] += max(t.Weight, 1)
 			continue
@@ -342,7 +343,7 @@ func (u *Upstream) rebuildVia() (gone []*Endpoint) {
 
 // originTarget is originEndpoint for an origin that a proxy resolves; mu is held.
 func (u *Upstream) originTarget(host string, port uint16, m *member) *Endpoint {
-	key := strings.Join([]string{hostPort(host, port), m.origin.key.address, m.server.Name, m.server.VerifyName, m.server.HostHeader}, "\x00")
+	key := strings.Join([]string{hostname.WithPort(host, port), m.origin.key.address, m.server.Name, m.server.VerifyName, m.server.HostHeader}, "\x00")
 	e := u.byAddr[key]
 	if e == nil {
 		e = newTarget(host, port)
