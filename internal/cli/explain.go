@@ -21,7 +21,7 @@ func newExplain(s Streams) *cobra.Command {
 		Use:   "explain HKnnnn|SLUG|REQUEST-ID",
 		Short: "Explain a code, or tell the story of a request",
 		Long: `With a code (HK2101) or its slug (client_cert_missing): what it means, why, and what to do; works offline.
-With a request ID (RayID) or connection number from a log, answer or error page: what happened, from the running process and the logs that it keeps,
+With a request ID (RayID) or connection number from a log, answer or error page, or a client's ADDRESS:PORT: what happened, from the running process and the logs that it keeps,
 or with --log-store from the folder that hakone run has as --log-store.`,
 		Example: "  hakone explain HK2101\n  hakone explain client_cert_unknown_ca\n  hakone explain 0f8fad5b-d9cb-469f-a165-70867728950e\n  hakone explain --all -o json",
 		Args: func(_ *cobra.Command, args []string) error {

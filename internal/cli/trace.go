@@ -363,8 +363,11 @@ func (t *traceCommand) story(ctx context.Context, p *trace.Picture) json.RawMess
 		p = p.Next
 	}
 	id := p.Answer.RequestID()
+	if id == "" && len(p.Hops) > 0 && p.Hops[0].TCP != nil {
+		id = p.Hops[0].TCP.Local // by the connection, as the first hop sees it
+	}
 	if id == "" {
-		fmt.Fprintln(t.s.Err, "the answer has no x-request-id, so the gateway cannot be asked")
+		fmt.Fprintln(t.s.Err, "there was no connection that the gateway could be asked about")
 		return nil
 	}
 	client, err := t.admin.client()

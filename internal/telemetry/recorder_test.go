@@ -54,10 +54,13 @@ func TestExplainTellsTheWholeStory(t *testing.T) {
 	if s = story("7"); len(s.Requests) != 1 || len(s.Handshakes) != 1 {
 		t.Errorf("by connection: %+v", s)
 	}
+	if s = story(a.Remote.String()); len(s.Requests) != 1 || len(s.Handshakes) != 1 {
+		t.Errorf("by the client's address: %+v", s)
+	}
 	if s = story("9"); len(s.Requests) != 0 || len(s.Handshakes) != 1 || s.Reasons[0].Code != diag.ClientCertMissing {
 		t.Errorf("of a refused connection: %+v", s)
 	}
-	for _, id := range []string{"", "unknown", "12345"} {
+	for _, id := range []string{"", "unknown", "12345", "192.0.2.77:1"} {
 		if _, ok := r.Explain(t.Context(), id); ok {
 			t.Errorf("%q is known", id)
 		}

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"net/netip"
 	"slices"
 	"sync"
 )
@@ -150,6 +151,16 @@ func (r *ring) byConn(conn uint64) (found []*keptAccess) {
 	})
 	slices.SortStableFunc(found, func(a, b *keptAccess) int { return a.access.Start.Compare(b.access.Start) })
 	return found
+}
+
+// connOf returns the newest connection from an address and port of which a request is kept.
+func (r *ring) connOf(client netip.AddrPort) (conn uint64, ok bool) {
+	r.requests(func(a *Access) {
+		if a.Remote.Port() == client.Port() && a.Remote.Addr().Unmap() == client.Addr() && (!ok || a.Conn > conn) {
+			conn, ok = a.Conn, true
+		}
+	})
+	return conn, ok
 }
 
 // shakes returns the kept handshakes of a connection, by time.

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"net/netip"
 	"strconv"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
@@ -33,8 +34,8 @@ type Archive interface {
 	Handshakes(ctx context.Context, conn uint64) []*Handshake
 }
 
-// Explain returns the Story of a request ID, or of a connection number, as JSON, and false if nothing
-// is (or is any longer) known about it.
+// Explain returns the Story of a request ID, of a connection number, or of the newest connection from a client's address
+// and port, as JSON, and false if nothing is (or is any longer) known about it.
 func (r *Recorder) Explain(ctx context.Context, id string) (json.RawMessage, bool) {
 	var requests []*Access
 	var shakes []*Handshake
@@ -46,7 +47,12 @@ func (r *Recorder) Explain(ctx context.Context, id string) (json.RawMessage, boo
 	} else if r.opt.Archive != nil {
 		requests, shakes = r.opt.Archive.Find(ctx, id)
 	}
-	if conn, err := strconv.ParseUint(id, 10, 64); err == nil && len(requests) == 0 {
+	conn, err := strconv.ParseUint(id, 10, 64)
+	known := err == nil
+	if client, err := netip.ParseAddrPort(id); err == nil {
+		conn, known = r.ring.connOf(netip.AddrPortFrom(client.Addr().Unmap(), client.Port()))
+	}
+	if known && len(requests) == 0 {
 		for _, k := range r.ring.byConn(conn) {
 			requests = append(requests, &k.access)
 		}
