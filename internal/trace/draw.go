@@ -238,6 +238,8 @@ func (c *Comparison) draw(out pen) {
 	switch {
 	case c.By != "":
 		out.line("intercepted by %s: on the direct path %s signs for the destination", c.By, leaf.Issuer)
+	case c.Both:
+		out.line("intercepted on both ways: on the direct path %s signs as well", leaf.Issuer)
 	case c.Same:
 		out.line("not intercepted: the same certificate on both ways")
 	default:

@@ -245,7 +245,14 @@ func (t *tracer) settled(conn net.Conn, err error, h *Hop) (net.Conn, error) {
 		t.p.tell(diag.Warning, v.Code, v.Detail+"; went on all the same (-k)", "")
 		return conn, nil
 	}
-	t.p.find(v.Code, v.Detail, "")
+	fix := ""
+	if v.Code == diag.UpstreamUnknownCA {
+		fix = "Name the CA that is to vouch with --cacert; hakone run takes it from the DestinationRule."
+		if t.o.Proxy != nil {
+			fix = "If the proxy is to intercept, name its CA with --interception-ca (hakone run takes it from the UpstreamProxy's interception.caRef); else find out who intercepts."
+		}
+	}
+	t.p.find(v.Code, v.Detail, fix)
 	conn.Close()
 	return nil, errEnded
 }

@@ -257,6 +257,7 @@ type Comparison struct {
 	Error   string `json:"error,omitempty"`
 	By      string `json:"interceptedBy,omitempty"` // who issued what the proxy shows, if that is somebody else
 	Same    bool   `json:"same"`                    // the same leaf on both ways
+	Both    bool   `json:"both,omitempty"`          // the interception CA signs on both ways
 }
 
 // Worst returns the most severe finding's severity over all redirects; false without findings.

@@ -206,6 +206,11 @@ func scenes() map[string]func(*scene) {
 			s.proxy("", s.corp, site, nil)
 			s.o.Direct = DirectIfReachable
 		},
+		"intercepted everywhere": func(s *scene) {
+			s.destination(s.corp, site, nil)
+			s.proxy("", s.corp, site, nil)
+			s.o.Direct, s.o.Interception = DirectAlways, s.anchors("corp.pem", s.corp)
+		},
 		"intercepted insecure": func(s *scene) {
 			s.proxy("", s.corp, site, nil)
 			s.o.Insecure = true

@@ -113,6 +113,7 @@ func (t *tracer) compare(direct *Hop) {
 	if string(direct.TLS.leaf.RawIssuer) != string(via.TLS.leaf.RawIssuer) || string(direct.TLS.leaf.AuthorityKeyId) != string(via.TLS.leaf.AuthorityKeyId) {
 		c.By = secret.Issuer(via.TLS.leaf)
 	}
+	c.Both = c.By == "" && via.TLS.Verified != nil && via.TLS.Verified.Intercepted
 	t.p.Direct = c
 	if v := direct.TLS.Verified; v != nil && v.Code == diag.UnexpectedInterception {
 		t.p.tell(diag.Warning, v.Code, v.Detail, "Find out who intercepts on the direct path.")
