@@ -12,6 +12,7 @@ import (
 
 	"github.com/hakone-gateway/hakone/internal/admin"
 	"github.com/hakone-gateway/hakone/internal/egress"
+	"github.com/hakone-gateway/hakone/internal/trace"
 	"github.com/hakone-gateway/hakone/internal/upstream"
 )
 
@@ -222,7 +223,7 @@ func writeProxies(w io.Writer, proxies []upstream.ProxyStatus, now time.Time) {
 	t.flush()
 	for _, p := range proxies {
 		if p.Code != 0 {
-			fmt.Fprintf(w, "\n! proxy %s: %s %s\n", p.Name, p.Code, p.Detail)
+			fmt.Fprintf(w, "\n! proxy %s: %s %s\n", p.Name, p.Code, trace.Printable(p.Detail))
 		}
 	}
 }
@@ -233,7 +234,7 @@ func writeAlerts(w io.Writer, alerts []egress.Alert, now time.Time) {
 		if a.Proxy != "" {
 			by = "through " + a.Proxy
 		}
-		fmt.Fprintf(w, "\n! %s %s: %s, %s (%s, %d more)\n  %s\n  fix: %s\n", a.Code, a.Slug, a.Host, by, ago(now, &a.First), a.Count-1, a.Detail, a.Fix)
+		fmt.Fprintf(w, "\n! %s %s: %s, %s (%s, %d more)\n  %s\n  fix: %s\n", a.Code, a.Slug, a.Host, by, ago(now, &a.First), a.Count-1, trace.Printable(a.Detail), a.Fix)
 	}
 }
 
@@ -267,7 +268,7 @@ func writeEgressStory(w io.Writer, e *admin.Egress) {
 			row(w, "", worded("certificate ", n.Subject, ""))
 		}
 		for _, f := range h.Failures {
-			fmt.Fprintf(w, "  %-9s %s %s%s, %d times, last %s\n            %s\n            fix: %s\n", "failure", f.Code, f.Slug, worded(" through ", f.Proxy, ""), f.Count, ago(e.Time, &f.Last), f.Detail, f.Fix)
+			fmt.Fprintf(w, "  %-9s %s %s%s, %d times, last %s\n            %s\n            fix: %s\n", "failure", f.Code, f.Slug, worded(" through ", f.Proxy, ""), f.Count, ago(e.Time, &f.Last), trace.Printable(f.Detail), f.Fix)
 		}
 	}
 	used := map[string]bool{}

@@ -11,6 +11,8 @@ import (
 	"text/tabwriter"
 
 	"sigs.k8s.io/yaml"
+
+	"github.com/hakone-gateway/hakone/internal/trace"
 )
 
 // writeAs writes v as JSON or YAML.
@@ -51,9 +53,10 @@ func newTable(w io.Writer, headers ...string) *table {
 	return t
 }
 
+// row writes one row. Cells may hold what peers have sent: what a terminal would obey is escaped.
 func (t *table) row(cells ...string) {
 	for i, c := range cells {
-		if c == "" {
+		if cells[i] = trace.Printable(c); c == "" {
 			cells[i] = "-"
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
+	"github.com/hakone-gateway/hakone/internal/trace"
 )
 
 // story is what a running process recorded about a request or connection: lines of the access log,
@@ -119,7 +120,7 @@ func reason(m map[string]any) string {
 
 func row(w io.Writer, name, value string) {
 	if value != "" {
-		fmt.Fprintf(w, "  %-9s %s\n", name, value)
+		fmt.Fprintf(w, "  %-9s %s\n", name, trace.Printable(value))
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 )
@@ -15,7 +17,28 @@ type pen struct {
 	indent string
 }
 
-func (p pen) line(format string, args ...any) { fmt.Fprintf(p.w, p.indent+format+"\n", args...) }
+// line writes one line. Much of it is what others have sent: what a terminal would not print, but obey, is escaped.
+func (p pen) line(format string, args ...any) {
+	io.WriteString(p.w, Printable(p.indent+fmt.Sprintf(format, args...))+"\n")
+}
+
+// Printable escapes what is not printed: control characters, those that turn the direction of the text, bytes that
+// are no UTF-8.
+func Printable(s string) string {
+	hidden := func(r rune) bool { return !unicode.IsPrint(r) || r == utf8.RuneError }
+	if strings.IndexFunc(s, hidden) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if hidden(r) {
+			fmt.Fprintf(&b, "\\u%04X", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
 
 // row writes a name and what is to be said of it, if there is anything.
 func (p pen) row(name, value string) {
