@@ -26,7 +26,8 @@ type facts struct {
 	lastMod    int64 // Unix seconds; 0: none
 	etag       []byte
 	vary       []byte // names in lower case, separated by commas
-	varyAll    bool
+	varyNames  int
+	varyAll    bool // it varies by more than requests tell, or by more than is compared
 	age        int64
 	badAge     bool
 	cookie     bool
@@ -92,6 +93,9 @@ func join(a, b []byte) []byte {
 	return append(append(append([]byte(nil), a...), ','), b...)
 }
 
+// maxVaryNames bounds the fields that an answer may vary by: every look at it compares them all.
+const maxVaryNames = 32
+
 func (x *facts) addVary(line []byte) {
 	for len(line) > 0 {
 		var name []byte
@@ -99,8 +103,9 @@ func (x *facts) addVary(line []byte) {
 		if name = bytes.Trim(name, " \t"); len(name) == 0 {
 			continue
 		}
-		if string(name) == "*" {
+		if x.varyNames++; string(name) == "*" || x.varyNames > maxVaryNames {
 			x.varyAll = true
+			return
 		}
 		if len(x.vary) > 0 {
 			x.vary = append(x.vary, ',')
