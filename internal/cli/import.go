@@ -53,7 +53,7 @@ what they were to close. Secrets hold private keys: --out writes them readable f
 			}
 			if output == "table" {
 				writeImported(s.Err, r)
-			} else if err := writeAs(s.Err, output, map[string]any{"lines": importedLines(r), "flags": r.Flags}); err != nil {
+			} else if err := writeAs(s.Err, output, imported{Lines: importedLines(r), Flags: append([]string{}, r.Flags...), DeniesAll: r.Shut}); err != nil {
 				return err
 			}
 			if r.Worst() == squidconf.Refused {
@@ -112,9 +112,19 @@ func writeImported(w io.Writer, r *squidconf.Result) {
 		}
 	}
 	fmt.Fprintf(w, "%d lines: %d honoured, %d without effect, %d dangerous, %d refused\n", len(r.Lines), counts[squidconf.Honoured], counts[squidconf.NoEffect], counts[squidconf.Dangerous], counts[squidconf.Refused])
+	if r.Shut != "" {
+		fmt.Fprintf(w, "access is denied to all by the first rule, which asks for the ACL %s: some of the refused lines closed what no other rule closes; remove the rule when that is settled\n", r.Shut)
+	}
 	if len(r.Flags) > 0 {
 		fmt.Fprintf(w, "start with: hakone run --config DIR %s\n", strings.Join(r.Flags, " "))
 	}
+}
+
+// imported is the result as JSON has it. Its fields are in docs/import-squid.md.
+type imported struct {
+	Lines     []importedLine `json:"lines"`
+	Flags     []string       `json:"flags"` // of hakone run
+	DeniesAll string         `json:"deniesAll,omitempty"`
 }
 
 // importedLine is a line as JSON has it.

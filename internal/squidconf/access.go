@@ -5,10 +5,9 @@ import (
 	"slices"
 	"strings"
 
-	internal "github.com/hakone-gateway/hakone/internal/acl"
-	"github.com/hakone-gateway/hakone/internal/ir"
-
 	"github.com/hakone-gateway/hakone/api/v1alpha1"
+	"github.com/hakone-gateway/hakone/internal/acl"
+	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
 // listed are the types whose lines of one name are one list of values.
@@ -72,7 +71,7 @@ func (c *converter) verify() {
 		for _, a := range c.acls {
 			list = append(list, ir.ACL{Name: a.Name, Type: a.Type, Values: a.Values, Options: a.Options})
 		}
-		problems := internal.Verify(list)
+		problems := acl.Verify(list)
 		for _, p := range problems {
 			if p.Fatal && p.Index >= own {
 				c.line = &c.result.Lines[c.aclLines[p.Index-own]]
@@ -127,7 +126,7 @@ func (c *converter) join() {
 // known reports whether rules may ask for an ACL.
 func (c *converter) known(name string) bool {
 	name = strings.TrimPrefix(name, "!")
-	return !c.bad[name] && (c.defined[name] || internal.Builtin(name))
+	return !c.bad[name] && (c.defined[name] || acl.Builtin(name))
 }
 
 // asks returns the ACLs of a rule, and those that cannot be asked.

@@ -41,12 +41,7 @@ func cacheDir(c *converter, words []string) {
 		c.refuse("Write a number of megabytes.", "%q is no size", words[2])
 		return
 	}
-	if c.cache().DiskPath != "" {
-		c.noEffect("one folder is used, the first")
-		return
-	}
-	c.cache().DiskPath, c.cache().DiskBytes = strings.TrimSuffix(words[1], "/")+"-hakone", size<<20
-	c.honour("spec.cache.diskPath %s: kept beside Squid's, in a form of its own", c.cache().DiskPath)
+	c.noEffect("answers are kept in memory alone, and fetched anew after a restart; cache_mem bounds them")
 }
 
 // refreshPattern reads "refresh_pattern [-i] REGEX MIN PERCENT% MAX [options]", with minutes.
@@ -139,11 +134,17 @@ func authParam(c *converter, words []string) {
 }
 
 func visibleHostname(c *converter, words []string) {
-	if len(words) == 1 {
-		c.hostname = words[0]
-		c.spec().VisibleHostname = words[0]
-		c.honour("spec.visibleHostname")
+	if len(words) != 1 {
+		return
 	}
+	name := strings.Trim(words[0], `"'`)
+	if objectName(name) != strings.ToLower(name) {
+		c.refuse("Write a host name of letters, digits, hyphens and dots.", "%s is no host name; Via and pages have the object's name", name)
+		return
+	}
+	c.hostname = name
+	c.spec().VisibleHostname = name
+	c.honour("spec.visibleHostname")
 }
 
 func via(c *converter, words []string) {

@@ -47,7 +47,7 @@ func TestDocument(t *testing.T) {
 		switch {
 		case strings.HasPrefix(l.Text, "sslproxy_cert_error allow all"), strings.HasPrefix(l.Text, "http_port"):
 			want = Dangerous
-		case strings.HasPrefix(l.Text, "coredump_dir"), strings.HasPrefix(l.Text, "refresh_pattern ^"):
+		case strings.HasPrefix(l.Text, "coredump_dir"), strings.HasPrefix(l.Text, "cache_dir"), strings.HasPrefix(l.Text, "refresh_pattern ^"):
 			want = NoEffect
 		}
 		if l.Outcome != want {
@@ -59,7 +59,7 @@ func TestDocument(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"kind: ForwardProxy", "name: bump", "minVersion: \"1.1\"", "memoryBytes: 20971520", "diskBytes: 4194304", "action: Peek", "action: Bump", "port: 8080",
-		"- '!SSL_ports'", "- '!Safe_ports'", "0.0.0.1-0.255.255.255", "type: at_step", "diskBytes: 104857600", "max: 4320m", "kind: Secret"} {
+		"- '!SSL_ports'", "- '!Safe_ports'", "0.0.0.1-0.255.255.255", "type: at_step", "max: 4320m", "kind: Secret"} {
 		if !strings.Contains(string(b), want) {
 			t.Errorf("%s is missing in\n%s", want, b)
 		}
