@@ -30,7 +30,7 @@ type made struct {
 	key     *leafKey
 }
 
-// expiringSoon is when the end of the CA is told.
+// expiringSoon is when the end of the CA is told; of CAs of a few weeks when a third of their time is left.
 const expiringSoon = 14 * 24 * time.Hour
 
 // Leaf returns a certificate with its key as w wants it: from the cache, or made now, at the cost of one
@@ -68,7 +68,7 @@ func (a *Authority) Leaf(w Want) (*secret.KeyPair, error) {
 // warnExpiring tells once that the CA's end is near.
 func (a *Authority) warnExpiring() {
 	ca := a.pair.Leaf
-	if left := ca.NotAfter.Sub(a.opts.Now()); left < expiringSoon {
+	if left := ca.NotAfter.Sub(a.opts.Now()); left < min(expiringSoon, ca.NotAfter.Sub(ca.NotBefore)/3) {
 		a.warn.Do(func() {
 			a.opts.Logger.Warn("the interception CA expires soon", "code", diag.MintCAExpiring, "name", secret.Subject(ca), "expires", ca.NotAfter.UTC().Format(time.RFC3339))
 		})

@@ -11,6 +11,7 @@ import (
 	"crypto/x509/pkix"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/big"
 	"net"
 	"net/netip"
@@ -245,6 +246,25 @@ func TestValidityOfCA(t *testing.T) {
 	got, err := New(ca, Options{Now: at(0)}).Leaf(Want{Names: []string{"a.test"}})
 	if err != nil || !got.Leaf.NotBefore.Equal(ca.Leaf.NotBefore) || !got.Leaf.NotAfter.Equal(ca.Leaf.NotAfter) {
 		t.Errorf("leaf %v to %v, CA %v to %v (%v)", got.Leaf.NotBefore, got.Leaf.NotAfter, ca.Leaf.NotBefore, ca.Leaf.NotAfter, err)
+	}
+}
+
+// TestWarnsOfTheCAsEnd: two weeks ahead, and of short-lived CAs not from their first day on.
+func TestWarnsOfTheCAsEnd(t *testing.T) {
+	day := 24 * time.Hour
+	for _, c := range []struct {
+		life, left time.Duration
+		want       bool
+	}{{365 * day, 15 * day, false}, {365 * day, 13 * day, true}, {7 * day, 7 * day, false}, {7 * day, 2 * day, true}} {
+		var log bytes.Buffer
+		ca := testCA(t, nil, func(x *x509.Certificate) { x.NotBefore, x.NotAfter = epoch.Add(c.left-c.life), epoch.Add(c.left) })
+		a := New(ca, Options{Now: at(0), Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if _, err := a.Leaf(Want{Names: []string{"a.test"}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := bytes.Contains(log.Bytes(), []byte("code=HK2327")); got != c.want {
+			t.Errorf("%v left of %v: told %v, want %v", c.left, c.life, got, c.want)
+		}
 	}
 }
 
