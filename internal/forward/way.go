@@ -145,19 +145,11 @@ func (p *Policy) parents(f *acl.Facts, host string) (via *ir.Via, served bool) {
 			return &ir.Via{Proxies: v.Proxies}, false
 		}
 	}
-	var best *ir.Proxy
-	var pattern hostname.Pattern
-	for _, proxy := range p.opts.Proxies {
-		for _, h := range proxy.Hosts {
-			if h.Match(host) && (best == nil || hostname.Compare(h, pattern) < 0) && !proxy.Excepts(host) {
-				best, pattern = proxy, h
-			}
-		}
-	}
-	if best == nil {
+	x := ir.ProxyFor(p.opts.Proxies, host)
+	if x == nil {
 		return nil, false
 	}
-	return &ir.Via{Proxies: []string{best.Name}}, true
+	return &ir.Via{Proxies: []string{x.Name}}, true
 }
 
 // local refuses destinations that are this machine, link-local, or this process. Names are looked at where the
