@@ -3,7 +3,9 @@ package dataplane
 import (
 	"bufio"
 	"crypto/tls"
+	"fmt"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -147,6 +149,37 @@ func TestForwardChainIntoItself(t *testing.T) {
 			if made := len(o.log.lines()) - before; made > 3 {
 				t.Errorf("via %v, %q: %d requests", via, request, made)
 			}
+		}
+	}
+}
+
+// TestForwardPlainTunnelIsForOneHost has a client ask within a tunnel for another host than the tunnel leads to: rules
+// about URLs would be asked about that one.
+func TestForwardPlainTunnelIsForOneHost(t *testing.T) {
+	o := newOutside(t, func(f *ir.Forward, _ *ir.Snapshot) {
+		f.ACLs = []ir.ACL{{Name: "secret", Type: "url_regex", Values: []string{"^http://localhost[:/].*secret"}}}
+		f.Access = []ir.ForwardRule{{Action: "deny", ACLs: []string{"secret"}}, {Action: "allow", ACLs: []string{"all"}}}
+	})
+	_, port, _ := net.SplitHostPort(o.backend)
+	for _, c := range []struct {
+		tunnel, host string
+		want         int
+	}{
+		{"localhost", "localhost", 403},
+		{"localhost", "other.test", 421},
+		{"127.0.0.1", "other.test", 200},
+	} {
+		conn, status, err := o.connect(c.tunnel+":"+port, nil)
+		if err != nil || status != 200 {
+			t.Fatalf("%d, %v", status, err)
+		}
+		fmt.Fprintf(conn, "GET /secret HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n", c.host)
+		resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if resp.StatusCode != c.want {
+			t.Errorf("CONNECT %s, Host: %s: %d", c.tunnel, c.host, resp.StatusCode)
 		}
 	}
 }

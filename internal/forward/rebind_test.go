@@ -79,6 +79,11 @@ func seeTheSame(t *testing.T) {
 			t.Errorf("%s: connected to %v", name, to)
 		}
 	}
+	// A request within the tunnel whose rules see another host goes where the tunnel does.
+	n, inside := &Tunnel{at: &Port{Policy: p}, host: "evil.test", way: w}, way{host: "evil.test", port: 443}
+	if n.keepTo(&inside); len(inside.seen) != 1 || inside.seen[0] != good[0] {
+		t.Errorf("a request within the tunnel goes to %v", inside.seen)
+	}
 	facts = &acl.Facts{Method: "CONNECT", Host: "evil.test", Port: 443, Lookup: p.lookup}
 	if d := p.access.Decide(facts); d.Action != "deny" {
 		t.Errorf("asked again: %+v", d)

@@ -69,9 +69,19 @@ var (
 	_ proxy.Admission = (*Tunnel)(nil)
 )
 
-// Covers implements proxy.Covering: TLS is for one destination.
+// Covers implements proxy.Covering: a tunnel is for one destination. Where that was asked for by its address alone, plain
+// requests may say what it is called. Rules about the request would be asked about another host than it goes to.
 func (n *Tunnel) Covers(host []byte) bool {
-	return !n.tls || string(host) == n.host || string(host) == n.name || n.fault != nil
+	switch {
+	case n.fault != nil, string(host) == n.host:
+		return true
+	case n.tls:
+		return string(host) == n.name
+	case !n.explicit || len(host) == 0:
+		return true
+	}
+	_, address := literal(n.host)
+	return address
 }
 
 // Admits implements proxy.Admission: connections that were intercepted with a CA that is no longer the

@@ -230,6 +230,14 @@ func (p *Policy) raw(w *way) (*upstream.Upstream, func()) {
 	return p.opts.Destinations.GetSeen(w.seen, w.host, w.port, false, w.via)
 }
 
+// keepTo keeps requests whose host is not the tunnel's own name to the addresses that rules were asked about when it was
+// asked for: those about the request have seen others.
+func (n *Tunnel) keepTo(w *way) {
+	if w.seen == nil && w.via == nil && w.host == n.way.host {
+		w.seen = n.way.seen
+	}
+}
+
 // send is where a request goes that may go on.
 func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
 	host, port := q.Host, q.Port
@@ -239,6 +247,9 @@ func (t *Port) send(q *asked, tunnel *Tunnel) proxy.ForwardChoice {
 	w, no := t.wayMeant(&q.Facts, host, port, q.to, q.own)
 	if no != nil {
 		return t.deny(q, no)
+	}
+	if tunnel != nil {
+		tunnel.keepTo(&w)
 	}
 	if w.to.IsValid() && !q.own && (tunnel == nil || !tunnel.tls || tunnel.tolerated) { // else TLS proves the name
 		if no = t.unproven(&q.Facts, host, w.to); no != nil {
