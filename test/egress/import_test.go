@@ -15,6 +15,7 @@ import (
 	"github.com/hakone-gateway/hakone/test/gateway"
 	"github.com/hakone-gateway/hakone/test/program"
 	"github.com/hakone-gateway/hakone/test/squid"
+	"github.com/hakone-gateway/hakone/test/testca"
 	"github.com/hakone-gateway/hakone/test/testnet"
 )
 
@@ -32,11 +33,13 @@ func TestImportDecidesAsSquid(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.startSquid(squid.Options{})
+	parent := w.net.Host() // a server of its own: Squid takes a parent and a destination of one address for one another
+	w.origin(parent, w.public.Issue(testca.Spec{DNS: names}))
 	w.write("bump.crt", w.squid.CA.CertPEM())
 	manifests := gateway.Folder(w)
 	var all []drawn
 	for i := range configurations {
-		d := draw(i, w)
+		d := draw(i, w, parent.Address)
 		all = append(all, d)
 		conf := filepath.Join(w.dir, fmt.Sprintf("squid-%d.conf", i))
 		text := strings.Replace(w.squid.Localised(d.text), "http_port 8080", fmt.Sprintf("http_port %d", 8000+i), 1)
@@ -112,8 +115,10 @@ func (w *world) hierarchies(before, begin int, log string) []string {
 		return []string{fmt.Sprintf("%d and %d lines:\n%s\n\n%s", len(a), len(b), strings.Join(a, "\n"), strings.Join(b, "\n"))}
 	}
 	var differ []string
-	for i := 1; i < len(a); i++ { // Squid does not use a parent before it has looked its name up
-		if a[i] != b[i] {
+	for i := range a {
+		// Squid goes around a parent that it holds for down, as it does for a while after a change; Hakone does not.
+		around := strings.Contains(a[i], " HIER_DIRECT/") && strings.Contains(b[i], " FIRSTUP_PARENT/")
+		if a[i] != b[i] && !around {
 			differ = append(differ, fmt.Sprintf("log line %d: Squid %s, Hakone %s", i, a[i], b[i]))
 		}
 	}
@@ -140,8 +145,17 @@ func (w *world) ask(h *testnet.Host, port int, asks [][]string) []string {
 		args = append(args, a...)
 	}
 	r := program.Run(w, w.workload.On(program.Command{Path: program.Find(w, "curl"), Dir: w.dir, Args: args}))
-	// What cannot be sent on is 500, 502 or 503 in Squid, by method; here it is 503.
-	out := strings.Split(strings.TrimSpace(regexp.MustCompile(`\b50[0-3]\b`).ReplaceAllString(r.Out, "50x")), "\n")
+	out := strings.Split(strings.TrimSpace(r.Out), "\n")
+	for i, outcome := range out {
+		switch {
+		case strings.HasPrefix(outcome, "200 "):
+			out[i] = "200 " + outcome[8:] // curl uses tunnels again that are still open
+		case outcome == "000 200 20":
+			out[i] = "passed through"
+		case strings.HasPrefix(outcome, "000 200"), strings.HasPrefix(outcome, "50"), strings.HasPrefix(outcome, "000 50"):
+			out[i] = "not sent on" // Squid's statuses for this are 500, 502 and 503, or TLS ends
+		}
+	}
 	if len(out) != len(asks) {
 		w.Fatalf("%d answers for %d requests: %s %s", len(out), len(asks), r.Out, r.Err)
 	}
@@ -149,7 +163,7 @@ func (w *world) ask(h *testnet.Host, port int, asks [][]string) []string {
 }
 
 // draw makes the configuration and the requests of a number, always the same.
-func draw(n int, w *world) drawn {
+func draw(n int, w *world, up string) drawn {
 	r := rand.New(rand.NewPCG(uint64(n), 5))
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
 	d := drawn{odd: r.IntN(5) == 0}
@@ -192,7 +206,7 @@ func draw(n int, w *world) drawn {
 	}
 	parent := !bump && r.IntN(2) == 0
 	if parent {
-		line("cache_peer %s parent 80 0 no-query no-digest name=up", w.dest.Address)
+		line("cache_peer %s parent 80 0 no-query no-digest name=up", up)
 		line("nonhierarchical_direct off")
 		for n := r.IntN(3); n > 0; n-- { // Squid's own mind about what no line names is not a clear one
 			if n == 1 {
