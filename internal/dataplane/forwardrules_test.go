@@ -105,6 +105,9 @@ func TestForwardRules(t *testing.T) {
 			if resp.StatusCode != c.status || !strings.Contains(body, fill.Replace(c.says)) {
 				t.Errorf("%d %s", resp.StatusCode, body)
 			}
+			if id := resp.Header.Get("X-Request-Id"); strings.HasPrefix(body, "HK") && (id == "" || !strings.Contains(body, "\nrequest: "+id+"\n")) {
+				t.Errorf("the page does not name the request %q: %s", id, body)
+			}
 			if c.log != "" {
 				o.logged(c.log)
 			}

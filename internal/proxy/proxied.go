@@ -60,6 +60,7 @@ func (x *exchange) proxied(s *forwardState) {
 	}
 	f := x.fwd
 	f.chosen = true
+	x.id() // pages have it
 	f.choice = s.Choose(&f.req)
 	c := &f.choice
 	switch {
