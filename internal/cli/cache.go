@@ -26,19 +26,12 @@ func newCacheLs(s Streams) *cobra.Command {
 		Example: "  hakone cache ls\n  hakone cache ls www.example.com/images/ -o json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := checkFormat(output, "table", "json", "yaml"); err != nil {
-				return err
-			}
-			client, err := flags.client()
-			if err != nil {
-				return err
-			}
 			path := fmt.Sprintf("%s/ls?limit=%d", admin.CachePath, limit)
 			if len(args) > 0 {
 				path += "&url=" + url.QueryEscape(args[0])
 			}
 			var list admin.CacheList
-			if err := client.Get(cmd.Context(), path, &list); err != nil {
+			if err := flags.get(cmd.Context(), output, path, &list); err != nil {
 				return err
 			}
 			if output != "table" {
@@ -81,7 +74,7 @@ func newCachePurge(s Streams) *cobra.Command {
 			if err := client.Post(cmd.Context(), admin.CachePath+"/purge", admin.CachePurge{URL: args[0]}, &done); err != nil {
 				return err
 			}
-			fmt.Fprintf(s.Out, "%d answers removed\n", done.Answers)
+			fmt.Fprintf(s.Out, "%s removed\n", plural(done.Answers, "answer"))
 			return nil
 		},
 	}
@@ -98,15 +91,8 @@ func newCacheStats(s Streams) *cobra.Command {
 		Example: "  hakone cache stats",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(output, "table", "json", "yaml"); err != nil {
-				return err
-			}
-			client, err := flags.client()
-			if err != nil {
-				return err
-			}
 			var stats admin.CacheStats
-			if err := client.Get(cmd.Context(), admin.CachePath, &stats); err != nil {
+			if err := flags.get(cmd.Context(), output, admin.CachePath, &stats); err != nil {
 				return err
 			}
 			if output != "table" {

@@ -29,15 +29,8 @@ func newOriginLs(s Streams) *cobra.Command {
 		Example: "  hakone origin ls\n  hakone origin ls -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(output, "table", "json", "yaml"); err != nil {
-				return err
-			}
-			client, err := flags.client()
-			if err != nil {
-				return err
-			}
 			var pools []upstream.PoolStatus
-			if err := client.Get(cmd.Context(), "/origins", &pools); err != nil {
+			if err := flags.get(cmd.Context(), output, "/origins", &pools); err != nil {
 				return err
 			}
 			if output != "table" {

@@ -182,6 +182,18 @@ func tokenIn(content string) string {
 	return strings.TrimSpace(content)
 }
 
+// get asks the running process for what a command shows as a table, JSON or YAML, which output names.
+func (f *adminFlags) get(ctx context.Context, output, path string, to any) error {
+	if err := checkFormat(output, "table", "json", "yaml"); err != nil {
+		return err
+	}
+	client, err := f.client()
+	if err != nil {
+		return err
+	}
+	return client.Get(ctx, path, to)
+}
+
 func (f *adminFlags) client() (*admin.Client, error) {
 	token := os.Getenv("HAKONE_TOKEN")
 	if f.tokenFile != "" {

@@ -21,15 +21,8 @@ func newStatus(s Streams) *cobra.Command {
 		Example: "  hakone status\n  hakone status -o json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkFormat(output, "table", "json", "yaml"); err != nil {
-				return err
-			}
-			client, err := flags.client()
-			if err != nil {
-				return err
-			}
 			var st admin.Status
-			if err := client.Get(cmd.Context(), "/status", &st); err != nil {
+			if err := flags.get(cmd.Context(), output, "/status", &st); err != nil {
 				return err
 			}
 			if output != "table" {
