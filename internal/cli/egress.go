@@ -144,7 +144,7 @@ func newEgressAck(s Streams) *cobra.Command {
 			if err := client.Post(cmd.Context(), admin.EgressPath+"/acknowledge", ask, &done); err != nil {
 				return err
 			}
-			fmt.Fprintf(s.Out, "%d alerts acknowledged\n", done.Alerts)
+			fmt.Fprintf(s.Out, "%s acknowledged\n", plural(done.Alerts, "alert"))
 			return nil
 		},
 	}
