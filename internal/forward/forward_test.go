@@ -145,10 +145,23 @@ func TestHosts(t *testing.T) {
 			t.Errorf("%s is refused", host)
 		}
 	}
-	for _, host := range []string{"127.1", "0x7f.1", "0x7f.0.0.0x1", "2130706433", "017700000001", "0x7f000001", "127.0.0.01", "1.2.3.4.5", "a.1", "0x", "fe80::1%eth0", "a b", "a..b", "[::1]", "a:1", "a\r\nb", ""} {
+	for _, host := range []string{"127.1", "0x7f.1", "0x7f.0.0.0x1", "2130706433", "017700000001", "0x7f000001", "127.0.0.01", "1.2.3.4.5", "a.1", "0x", "fe80::1%eth0", "::ffff:10.0.0.1", "a b", "a..b", "[::1]", "a:1", "a\r\nb", ""} {
 		if isHost(host) {
 			t.Errorf("%q is taken", host)
 		}
+	}
+}
+
+// TestCanonical has one form for each host.
+func TestCanonical(t *testing.T) {
+	for host, want := range map[string]string{"A.Test.": "a.test", "2001:DB8:0:0::1": "2001:db8::1", "::1": "::1", "10.0.0.1": "10.0.0.1", "0:0:0:0:0:0:0:1": "::1"} {
+		if got := canonical(host); got != want {
+			t.Errorf("%s is %s", host, got)
+		}
+	}
+	n := &Tunnel{explicit: true, host: canonical("2001:DB8:0::1")}
+	if !n.Covers([]byte("2001:db8:0:0::1")) || n.Covers([]byte("2001:db8::2")) && n.tls {
+		t.Error("a tunnel to an address does not cover it")
 	}
 }
 

@@ -127,7 +127,7 @@ func (t *Port) aim(q *asked, tunnel *Tunnel) *refusal {
 	q.Method = again(q.Method, req.Method)
 	q.Host = canonical(again(q.Host, req.Host))
 	if numberLike(q.Host) {
-		return refuse(diag.ForwardNoDestination, "the host "+q.Host+" ends in a number and is no address: write it with four numbers")
+		return refuse(diag.ForwardNoDestination, "the host "+q.Host+" is an IPv4 address as only some programs read it: write it as four numbers")
 	}
 	port, given := portOf(req.Authority)
 	connect := q.Method == "CONNECT"
@@ -230,11 +230,20 @@ func scheme(tls bool) string {
 	return "http"
 }
 
-// canonical returns a host in lower case without final dot.
-func canonical(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
+// canonical returns a host as rules know it: in lower case without final dot, an IPv6 address as RFC 5952 writes it.
+func canonical(host string) string {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	if strings.IndexByte(host, ':') >= 0 {
+		if a, err := netip.ParseAddr(host); err == nil {
+			return a.String()
+		}
+	}
+	return host
+}
 
-// numberLike reports whether a host ends in a number without being an address: 127.1, 0x7f.0.0.1, 2130706433. Some
-// programs, among them proxies, take that for an address, where rules, lookups and others see a name.
+// numberLike reports whether a host ends in a number without being an address, or is one of IPv4 in the form of IPv6:
+// 127.1, 0x7f.0.0.1, 2130706433, ::ffff:127.0.0.1. Some programs, among them proxies, take that for an IPv4 address, where
+// rules, lookups and others see something else.
 func numberLike(host string) bool {
 	last := host[strings.LastIndexByte(host, '.')+1:]
 	if strings.HasPrefix(last, "0x") || strings.HasPrefix(last, "0X") {
@@ -245,14 +254,14 @@ func numberLike(host string) bool {
 	if last != "" || host == "" {
 		return false
 	}
-	_, err := netip.ParseAddr(host)
-	return err != nil
+	a, err := netip.ParseAddr(host)
+	return err != nil || a.Is4In6()
 }
 
 // isHost reports whether a name is one that an authority could hold (RFC 3986 section 3.2.2), or an address.
 func isHost(name string) bool {
 	if a, err := netip.ParseAddr(name); err == nil {
-		return a.Zone() == ""
+		return a.Zone() == "" && !a.Is4In6()
 	}
 	_, port, _, ok := semantics.SplitAuthority([]byte(name))
 	return ok && port == nil && name[0] != '[' && !numberLike(name)

@@ -1,6 +1,7 @@
 package forward
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -73,7 +74,7 @@ var (
 // requests may say what it is called. Rules about the request would be asked about another host than it goes to.
 func (n *Tunnel) Covers(host []byte) bool {
 	switch {
-	case n.fault != nil, string(host) == n.host:
+	case n.fault != nil, string(host) == n.host, bytes.IndexByte(host, ':') >= 0 && canonical(string(host)) == n.host:
 		return true
 	case n.tls:
 		return string(host) == n.name
