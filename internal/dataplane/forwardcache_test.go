@@ -200,3 +200,35 @@ func TestForwardCacheUsers(t *testing.T) {
 		})
 	}
 }
+
+// TestForwardCacheRenews serves stale answers while the destination is asked anew in the background, by plain requests and
+// in tunnels that are gone by then.
+func TestForwardCacheRenews(t *testing.T) {
+	o := newOutside(t, func(f *ir.Forward, _ *ir.Snapshot) { caching(f) })
+	var asked atomic.Int64
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Cache-Control", "max-age=0, stale-while-revalidate=600")
+		fmt.Fprint(w, asked.Add(1))
+	})
+	plain := httptest.NewServer(handler)
+	t.Cleanup(plain.Close)
+	secure := httptest.NewUnstartedServer(handler)
+	secure.TLS = &tls.Config{Certificates: []tls.Certificate{o.public.Issue(testca.Spec{DNS: []string{"localhost"}}).TLS()}}
+	secure.StartTLS()
+	t.Cleanup(secure.Close)
+	_, port, _ := net.SplitHostPort(secure.Listener.Addr().String())
+	for _, url := range []string{"http://" + plain.Listener.Addr().String() + "/", "https://localhost:" + port + "/"} {
+		asked.Store(0)
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+			c := o.via(nil)
+			resp, body := o.fetch(c, url)
+			c.CloseIdleConnections()
+			if (len(body) > 1 || body >= "3") && strings.Contains(resp.Header.Get("Cache-Status"), "hit") {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("%s: %s, %q", url, resp.Header.Get("Cache-Status"), body)
+			}
+		}
+	}
+}
