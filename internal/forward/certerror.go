@@ -85,28 +85,29 @@ func selfSigned(c *x509.Certificate) bool {
 	return string(c.RawSubject) == string(c.RawIssuer) && c.CheckSignatureFrom(c) == nil || string(c.RawSubject) == string(c.RawIssuer) && !c.IsCA
 }
 
-// anchored reports whether a chain leads to an anchor at some time, so that what else is wrong with it can be excused.
-// Whatever does not verify at a time within which all its certificates are valid does not.
+// anchored reports whether a chain leads to an anchor, whatever the validity of what was shown: that is judged by itself. Anchors
+// count that are valid now, or were while the leaf was. Whatever else is wrong with the chain, it leads nowhere.
 func (p *Policy) anchored(chain []*x509.Certificate, via *ir.Via) bool {
 	between := x509.NewCertPool()
-	first, last := chain[0].NotBefore, chain[0].NotAfter
 	for _, c := range chain[1:] {
-		between.AddCert(c)
-		if c.NotBefore.After(first) {
-			first = c.NotBefore
-		}
-		if c.NotAfter.Before(last) {
-			last = c.NotAfter
-		}
+		between.AddCert(always(c))
 	}
+	leaf := always(chain[0])
 	for _, roots := range p.roots(via) {
-		for _, at := range []time.Time{first, last} {
-			if _, err := chain[0].Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+		for _, at := range []time.Time{p.opts.State.now(), chain[0].NotBefore, chain[0].NotAfter} {
+			if _, err := leaf.Verify(x509.VerifyOptions{Roots: roots, Intermediates: between, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// always returns a copy of a certificate that verification takes at any time.
+func always(c *x509.Certificate) *x509.Certificate {
+	timeless := *c
+	timeless.NotBefore, timeless.NotAfter = time.Unix(0, 0), time.Unix(1<<40, 0)
+	return &timeless
 }
 
 // roots are the anchors of the way, each pool for itself.

@@ -344,6 +344,8 @@ func TestErrorNames(t *testing.T) {
 		{diag.UpstreamCertExpired, ca.Issue(testca.Spec{DNS: []string{"a.test"}, NotBefore: past.Add(-time.Minute), NotAfter: past}).Chain()[:1], "X509_V_ERR_CERT_HAS_EXPIRED"},
 		{diag.UpstreamCertExpired, other.Issue(testca.Spec{DNS: []string{"b.test"}, NotBefore: past.Add(-time.Minute), NotAfter: past}).Chain()[:1],
 			"X509_V_ERR_CERT_HAS_EXPIRED SQUID_X509_V_ERR_DOMAIN_MISMATCH X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"},
+		// A CA that was renewed since.
+		{diag.UpstreamCertExpired, ca.Issue(testca.Spec{DNS: []string{"a.test"}, NotBefore: past.Add(-50 * time.Hour), NotAfter: past.Add(-49 * time.Hour)}).Chain()[:1], "X509_V_ERR_CERT_HAS_EXPIRED"},
 		// A leaf of nobody's with a certificate beside it that was never valid at the same time, and one that nothing verifies.
 		{diag.UpstreamCertExpired, []*x509.Certificate{other.Issue(testca.Spec{DNS: []string{"a.test"}, NotBefore: past.Add(-time.Minute), NotAfter: past}).Cert, ca.Issue(testca.Spec{NotBefore: past.Add(time.Minute)}).Cert},
 			"X509_V_ERR_CERT_HAS_EXPIRED X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY"},

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"net"
-
 	"sync"
 	"time"
 
