@@ -48,3 +48,19 @@ func BenchmarkChoose(b *testing.B) {
 		c.Release()
 	}
 }
+
+// TestChooseAllocatesNothing decides about the next request of a connection without memory of its own.
+func TestChooseAllocatesNothing(t *testing.T) {
+	port, r := chooser(t)
+	one := func() {
+		c := port.Choose(r)
+		if c.Upstream == nil {
+			t.Fatal("refused")
+		}
+		c.Release()
+	}
+	one()
+	if n := testing.AllocsPerRun(200, one); n >= 1 {
+		t.Errorf("%.1f allocations for each request", n)
+	}
+}

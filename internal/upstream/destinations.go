@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"container/list"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -39,7 +38,7 @@ type Destinations struct {
 	material  func(*ir.Upstream) TLS
 	materials map[materialKey]TLS
 	byKey     map[destinationKey]*destination
-	idle      *list.List // of *destination without users, the longest unused first
+	idle      idleList // without users
 
 	generation int // of material
 }
@@ -74,9 +73,11 @@ type destination struct {
 
 	// Guarded by of.mu.
 	users int
-	kept  bool          // in of.byKey
-	since time.Time     // users is 0
-	place *list.Element // in of.idle
+	kept  bool      // in of.byKey
+	since time.Time // users is 0
+	idle  bool      // in of.idle, between before and after
+
+	before, after *destination
 }
 
 // NewDestinations returns destinations that are spoken to as f's template says. material makes TLS material for
@@ -87,7 +88,7 @@ func NewDestinations(r *Registry, f *ir.Forward, material func(*ir.Upstream) TLS
 		max = defaultDestinations
 	}
 	d := &Destinations{r: r, max: max, names: newNameCache(r, max), forward: f, material: material,
-		materials: make(map[materialKey]TLS), byKey: make(map[destinationKey]*destination), idle: list.New()}
+		materials: make(map[materialKey]TLS), byKey: make(map[destinationKey]*destination)}
 	r.spawn(d.run)
 	return d
 }
@@ -113,8 +114,7 @@ func (d *Destinations) sweep(now time.Time) bool {
 	d.names.sweep(now)
 	var gone []*destination
 	d.mu.Lock()
-	for e := d.idle.Front(); e != nil; e = d.idle.Front() {
-		x := e.Value.(*destination)
+	for x := d.idle.first; x != nil; x = d.idle.first {
 		if now.Sub(x.since) < destinationIdle {
 			break
 		}
@@ -129,8 +129,8 @@ func (d *Destinations) sweep(now time.Time) bool {
 
 // forget takes a destination that nobody uses out of the table; mu is held.
 func (d *Destinations) forget(x *destination) {
-	d.idle.Remove(x.place)
-	x.place, x.kept = nil, false
+	d.idle.remove(x)
+	x.kept = false
 	delete(d.byKey, x.key)
 }
 
@@ -268,10 +268,7 @@ func (d *Destinations) take(key destinationKey, via *ir.Via, fresh func(*ir.Forw
 
 // use counts one more user; mu is held.
 func (d *Destinations) use(x *destination) {
-	if x.place != nil {
-		d.idle.Remove(x.place)
-		x.place = nil
-	}
+	d.idle.remove(x)
 	x.users++
 }
 
@@ -308,11 +305,9 @@ func (d *Destinations) keep(x *destination, f *ir.Forward) (gone *destination) {
 		return nil
 	}
 	if len(d.byKey) >= d.max {
-		e := d.idle.Front()
-		if e == nil {
+		if gone = d.idle.first; gone == nil {
 			return nil
 		}
-		gone = e.Value.(*destination)
 		d.forget(gone)
 	}
 	x.kept = true
@@ -328,7 +323,7 @@ func (x *destination) done() {
 	last := x.users == 0
 	if last && x.kept {
 		x.since = time.Now()
-		x.place = d.idle.PushBack(x)
+		d.idle.push(x)
 	}
 	let := last && !x.kept
 	d.mu.Unlock()
@@ -373,12 +368,11 @@ func (d *Destinations) clear() (gone []*destination) {
 	for _, x := range d.byKey {
 		x.kept = false
 		if x.users == 0 {
-			x.place = nil
+			d.idle.remove(x)
 			gone = append(gone, x)
 		}
 	}
 	clear(d.byKey)
-	d.idle.Init()
 	return gone
 }
 
@@ -395,7 +389,7 @@ func (d *Destinations) Close() {
 func (d *Destinations) Len() (kept, used int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return len(d.byKey), len(d.byKey) - d.idle.Len()
+	return len(d.byKey), len(d.byKey) - d.idle.n
 }
 
 // adopt makes the registry look after an upstream that is a destination's.
