@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	for name, run := range map[string]func([]string) error{"EGRESS_TEST_LOAD": load, "EGRESS_TEST_TALK": talk} {
+	for name, run := range map[string]func([]string) error{"EGRESS_TEST_LOAD": load, "EGRESS_TEST_TALK": talk, "EGRESS_TEST_HOLD": hold} {
 		if words := strings.Fields(os.Getenv(name)); len(words) > 0 {
 			if err := run(words); err != nil {
 				fmt.Fprintln(os.Stderr, err)

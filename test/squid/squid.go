@@ -57,7 +57,13 @@ func Start(tb testing.TB, o Options) *Squid {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { os.RemoveAll(dir) })
+	tb.Cleanup(func() {
+		os.RemoveAll(dir)
+		left, _ := filepath.Glob("/dev/shm/" + filepath.Base(dir) + "-*")
+		for _, segment := range left {
+			os.Remove(segment)
+		}
+	})
 	s := &Squid{Dir: dir, CA: o.CA, tb: tb}
 	s.certificates(o)
 	for name, text := range o.Files {
@@ -81,10 +87,12 @@ func Start(tb testing.TB, o Options) *Squid {
 		on = func(c program.Command) program.Command { return c }
 	}
 	bin := program.Find(tb, "squid")
-	if out := program.Run(tb, program.Command{Path: bin, Args: []string{"-N", "-z", "-f", dir + "/squid.conf"}}); out.Code != 0 { // as its unit does
+	// Its name is that of segments of shared memory: two of one name fail when they start at once.
+	own := []string{"-N", "-n", filepath.Base(dir), "-f", dir + "/squid.conf"}
+	if out := program.Run(tb, program.Command{Path: bin, Args: append(own, "-z")}); out.Code != 0 { // as its unit does
 		tb.Fatalf("squid -z: %s%s", out.Out, out.Err)
 	}
-	s.run = on(program.Command{Path: bin, Args: []string{"-N", "-f", dir + "/squid.conf"}})
+	s.run = on(program.Command{Path: bin, Args: own})
 	for _, m := range regexp.MustCompile(`(?m)^https?_port (?:\S+:)?(\d+)`).FindAllStringSubmatch(o.More+"\n"+config, -1) {
 		s.ports = append(s.ports, m[1])
 	}
