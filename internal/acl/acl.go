@@ -7,9 +7,11 @@ package acl
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
+	"github.com/hakone-gateway/hakone/internal/diag"
 	"github.com/hakone-gateway/hakone/internal/ir"
 )
 
@@ -199,6 +201,20 @@ func (b *builder) warn(fix, format string, args ...any) {
 	b.problems = append(b.problems, Problem{Name: b.name, Index: b.index, Message: fmt.Sprintf(format, args...), Fix: fix})
 }
 
+// nearest asks whether the type was meant that is written most like an unknown one; empty if none is.
+func (b *builder) nearest(unknown string) string {
+	best, bound := "", max(1, len(unknown)/3)+1
+	for _, t := range slices.Sorted(maps.Keys(b.kinds)) {
+		if d := diag.Distance(strings.ToLower(unknown), strings.ToLower(t), bound); d < bound {
+			best, bound = t, d
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("did you mean %q? ", best)
+}
+
 // add compiles one ACL.
 func (b *builder) add(a *ir.ACL) {
 	b.name = a.Name
@@ -208,7 +224,7 @@ func (b *builder) add(a *ir.ACL) {
 	}
 	kind, known := b.kinds[a.Type]
 	if !known {
-		b.fatal("use one of the types in the documentation of ForwardProxy.spec.acls", "there is no ACL type %q", a.Type)
+		b.fatal(b.nearest(a.Type)+"docs/forward-proxy.md has the types", "there is no ACL type %q", a.Type)
 		return
 	}
 	if t, again := b.types[a.Name]; again && t != a.Type {

@@ -61,7 +61,7 @@ func (b *forwardBuilder) passwords(namespace, name, key, field string) *ir.Passw
 	s := b.set.Secret(namespace, name)
 	if s == nil {
 		message, fix := b.noSecret(namespace, name)
-		return fail(message, fix+fmt.Sprintf(": kubectl create -n %s secret generic %s --from-file=auth.", namespace, name))
+		return fail(message, fix+fmt.Sprintf(": kubectl create -n %s secret generic %s --from-file=auth (for a folder with --dry-run=client -o yaml).", namespace, name))
 	}
 	out.Origin = ir.Origin{Object: s.Object()}
 	keys := []string{key}

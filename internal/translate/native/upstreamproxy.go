@@ -183,7 +183,7 @@ func (t *translator) loginOf(m *resource.Meta, name, field string) ir.SecretRef 
 	s := t.set.Secret(m.Namespace, name)
 	if s == nil {
 		message, fix := t.noSecret(m.Namespace, name)
-		return fail(message, fix+fmt.Sprintf(": kubectl create -n %s secret generic %s --type=kubernetes.io/basic-auth --from-literal=username=USER --from-literal=password=PASSWORD.", m.Namespace, name))
+		return fail(message, fix+fmt.Sprintf(": kubectl create -n %s secret generic %s --type=kubernetes.io/basic-auth --from-literal=username=USER --from-literal=password=PASSWORD (for a folder with --dry-run=client -o yaml).", m.Namespace, name))
 	}
 	login.Origin = ir.Origin{Object: s.Object()}
 	user, password := line(s.Data[corev1.BasicAuthUsernameKey]), line(s.Data[corev1.BasicAuthPasswordKey])
