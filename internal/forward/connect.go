@@ -74,6 +74,7 @@ func (t *Port) connectNow(q *asked, n *Tunnel) proxy.ForwardChoice {
 	stream, err := u.Connect(ctx, upstream.Query{Host: n.host})
 	if err != nil {
 		done(release)
+		noteTried(q.r.Access, err)
 		return t.deny(q, upstreamRefusal(err))
 	}
 	q.r.Access.Result, q.r.Access.Bump = "TCP_TUNNEL", spliceWord(t)
@@ -119,6 +120,20 @@ func upstreamRefusal(err error) *refusal {
 		return refuse(failure.Code, failure.Error())
 	}
 	return refuse(diag.UpstreamConnectTimeout, "connecting took longer than "+connectTimeout.String())
+}
+
+// noteTried records where a connection that could not be had was to go.
+func noteTried(a *telemetry.Access, err error) {
+	var failure *upstream.Error
+	if !errors.As(err, &failure) {
+		return
+	}
+	switch {
+	case failure.Via != nil:
+		a.Proxy, a.ProxyAddress, a.ConnectStatus, a.Hierarchy = failure.Via.Proxy, failure.Via.Address, failure.Via.Status, "FIRSTUP_PARENT"
+	case failure.Endpoint.IsValid():
+		a.Endpoint, a.Hierarchy = failure.Endpoint.String(), "HIER_DIRECT"
+	}
 }
 
 // noteStream records which way a connection went.

@@ -282,7 +282,7 @@ func (x *exchange) noteForward() bool {
 	denied := a.Code != 0 && (a.Status == 403 || a.Status == 407)
 	if a.Hierarchy == "" {
 		switch {
-		case a.Attempts == 0:
+		case a.Attempts == 0 && a.Endpoint == "" && a.Proxy == "": // else it was tried, and the log says where
 			a.Hierarchy = "HIER_NONE"
 		case a.Proxy != "":
 			a.Hierarchy = "FIRSTUP_PARENT"

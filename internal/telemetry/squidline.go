@@ -24,7 +24,11 @@ func (e *encoder) requestSquid(b []byte, a *Access, old bool) []byte {
 	b = append(b, '/')
 	b = appendStatus(b, a.Status)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, a.HeadSent+a.BytesSent, 10)
+	sent, kind := a.HeadSent+a.BytesSent, mediaType(a.ContentType)
+	if a.Result == "NONE_NONE" && string(a.Method) == "CONNECT" { // Squid does not count the page about a tunnel that came to nothing
+		sent, kind = 0, nil
+	}
+	b = strconv.AppendInt(b, sent, 10)
 	b = append(b, ' ')
 	b = appendWord(b, a.Method)
 	b = append(b, ' ')
@@ -36,7 +40,7 @@ func (e *encoder) requestSquid(b []byte, a *Access, old bool) []byte {
 	b = append(b, '/')
 	b = appendWord(b, serverOf(a))
 	b = append(b, ' ')
-	return appendWord(b, mediaType(a.ContentType))
+	return appendWord(b, kind)
 }
 
 // requestCommon appends a request in the common log format, "%>a - %un [%tl] "%rm %ru HTTP/%rv" %>Hs %<st

@@ -20,10 +20,12 @@ func TestSquidLines(t *testing.T) {
 	hit := line(0, Access{Method: []byte("GET"), URL: []byte("https://example.com/"), Status: 200, Result: "TCP_MEM_HIT", Hierarchy: "HIER_NONE", HeadSent: 240, BytesSent: 1600, ContentType: []byte("text/html; charset=UTF-8")})
 	denied := line(time.Millisecond, Access{Method: []byte("GET"), Scheme: "http", Authority: []byte("a b"), Target: []byte("/?key=secret"), Status: 403, User: "ada", HeadSent: 10})
 	parent := line(1234567*time.Millisecond, Access{Method: []byte("CONNECT"), Target: []byte("a.test:443"), Status: 200, Result: "TCP_TUNNEL", Proxy: "default/corp", ProxyAddress: "10.0.0.8:8080", Endpoint: "a.test:443", BytesSent: 5, Code: diag.ClientClosed})
+	failed := line(time.Millisecond, Access{Method: []byte("CONNECT"), Target: []byte("a.test:81"), Status: 503, Result: "NONE_NONE", Hierarchy: "HIER_DIRECT", Endpoint: "10.0.0.4:81", HeadSent: 300, BytesSent: 200, ContentType: []byte("text/html")})
 	e := &encoder{names: newNames(), codes: newCodes()}
 	for _, c := range []struct {
 		got, want string
 	}{
+		{string(e.requestSquid(nil, &failed, false)), "1650125956.296      1 192.168.50.62 NONE_NONE/503 0 CONNECT a.test:81 - HIER_DIRECT/10.0.0.4 -"},
 		{string(e.requestSquid(nil, &connect, true)), "1650125956.296    323 192.168.50.62 NONE/200 0 CONNECT example.com:443 - HIER_DIRECT/93.184.216.34 -"},
 		{string(e.requestSquid(nil, &connect, false)), "1650125956.296    323 192.168.50.62 NONE_NONE/200 0 CONNECT example.com:443 - HIER_DIRECT/93.184.216.34 -"},
 		{string(e.requestSquid(nil, &hit, false)), "1650125956.296      0 192.168.50.62 TCP_MEM_HIT/200 1840 GET https://example.com/ - HIER_NONE/- text/html"},
