@@ -16,9 +16,6 @@ import (
 	"github.com/hakone-gateway/hakone/test/testca"
 )
 
-// plainSquid tunnels and looks into nothing.
-const plainSquid = "http_access allow all\nhttp_port 8080\n"
-
 // TestCompanyOverTLS is a company's proxy that is spoken to in TLS: its own certificate is verified against the CA that
 // is named for it, under its own name.
 func TestCompanyOverTLS(t *testing.T) {
