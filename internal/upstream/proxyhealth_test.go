@@ -64,6 +64,32 @@ func TestProxyBackoff(t *testing.T) {
 	})
 }
 
+// TestProxyFailuresTogether: connections that fail at once are one failure, and a probe that passes brings an address back
+// that connections put out, though no request tries it.
+func TestProxyFailuresTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRegistry(Options{})
+		defer r.Close()
+		settings := &ir.Proxy{Name: "a/b", Addresses: []ir.ProxyAddress{{Host: "192.0.2.1", Port: 3128}}}
+		r.SetProxies([]ProxyMaterial{{Settings: settings}})
+		s := r.proxyMap()["a/b"].at.Load()
+		a := s.addrs[0]
+		for range 8 {
+			a.failed(failure(diag.ProxyUnreachable), false)
+		}
+		time.Sleep(time.Second)
+		if !a.healthy(time.Now().UnixNano()) {
+			t.Error("eight failures at once put the address out for longer than one does")
+		}
+		a.failed(failure(diag.ProxyUnreachable), false)
+		settings.Probe = &ir.ProxyProbe{Host: "a.test", Port: 443}
+		(&proxyProbe{addr: a}).judge(s, nil, time.Millisecond)
+		if !a.healthy(time.Now().UnixNano()) || a.cause.Load() != nil {
+			t.Error("out although a probe passes")
+		}
+	})
+}
+
 // TestProxyProbes: probes take an address out after so many failures, and bring it back.
 func TestProxyProbes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
