@@ -183,3 +183,17 @@ func TestForwardPlainTunnelIsForOneHost(t *testing.T) {
 		}
 	}
 }
+
+// TestForwardMarksCaptured has captured requests carry what tells a loop where Via is off: they come back by the kernel
+// and not by anything that they say.
+func TestForwardMarksCaptured(t *testing.T) {
+	parent, proxy := newParentTold(t)
+	o := newOutside(t, func(f *ir.Forward, s *ir.Snapshot) {
+		s.Config.Proxies, f.Via = []*ir.Proxy{proxy}, false
+		s.Config.Listeners[1].Forward.OriginatePort = 80
+	})
+	dial(t, o.address(o.applied, "*:3129"), nil).get("a.test", "/")
+	if said := parent.lines("CDN-Loop: "); len(said) != 1 {
+		t.Errorf("the request carries %q", said)
+	}
+}

@@ -388,7 +388,7 @@ func (t *Port) loops(r *proxy.ForwardRequest) *refusal {
 			return refuse(diag.ForwardLoop, "CDN-Loop carries the mark of this process")
 		}
 	}
-	if !t.ir.Via && string(r.Request.Method) != "CONNECT" && r.Tunnel == nil {
+	if n, _ := r.Tunnel.(*Tunnel); !t.ir.Via && string(r.Request.Method) != "CONNECT" && (n == nil || !n.tls) { // TLS is its client's and the destination's
 		f.AddString("CDN-Loop", mark)
 	}
 	return nil
