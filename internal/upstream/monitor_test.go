@@ -84,10 +84,12 @@ func TestMonitor(t *testing.T) {
 		net.set(a, status(200))
 		f.add("p", ir.FirstHealthy, monitored(ir.Monitor{Type: "http", Path: "/health", Interval: 10 * time.Second, Timeout: time.Second, Retries: 1, Up: 2, Down: 3}), servers("a", "b", "c")...)
 		f.eps["p"][2].Server.Disabled = true
+		net.mu.Lock() // no check gets on before the first look
 		f.apply()
 		if s := f.r.Pools()[0].Origins; s[0].Health != OriginUnchecked || s[2].Health != OriginDisabled || f.r.Pools()[0].State != PoolHealthy {
 			t.Errorf("at first: %+v", s)
 		}
+		net.mu.Unlock()
 		synctest.Wait()
 		if net.times(a) != 1 || net.times(b) != 2 || net.times("127.0.1.3:80") != 0 {
 			t.Fatalf("asked at once: %v", net.asked)
