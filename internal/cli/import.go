@@ -32,7 +32,7 @@ func newImportSquid(s Streams) *cobra.Command {
 		Short: "Turn squid.conf into a ForwardProxy, with what it refers to",
 		Long: `Reads squid.conf with its includes and writes manifests: a ForwardProxy, an UpstreamProxy for each parent, Secrets and ConfigMaps of the
 files that are named. Each line is listed on stderr as honoured, without effect, dangerous or refused. Lines that are refused never open
-what they were to close. Secrets hold private keys: --out writes them readable for you alone. Exit code 3 means lines that are refused.`,
+what they were to close: where no other rule can, a first rule denies everything until you remove it. Secrets hold private keys: --out writes them readable for you alone. Exit code 3 means lines that are refused.`,
 		Example: "  hakone import squid /etc/squid/squid.conf --out ./manifests\n  hakone run --config ./manifests --access-log-format squid",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {

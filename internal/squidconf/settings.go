@@ -289,6 +289,10 @@ func sizeFlag(name string) directive {
 			c.refuse("Write a size such as 64 KB.", "%v", err)
 			return
 		}
+		if strings.HasSuffix(name, "header") && (size < 256 || size > 16<<20) {
+			c.refuse("Write a size from 256 bytes to 16 MB.", "heads of %d bytes are no bound here; 64 KB is", size)
+			return
+		}
 		c.flag(fmt.Sprintf("--%s=%d", name, size))
 	}
 }
