@@ -49,6 +49,9 @@ func (p *Policy) meant(host string, address netip.Addr) (to netip.Addr, own bool
 
 // lookup returns the addresses of a name, as connections use them.
 func (p *Policy) lookup(host string) []netip.Addr {
+	if addrs, ok := p.opts.Destinations.Known(host); ok {
+		return addrs
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
 	defer cancel()
 	addrs, err := p.opts.Destinations.LookUp(ctx, host)
@@ -166,10 +169,7 @@ func (p *Policy) local(host string, port uint16, behind bool, to netip.Addr) *re
 			addrs = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 		}
 	} else {
-		ctx, cancel := context.WithTimeout(context.Background(), nameTimeout)
-		defer cancel()
-		var err error
-		if addrs, err = p.opts.Destinations.LookUp(ctx, host); err != nil || len(addrs) == 0 {
+		if addrs = p.lookup(host); len(addrs) == 0 {
 			return refuse(diag.ForwardNameUnknown, "the name "+host+" does not resolve")
 		}
 	}

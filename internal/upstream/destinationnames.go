@@ -41,6 +41,9 @@ func newNameCache(r *Registry, max int) *nameCache {
 // find returns the addresses of a name, or of an IP address itself. It waits for DNS until ctx ends. The list is
 // shared and only read.
 func (n *nameCache) find(ctx context.Context, host string) ([]netip.Addr, error) {
+	if addrs, ok := n.known(host); ok {
+		return addrs, nil
+	}
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{ip.Unmap()}, nil
 	}
@@ -66,6 +69,22 @@ func (n *nameCache) find(ctx context.Context, host string) ([]netip.Addr, error)
 		return a.addrs, a.err
 	case <-ctx.Done():
 		return nil, ctx.Err()
+	}
+}
+
+// known returns the addresses of a name if there is an answer that holds, and does not wait.
+func (n *nameCache) known(host string) ([]netip.Addr, bool) {
+	n.mu.Lock()
+	a := n.byName[host]
+	n.mu.Unlock()
+	if a == nil {
+		return nil, false
+	}
+	select {
+	case <-a.done:
+		return a.addrs, a.err == nil && time.Now().Before(a.until)
+	default:
+		return nil, false
 	}
 }
 
@@ -107,6 +126,9 @@ func (n *nameCache) sweep(now time.Time) {
 		}
 	}
 }
+
+// Known is LookUp for a name whose addresses are known already; ok is false if they are not. It does not wait.
+func (d *Destinations) Known(host string) (addrs []netip.Addr, ok bool) { return d.names.known(host) }
 
 // LookUp returns the addresses of a destination's name as connections to it use them, at most half a minute old.
 // The list is shared: it is only read.

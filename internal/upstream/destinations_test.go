@@ -266,6 +266,9 @@ func TestDestinationsLookUp(t *testing.T) {
 	s := newSite(t, "a.test")
 	b := &book{slow: 20 * time.Millisecond, table: map[string][]string{"a.test": {"127.0.0.1"}}}
 	d, _ := outside(t, b, leafOf(s), 0)
+	if a, ok := d.Known("a.test"); ok || b.asked.Load() != 0 {
+		t.Errorf("%v is known before anybody asked", a)
+	}
 	var wg sync.WaitGroup
 	for range 50 {
 		wg.Go(func() {
@@ -278,8 +281,22 @@ func TestDestinationsLookUp(t *testing.T) {
 	if n := b.asked.Load(); n != 1 {
 		t.Errorf("%d lookups for 50 who ask at once", n)
 	}
+	if n := testing.AllocsPerRun(100, func() {
+		if a, ok := d.Known("a.test"); !ok || len(a) != 1 {
+			t.Errorf("%v %v", a, ok)
+		}
+		_, _ = d.LookUp(context.Background(), "a.test")
+	}); n != 0 {
+		t.Errorf("%v allocations for a name that is known", n)
+	}
 	if a, err := d.LookUp(context.Background(), "192.0.2.1"); err != nil || a[0].String() != "192.0.2.1" || b.asked.Load() != 1 {
 		t.Errorf("%v %v: an address needs no lookup", a, err)
+	}
+	if _, err := d.LookUp(context.Background(), "no.test"); err == nil {
+		t.Error("a name without an answer")
+	}
+	if a, ok := d.Known("no.test"); ok {
+		t.Errorf("%v is known of a name without an answer", a)
 	}
 	u, release := d.Get("no.test", 443, false, nil)
 	defer release()
