@@ -40,7 +40,9 @@ type flow struct {
 
 func (f *flow) init(r *relay, src, dst *end, shown *atomic.Int64, early []byte) {
 	f.r, f.src, f.dst, f.shown = r, src, dst, shown
-	f.early = append(early, src.buffered()...)
+	if f.early = src.buffered(); len(early) > 0 {
+		f.early = append(early, f.early...)
+	}
 }
 
 // blockedFor returns for how long the destination has taken nothing.
