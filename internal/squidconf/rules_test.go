@@ -154,7 +154,7 @@ func TestACLs(t *testing.T) {
 // Flags that hakone run would not take are not written.
 func TestFlagsWithinBounds(t *testing.T) {
 	r, _ := convert(t, "request_header_max_size 0 KB\nreply_header_max_size 1 GB\nrequest_body_max_size 0 KB\nrequest_header_max_size 32 KB", nil)
-	if got := strings.Join(r.Flags, " "); got != "--max-request-body=0 --max-request-header=32768" {
+	if got := strings.Join(r.Flags, " "); got != "--max-request-body=0 --max-request-header=32768 --access-log-format=squid" {
 		t.Error(got)
 	}
 }

@@ -194,6 +194,7 @@ func headerAccess(c *converter, words []string) {
 
 // accessLog reads "access_log [module:]PATH [format]".
 func accessLog(c *converter, words []string) {
+	c.logs = true
 	if len(words) == 0 {
 		return
 	}

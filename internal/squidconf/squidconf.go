@@ -189,6 +189,7 @@ type converter struct {
 	ports    map[string]string // names of listeners by what myportname calls them
 	formats  map[string]string // ours, by the name that logformat gives
 	noCache  bool
+	logs     bool              // access_log was given
 	objects  map[string]string // names of Secrets and ConfigMaps by kind and files
 	taken    map[string]bool   // names of objects and listeners, by kind and name
 
@@ -329,6 +330,9 @@ func (c *converter) finish() {
 		s.Cache = nil
 	} else {
 		c.cache().Rules = c.caching.list() // Squid keeps answers unless told otherwise
+	}
+	if !c.logs {
+		c.result.Flags = append(c.result.Flags, "--access-log-format=squid") // the format of Squid's own log, which is written by itself
 	}
 	c.sendToPeers()
 	s.ACLs = c.acls
