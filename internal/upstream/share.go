@@ -73,21 +73,22 @@ func (u *Upstream) anySlot(t *originator, q *Query) (tr *trunk, used bool) {
 // makes one, or waits at the pool's bound.
 func (u *Upstream) shared(ctx context.Context, e *Endpoint, t *originator, q *Query, speak ir.UpstreamProtocol) (*Conn, *Error) {
 	for {
+		g := e.group(q.Host)
+		seen := g.list.Load()
 		if c := u.slot(e, t, q); c != nil {
 			return c, nil
 		}
 		if speak == ir.UpstreamAuto && e.spoke.Load() == spokeHTTP1 {
 			return u.from(ctx, e, t, q, speak)
 		}
-		g := e.group(q.Host)
 		k := &ticket{body: q.Body, out: make(chan outcome, 1)}
-		how := g.join(u, k, false)
+		how := g.join(u, k, seen, false)
 		if how == mustQueue {
 			c, err := u.permit(ctx, t, q, speak)
 			if c != nil || err != nil {
 				return c, err
 			}
-			if how = g.join(u, k, true); how == stale {
+			if how = g.join(u, k, nil, true); how == stale {
 				u.limit.release()
 			}
 		}

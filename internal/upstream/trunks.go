@@ -187,16 +187,16 @@ const (
 	joined    joining = iota // a connection is being made
 	mustDial                 // its owner has to make one, and has the permit
 	mustQueue                // there is no permit: the pool is at its bound
-	stale                    // the group is no longer in use
+	stale                    // the group is no longer in use, or has got a connection meanwhile: look again
 )
 
 // join queues k for a connection that is being made. permit says that its owner has a permit and makes
-// one in any case.
-func (g *trunks) join(u *Upstream, k *ticket, permit bool) joining {
+// one in any case; else seen is the list in which its owner found no slot.
+func (g *trunks) join(u *Upstream, k *ticket, seen *[]*trunk, permit bool) joining {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	switch {
-	case g.gone:
+	case g.gone, !permit && g.list.Load() != seen:
 		return stale
 	case !permit && g.covered(u, 1):
 		g.push(k)
