@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/hakone-gateway/hakone/internal/diag"
 )
@@ -49,6 +51,9 @@ func (r *reader) file(name string, text []byte, depth int) {
 		words, err := split(raw.text, r.quoted, false)
 		if len(words) == 0 && err == nil {
 			continue
+		}
+		if err == nil {
+			err = writable(words)
 		}
 		c.result.Lines = append(c.result.Lines, Line{File: name, Number: raw.number, Text: strings.Trim(withoutComment(raw.text), blank)})
 		index := len(c.result.Lines) - 1
@@ -317,14 +322,30 @@ func (c *converter) values(words []string) (out []string, ok bool) {
 			ok = false
 			continue
 		}
+		from := len(out)
 		for line := range strings.Lines(string(text)) {
 			line = strings.Trim(withoutComment(strings.TrimRight(line, "\r\n")), blank)
 			if line != "" && line[0] != '#' {
 				out = append(out, line)
 			}
 		}
+		if err := writable(out[from:]); err != nil {
+			c.refuse("Correct the line in the file.", "%s: %v", file, err)
+			out, ok = out[:from], false
+		}
 	}
 	return out, ok
+}
+
+// writable reports what cannot stand in a manifest: control characters, and bytes that are not UTF-8.
+func writable(words []string) error {
+	for _, w := range words {
+		control := strings.ContainsFunc(w, func(r rune) bool { return r != '\t' && unicode.IsControl(r) || r == 0xfffe || r == 0xffff })
+		if control || !utf8.ValidString(w) {
+			return fmt.Errorf("%q has a control character, or bytes that are not UTF-8", w)
+		}
+	}
+	return nil
 }
 
 // withoutComment cuts a comment: a # after a blank.
