@@ -201,7 +201,7 @@ func protocolCases() []refusal {
 		{name: "plain HTTP", do: plainHTTP, code: "HK1101", detail: "HTTP"},
 		{name: "SSH", do: sshClient, code: "HK1102", detail: "SSH"},
 		{name: "SMTP", do: sends("EHLO client.test\r\n"), code: "HK1102", detail: "SMTP"},
-		{name: "PROXY protocol", do: sends("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), code: "HK1102", detail: "PROXY"},
+		{name: "PROXY protocol", do: sends("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"), code: "HK4560", detail: "PROXY"},
 		{name: "garbage", do: sends("\x07\x07\x07\x07\x07\x07\x07\x07\x07\x07"), code: "HK1102"},
 		{name: "connect and close", do: sends(""), code: "HK1103", detail: "closed without sending"},
 		{name: "silence", do: silence(""), code: "HK1103", detail: "sent nothing within"},
